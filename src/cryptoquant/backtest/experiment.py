@@ -1,0 +1,272 @@
+"""An experiment: one TOML file that says everything of a walk-forward study, checked before anything runs."""
+
+import difflib
+import inspect
+import tomllib
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from cryptoquant import features as catalogue
+from cryptoquant.backtest.walk_forward import Progress, Study, walk_forward
+from cryptoquant.data.store import Store
+from cryptoquant.errors import ConfigurationError
+from cryptoquant.features import FeatureSet, Label
+from cryptoquant.features.feature_set import CONSTRUCTORS
+from cryptoquant.market.time import Instant, span, timeframe_name, to_ns
+from cryptoquant.models.bundle import STRATEGIES
+from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.model import Model
+from cryptoquant.models.splits import WalkForward
+from cryptoquant.models.tabular import Logistic, XGBoost
+from cryptoquant.models.tune import Tune
+from cryptoquant.performance.trials import TrialLedger
+from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.strategy import Strategy
+from cryptoquant.trading.venue import Costs
+
+MODELS: Mapping[str, type[Any]] = {"XGBoost": XGBoost, "Logistic": Logistic}
+Span = Annotated[timedelta, BeforeValidator(lambda value: span(value) if isinstance(value, str) else value)]
+Moment = Annotated[datetime | date | str, AfterValidator(lambda value: _readable(value))]
+
+
+class Section(BaseModel):
+    """A table of the file; keys that it does not know are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataSection(Section):
+    """Which bars: a store's folder (from where the program runs) or URL, symbols, timeframe and range."""
+
+    symbols: list[str] = Field(min_length=1)
+    timeframe: Annotated[str, AfterValidator(lambda value: timeframe_name(span(value)))]
+    store: str = "data"
+    start: Moment | None = None
+    end: Moment | None = None
+
+
+class LabelSection(Section):
+    """What is to be predicted."""
+
+    kind: Literal["triple_barrier", "forward_return"] = "triple_barrier"
+    horizon: Span
+    take: float | None = None
+    stop: float | None = None
+    volatility_window: int | None = None
+
+
+class SplitsSection(Section):
+    """How history is cut: spans such as ``"90d"``."""
+
+    train: Span
+    test: Span
+    embargo: Span = timedelta(0)
+    expanding: bool = False
+
+
+class CostsSection(Section):
+    """Alpaca's tier (1 unless said otherwise), or both fees in basis points, and slippage."""
+
+    tier: int | None = None
+    maker_bps: float | None = None
+    taker_bps: float | None = None
+    slippage_bps: float = 0.0
+
+
+class TuneSection(Section):
+    """How parameters are searched; ranges are ``[low, high]`` or ``[low, high, "log"]``."""
+
+    trials: int = 20
+    space: dict[str, list[Any]]
+    folds: int = 4
+    inner: Literal["last", "all"] = "last"
+    embargo: Span = timedelta(0)
+    seed: int = 0
+
+
+class Contents(Section):
+    """The whole file."""
+
+    name: str = Field(min_length=1)
+    cash: float = Field(default=100_000.0, gt=0)
+    data: DataSection
+    features: list[dict[str, Any]]
+    label: LabelSection
+    model: dict[str, Any]
+    strategy: dict[str, Any]
+    splits: SplitsSection
+    costs: CostsSection = CostsSection()
+    execution: dict[str, float] = {}
+    tune: TuneSection | None = None
+
+
+class Experiment:
+    """A walk-forward study as one typed file.
+
+    Parameters
+    ----------
+    contents
+        The file's values.
+
+    Raises
+    ------
+    ConfigurationError
+        A key is unknown or a value is wrong.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        self.contents = contents
+        self.features = _features(contents.features)
+        self.label = _label(contents.label)
+        self.model: Model = _kind("model", contents.model, MODELS)
+        self.strategy: Strategy = _kind("strategy", contents.strategy, STRATEGIES)
+        self.splits = made("splits", "WalkForward", contents.splits.model_dump(), {"WalkForward": WalkForward})
+        self.costs = _costs(contents.costs)
+        self.execution = made("execution", "Execution", contents.execution, {"Execution": Execution})
+        self.tune = _tune(contents.tune, self.model)
+
+    @property
+    def name(self) -> str:
+        """The study's name: trials of one name are counted together."""
+        return self.contents.name
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Experiment":
+        """Read and check a file.
+
+        Raises
+        ------
+        ConfigurationError
+            The file is absent or no TOML, a key is unknown or a value is wrong; the message names the path of the key.
+        """
+        place = Path(path)
+        try:
+            values = tomllib.loads(place.read_text(encoding="utf-8"))
+            contents = Contents.model_validate(values)
+        except OSError as error:
+            raise ConfigurationError(f"{place}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{place}: {error}") from error
+        except ValidationError as error:
+            raise ConfigurationError(f"{place}: {_said(error)}") from error
+        try:
+            return cls(contents)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{place}: {error}") from error
+
+    def dataset(self, store: Store | None = None) -> Dataset:
+        """Return features and labels of the experiment's bars."""
+        data = self.contents.data
+        home = store or Store(data.store)
+        bars = home.bars(data.symbols, data.timeframe, start=data.start, end=data.end)
+        return Dataset.build(bars, self.features, self.label)
+
+    def run(
+        self,
+        store: Store | None = None,
+        *,
+        ledger: TrialLedger | None = None,
+        jobs: int | None = None,
+        progress: Progress | None = None,
+    ) -> Study:
+        """Run the walk-forward study."""
+        return walk_forward(
+            self.dataset(store),
+            self.model,
+            self.strategy,
+            self.splits,
+            self.costs,
+            self.tune,
+            name=self.name,
+            cash=self.contents.cash,
+            execution=self.execution,
+            ledger=ledger,
+            jobs=jobs,
+            progress=progress,
+        )
+
+
+def _readable(moment: Instant) -> Instant:
+    to_ns(moment)
+    return moment
+
+
+def _features(rows: list[dict[str, Any]]) -> FeatureSet:
+    chosen = [_kind(f"features[{number}]", row, CONSTRUCTORS, "name") for number, row in enumerate(rows)]
+    return made("features", "FeatureSet", {"features": chosen}, {"FeatureSet": FeatureSet})  # type: ignore[no-any-return]
+
+
+def _label(section: LabelSection) -> Label:
+    given = {key: value for key, value in section.model_dump(exclude={"kind"}).items() if value is not None}
+    label: Label = made("label", section.kind, given, {section.kind: getattr(catalogue, section.kind)})
+    return label
+
+
+def _costs(section: CostsSection) -> Costs:
+    fees = section.maker_bps, section.taker_bps
+    if fees == (None, None):
+        values = {"tier": 1 if section.tier is None else section.tier, "slippage_bps": section.slippage_bps}
+        return made("costs", "tier", values, {"tier": Costs.alpaca})  # type: ignore[no-any-return]
+    if section.tier is not None or None in fees:
+        raise ConfigurationError("costs: give a tier, or both maker_bps and taker_bps")
+    values = section.model_dump(exclude={"tier"})
+    return made("costs", "bps", values, {"bps": Costs})  # type: ignore[no-any-return]
+
+
+def _tune(section: TuneSection | None, model: Model) -> Tune | None:
+    if section is None:
+        return None
+    known = model.get_params()
+    for name in section.space:
+        if name not in known:
+            raise ConfigurationError(f"tune.space.{name}: unknown{_nearest(name, known)}")
+    space: dict[str, Any] = {name: tuple(choice) for name, choice in section.space.items()}
+    values = {**section.model_dump(), "space": space}
+    return made("tune", "Tune", values, {"Tune": Tune})  # type: ignore[no-any-return]
+
+
+def _kind(where: str, values: dict[str, Any], known: Mapping[str, Any], naming: str = "kind") -> Any:
+    """Return what a table describes that names its class or function under ``naming``."""
+    if naming not in values:
+        raise ConfigurationError(f"{where}.{naming}: absent; found {', '.join(values) or 'nothing'}")
+    parameters = {key: value for key, value in values.items() if key != naming}
+    return made(where, values[naming], parameters, known)
+
+
+def made(where: str, name: Any, parameters: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
+    """Return ``known[name](**parameters)``; what is wrong is said with its path in the file."""
+    if name not in known:
+        raise ConfigurationError(f"{where}: {name!r} is unknown{_nearest(str(name), known)}")
+    taken = inspect.signature(known[name]).parameters
+    for key in parameters:
+        if key not in taken:
+            raise ConfigurationError(f"{where}.{key}: unknown{_nearest(key, taken)}")
+    try:
+        return known[name](**parameters)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
+
+
+def _said(error: ValidationError) -> str:
+    """Return the first thing that is wrong; a misspelt key before the key that it leaves missing."""
+    found = error.errors()
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{place}: absent"
+    if first["type"] != "extra_forbidden":
+        return f"{place}: {first['msg'].removeprefix('Value error, ')}, found {first['input']!r}"
+    section: Any = Contents
+    for part in first["loc"][:-1]:
+        kind = section.model_fields[part].annotation
+        section = next((one for one in getattr(kind, "__args__", ()) if one is not type(None)), kind)
+    return f"{place}: unknown{_nearest(str(first['loc'][-1]), section.model_fields)}"

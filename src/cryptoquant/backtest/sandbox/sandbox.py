@@ -1,0 +1,233 @@
+"""The sandbox venue: a market on this machine that speaks Alpaca's protocol, so that its clients work unmodified."""
+
+import copy
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cryptoquant.backtest.sandbox.clockwork import Clockwork
+from cryptoquant.backtest.sandbox.exchange import Exchange
+from cryptoquant.backtest.sandbox.history import PREFIX, History
+from cryptoquant.backtest.sandbox.market import Market
+from cryptoquant.backtest.sandbox.refusal import absent
+from cryptoquant.backtest.sandbox.server import HOST, LoopbackServer
+from cryptoquant.backtest.sandbox.stream import DataStream, StreamLimits
+from cryptoquant.backtest.sandbox.trading import TradingApi, answer, refuse
+from cryptoquant.backtest.sandbox.updates import PATH, TradeUpdates
+from cryptoquant.data.alpaca import Alpaca
+from cryptoquant.data.synthetic import SyntheticMarket, decimals
+from cryptoquant.errors import ConfigurationError
+from cryptoquant.market.instrument import Instrument
+from cryptoquant.market.time import Instant, span_ns, to_ns
+from cryptoquant.trading.portfolio import Portfolio
+from cryptoquant.trading.venue import Costs, Venue, increments
+
+QUANTITY_INCREMENT = "0.000000001"
+
+
+class Sandbox:
+    """A venue on loopback for research and paper trading without keys and without a network.
+
+    It serves Alpaca's crypto protocol: market data over HTTP and websocket, the trading API, and trade updates. The
+    market is a seeded synthetic one, or bars of your own. Orders are filled by the same matching that the simulator
+    uses. The same seed and the same sequence of calls give the same answers.
+
+    Parameters
+    ----------
+    seed
+        Of the synthetic market, of the ticks inside its bars and of all ids.
+    symbols
+        Pairs of the synthetic market.
+    edge
+        Planted drift of the synthetic market, see ``SyntheticMarket``.
+    bars
+        A market of your own: schema ``bars``, one timeframe. It replaces the synthetic one.
+    start
+        Open of the synthetic market's first bar, ``2024-01-01`` by default.
+    days
+        Length of the synthetic market.
+    history
+        How much of the market is past when the sandbox starts; by default a year, or half of a shorter market.
+    lockstep
+        Time moves only by ``advance``; otherwise it runs at ``speed`` market seconds in a wall second.
+    cash
+        Of the account, in USD.
+    costs
+        Fees and slippage, by default Alpaca's first tier with 2 bps of slippage.
+    port
+        On 127.0.0.1; 0 takes a free one.
+    limits
+        What the streams allow.
+
+    Examples
+    --------
+    >>> with Sandbox(seed=7, days=3, lockstep=True) as sandbox:
+    ...     sandbox.advance(timedelta(minutes=5))["now"]
+    '2024-01-02T12:05:00Z'
+    """
+
+    def __init__(
+        self,
+        seed: int = 7,
+        symbols: Sequence[str] = ("BTC/USD", "ETH/USD"),
+        *,
+        edge: float = 0.0,
+        bars: Any = None,
+        start: Instant | None = None,
+        days: int = 395,
+        history: timedelta | None = None,
+        lockstep: bool = False,
+        speed: float = 60.0,
+        cash: float = 100_000.0,
+        costs: Costs | None = None,
+        port: int = 0,
+        limits: StreamLimits | None = None,
+    ) -> None:
+        if speed <= 0:
+            raise ValueError(f"speed must be positive, found {speed}")
+        if bars is None:
+            first = "2024-01-01" if start is None else start
+            bars = SyntheticMarket(seed, symbols, first, days, edge=edge).bars()
+        elif start is not None or edge:
+            raise ConfigurationError("start and edge shape the synthetic market: leave them out when bars are given")
+        self.seed, self.lockstep, self.speed = seed, lockstep, speed
+        self.market = Market(bars, history)
+        self.costs = Costs.alpaca(1, slippage_bps=2.0) if costs is None else costs
+        venue = Venue.alpaca(self.costs, [_instrument(self.market, symbol) for symbol in self.market.symbols])
+        self._exchange = Exchange(venue, self.market.marks(), cash, seed)
+        self.api_key = f"SANDBOX{self._exchange.identity('key')[:8].upper()}"
+        self.api_secret = self._exchange.identity("secret")
+        self._clockwork, app = self._assemble(limits or StreamLimits())
+        self._server = LoopbackServer(app, self._clockwork.run, port)
+
+    def _assemble(self, limits: StreamLimits) -> tuple[Clockwork, Starlette]:
+        keys = (self.api_key, self.api_secret)
+        data = DataStream(self.market, self.seed, keys, limits)
+        updates = TradeUpdates(self._exchange, keys, limits)
+        clockwork = Clockwork(self.market, self._exchange, data, updates, None if self.lockstep else self.speed)
+        trading = TradingApi(self.market, self._exchange, updates, keys)
+        history = History(self.market, self.seed).routes(keys)
+        connection = Route("/sandbox/connection", self._get_connection, methods=["GET"])
+        routes = [*clockwork.routes(), connection, *trading.routes(), *history, data.route(), updates.route()]
+        return clockwork, Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+
+    @property
+    def url(self) -> str:
+        """Base of all HTTP addresses; raises VenueUnreachableError before the start, as the other addresses do."""
+        return f"http://{HOST}:{self._server.port}"
+
+    @property
+    def data_stream_url(self) -> str:
+        """Address of the market-data websocket."""
+        return f"ws://{HOST}:{self._server.port}{PREFIX}"
+
+    @property
+    def trading_stream_url(self) -> str:
+        """Address of the trade_updates websocket."""
+        return f"ws://{HOST}:{self._server.port}{PATH}"
+
+    @property
+    def venue(self) -> Venue:
+        """The rules and increments by which this venue trades."""
+        return self._exchange.venue
+
+    def start(self) -> Self:
+        """Start serving; works inside a running event loop.
+
+        Raises
+        ------
+        ConfigurationError
+            The port is taken.
+        VenueUnreachableError
+            The server did not come up, or was stopped before.
+        """
+        self._server.start()
+        return self
+
+    def stop(self) -> None:
+        """Close every connection and end the server's thread."""
+        self._server.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def advance(self, by: timedelta) -> dict[str, Any]:
+        """Move a lockstep market forward; return its status when all was matched and put on the sockets.
+
+        ``sent`` counts the data points and trade updates put on the current connections, so that a client can wait
+        until it has received as many.
+
+        Raises
+        ------
+        ConfigurationError
+            The sandbox was not started with ``lockstep=True``.
+        """
+        if by < timedelta(0):
+            raise ValueError(f"time does not run backwards: {by}")
+        return self._advance_to(self.market.now + (span_ns(by) if by else 0))
+
+    def advance_to(self, moment: datetime | int) -> dict[str, Any]:
+        """Move a lockstep market forward to a moment (a datetime with a zone, or nanoseconds UTC)."""
+        target = to_ns(moment)
+        if target < self.market.now:
+            raise ValueError(f"time does not run backwards: {moment} lies before the market's present")
+        return self._advance_to(target)
+
+    def _advance_to(self, target: int) -> dict[str, Any]:
+        if not self.lockstep:
+            raise ConfigurationError("this sandbox's clock runs by itself: start it with lockstep=True to advance it")
+        return self._server.call(self._clockwork.advance_to(target))
+
+    def status(self) -> dict[str, Any]:
+        """Return the market's moment, its end, and how much was put on the sockets."""
+        running = self._server.is_running
+        return {**self._clockwork.status(), "url": self.url if running else None, "running": running}
+
+    def account(self) -> Portfolio:
+        """Return a copy of the venue's books of the account."""
+        return self._server.call(self._books()) if self._server.is_running else copy.deepcopy(self._exchange.portfolio)
+
+    async def _books(self) -> Portfolio:
+        return copy.deepcopy(self._exchange.portfolio)
+
+    def alpaca(self) -> Alpaca:
+        """Return the client of this venue: the same one that takes real keys."""
+        return Alpaca(**self._connection())
+
+    def _connection(self) -> dict[str, Any]:
+        return {
+            "api_key": self.api_key,
+            "api_secret": self.api_secret,
+            "data_url": self.url,
+            "trading_url": self.url,
+            "data_stream_url": self.data_stream_url,
+            "trading_stream_url": self.trading_stream_url,
+            "control_url": self.url,
+        }
+
+    async def _get_connection(self, request: Request) -> Response:
+        """Answer ``GET /sandbox/connection``: what another process needs to connect; the keys open nothing else."""
+        return answer(self._connection())
+
+
+def _instrument(market: Market, symbol: str) -> Instrument:
+    """Return increments of Alpaca's kind: nine decimals, prices to five digits, a smallest order of about 1 USD."""
+    row = market.base(symbol).bars.item(0, "close")
+    price_increment = format(Decimal(1).scaleb(-decimals(row)), "f")
+    return increments(symbol, QUANTITY_INCREMENT, price_increment, f"{1 / row:.9f}")
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return refuse(absent(f"endpoint not found: {request.method} {request.url.path}"))

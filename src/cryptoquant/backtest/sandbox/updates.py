@@ -1,0 +1,123 @@
+"""The trade_updates websocket: every change of an order, told to whoever listens. Nothing is repeated."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from cryptoquant.backtest.sandbox.exchange import Exchange
+from cryptoquant.backtest.sandbox.stream import StreamLimits
+from cryptoquant.backtest.sandbox.wire import update_body
+
+PATH = "/stream"
+STREAM = "trade_updates"
+
+
+@dataclass(slots=True, eq=False)
+class Listener:
+    """One authorized client: whether it listens, and how many updates were put on its socket."""
+
+    socket: WebSocket
+    serving: asyncio.Task[None] | None = None
+    listens: bool = False
+    is_dropped: bool = False
+    sent: int = 0
+
+
+class TradeUpdates:
+    """Tells the exchange's updates to every listener; what happens while nobody listens is not kept for later."""
+
+    def __init__(self, exchange: Exchange, keys: tuple[str, str], limits: StreamLimits) -> None:
+        self.exchange, self.keys, self.limits = exchange, keys, limits
+        self._listeners: list[Listener] = []
+        self._told = 0
+        self._turn = asyncio.Lock()
+
+    @property
+    def sent(self) -> int:
+        """Updates put on the newest connection."""
+        return self._listeners[-1].sent if self._listeners else 0
+
+    def route(self) -> WebSocketRoute:
+        """Return the route of the websocket."""
+        return WebSocketRoute(PATH, self.serve)
+
+    async def flush(self) -> None:
+        """Send the updates that have come since the last call, in order."""
+        async with self._turn:
+            waiting = self.exchange.updates[self._told :]
+            self._told += len(waiting)
+            for update in waiting:
+                body = msgspec.json.encode(update_body(update, self.exchange))
+                for listener in [listener for listener in self._listeners if listener.listens]:
+                    await self._send(listener, body)
+
+    async def _send(self, listener: Listener, body: bytes) -> None:
+        try:
+            async with asyncio.timeout(self.limits.sending.total_seconds()):
+                await listener.socket.send_bytes(body)
+            listener.sent += 1
+        except WebSocketDisconnect:
+            listener.listens = False
+        except TimeoutError:
+            listener.listens, listener.is_dropped = False, True
+            if listener.serving is not None:
+                listener.serving.cancel()
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Hold one connection from handshake to close."""
+        await socket.accept()
+        listener = Listener(socket, asyncio.current_task())
+        try:
+            while True:
+                await self._answer(listener, await _receive(socket))
+        except WebSocketDisconnect:
+            return
+        except asyncio.CancelledError:
+            if not listener.is_dropped:
+                raise
+        finally:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    async def _answer(self, listener: Listener, message: Any) -> None:
+        action, data = (message.get("action"), message.get("data")) if isinstance(message, Mapping) else (None, None)
+        data = data if isinstance(data, Mapping) else {}
+        is_known = listener in self._listeners
+        if action in ("authenticate", "auth"):
+            key, secret = data.get("key_id", message.get("key")), data.get("secret_key", message.get("secret"))
+            is_known = (key, secret) == self.keys
+            if is_known and listener not in self._listeners:
+                self._listeners.append(listener)
+            await _authorization(listener, "authenticate", is_known=is_known)
+        elif action == "listen" and is_known:
+            streams = [name for name in data.get("streams") or () if name == STREAM]
+            listener.listens = bool(streams)
+            await _reply(listener, {"stream": "listening", "data": {"streams": streams}})
+        else:
+            await _authorization(listener, str(action), is_known=is_known)
+
+
+async def _receive(socket: WebSocket) -> Any:
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1006))
+    try:
+        return msgspec.json.decode(message.get("bytes") or (message.get("text") or "").encode())
+    except msgspec.DecodeError:
+        return None
+
+
+async def _authorization(listener: Listener, action: str, *, is_known: bool) -> None:
+    data = {"status": "authorized" if is_known else "unauthorized", "action": action}
+    if not is_known:
+        data["message"] = "access key verification failed"
+    await _reply(listener, {"stream": "authorization", "data": data})
+
+
+async def _reply(listener: Listener, body: Mapping[str, Any]) -> None:
+    await listener.socket.send_bytes(msgspec.json.encode(body))

@@ -1,0 +1,305 @@
+"""Walk-forward studies: fit on the past of each fold, predict what follows, and trade all folds in one simulation."""
+
+import hashlib
+import json
+import time as clock
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from cryptoquant.backtest.evidence import judge
+from cryptoquant.backtest.simulator import describe, drive, report_of, signal_rows
+from cryptoquant.market.schema import SIGNALS
+from cryptoquant.market.slice import Panel
+from cryptoquant.market.time import span_ns
+from cryptoquant.models.bundle import Bundle, strategy_to_dict
+from cryptoquant.models.dataset import Dataset, Examples
+from cryptoquant.models.model import Model, Predictor
+from cryptoquant.models.splits import Fold, WalkForward
+from cryptoquant.models.tune import Tune
+from cryptoquant.performance.evidence import Evidence
+from cryptoquant.performance.metrics import Statistics
+from cryptoquant.performance.report import Report
+from cryptoquant.performance.trials import StudyTrial, TrialLedger
+from cryptoquant.settings import settings
+from cryptoquant.trading.engine import Engine
+from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.risk import RiskLimits
+from cryptoquant.trading.strategy import Strategy
+from cryptoquant.trading.venue import Costs, Venue
+
+Floats = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FoldResult:
+    """What one fold learned and how well it did on its own training rows and out of sample."""
+
+    fold: Fold
+    params: dict[str, Any]
+    trials: list[dict[str, Any]]
+    predicted: Floats
+    hit_rate_train: float
+    hit_rate_test: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Study:
+    """A walk-forward study: its report, its evidence and the bundle that it would deploy.
+
+    Attributes
+    ----------
+    report
+        Of one simulation over the stitched out-of-sample signals.
+    evidence
+        What speaks for it, deflated by all study trials of the ledger.
+    folds
+        Results by fold, oldest first.
+    signals
+        Out-of-sample signals (schema ``signals``).
+    before_costs
+        Statistics of the same signals traded free.
+    """
+
+    name: str
+    dataset: Dataset
+    model: Model
+    strategy: Strategy
+    splits: WalkForward
+    venue: Venue
+    execution: Execution
+    predictor: Predictor
+    folds: list[FoldResult]
+    signals: pl.DataFrame
+    report: Report
+    before_costs: Statistics
+    evidence: Evidence
+    key: str
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, {len(self.folds)} folds, Sharpe {self.evidence.sharpe:.2f}, {self.report!r})"
+
+    def to_bundle(self, name: str) -> Bundle:
+        """Return what would be deployed: the predictor fitted on the last training window, with its evidence."""
+        return Bundle(
+            name=name,
+            symbols=self.dataset.symbols,
+            timeframe=self.dataset.timeframe,
+            predictor=self.predictor,
+            features=self.dataset.feature_set,
+            strategy=self.strategy,
+            execution=self.execution,
+            costs=self.venue.costs,
+            horizon=self.dataset.label.horizon,
+            evidence=self.evidence,
+            fingerprints={"data": self.dataset.fingerprint, "configuration": self.key},
+            study=self.name,
+        )
+
+    def tracked(self, folder: Path) -> tuple[dict[str, Any], dict[str, float], list[Path]]:
+        """Return parameters, metrics and the report's page for an MLflow run."""
+        params = {
+            "model": type(self.model).__name__,
+            "strategy": describe(self.strategy),
+            "features": ", ".join(self.dataset.names)[:5_000],
+            "folds": len(self.folds),
+            "train": str(self.splits.train),
+            "test": str(self.splits.test),
+            **{f"costs.{name}": value for name, value in asdict(self.venue.costs).items()},
+            **{f"last_fold.{name}": value for name, value in self.folds[-1].params.items()},
+        }
+        numbers = {**self.report.statistics.to_dict(), **self.evidence.to_dict()}
+        metrics = {name: float(value) for name, value in numbers.items() if not isinstance(value, str)}
+        finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
+        return params, finite, [self.report.to_html(folder / "report.html")]
+
+
+def walk_forward(
+    dataset: Dataset,
+    model: Model,
+    strategy: Strategy,
+    splits: WalkForward,
+    costs: Costs | None = None,
+    tune: Tune | None = None,
+    *,
+    name: str = "study",
+    cash: float = 100_000.0,
+    execution: Execution | None = None,
+    limits: RiskLimits | None = None,
+    ledger: TrialLedger | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+    notes: tuple[str, ...] = (),
+) -> Study:
+    """Judge a model and a strategy on what they had not seen.
+
+    For each fold: tune inside its training rows, fit, predict its test rows. The predictions of all folds become one
+    stream of signals, traded in one simulation, so that cash, positions and fees carry over the borders of folds.
+
+    Parameters
+    ----------
+    ledger
+        Where trials are counted; by default the file of the settings (``CQ_TRIALS``).
+    jobs
+        Folds fitted side by side; -1 uses every core. The result does not depend on it.
+    progress
+        Called with folds done and folds in total.
+    notes
+        Facts worth saying at the head of the report.
+    """
+    strategy_to_dict(strategy)
+    folds, examples = splits.split(dataset), dataset.examples
+    results = _run_folds(examples, model, tune, folds, jobs, progress)
+    predictor = _deployed(examples, model, splits, results[-1].params)
+    signals = _signals(dataset, results, name, predictor.kind)
+    venue, plan = Venue.alpaca(costs), execution or Execution()
+    panel = Panel.from_frame(dataset.bars).between(folds[0].test_start, folds[-1].test_end)
+    rows = signal_rows(signals, panel)
+
+    def trade(rules: Venue) -> Report:
+        engine = Engine(strategy, rules, panel.symbols, cash, execution=plan, limits=limits)
+        return report_of(name, drive(engine, panel, rows), panel, rules, cash, signals=signals)
+
+    report = trade(venue)
+    book = ledger if ledger is not None else TrialLedger(settings().trials)
+    chosen = _chosen(dataset, (model, tune, splits), (strategy, plan, venue, limits, cash))
+    key = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+    daily = report.daily_returns()
+    book.add_study_trial(
+        StudyTrial(name, key, daily["time"].dt.epoch("ns").to_numpy(), daily["return"].to_numpy(), chosen)
+    )
+    for result in results:
+        if result.trials:
+            book.add_tuning_trials(name, key, result.fold.number, result.trials)
+    free, dear = trade(Venue.alpaca(Costs.free())), trade(Venue.alpaca(venue.costs.scaled(2.0)))
+    evidence = judge(report, free, dear, book, name)
+    return Study(
+        name=name,
+        dataset=dataset,
+        model=model,
+        strategy=strategy,
+        splits=splits,
+        venue=venue,
+        execution=plan,
+        predictor=predictor,
+        folds=results,
+        signals=signals,
+        report=replace(_told(report, results, free, evidence), notes=notes),
+        before_costs=free.statistics,
+        evidence=evidence,
+        key=key,
+    )
+
+
+def fit_fold(examples: Examples, model: Model, tune: Tune | None, fold: Fold) -> FoldResult:
+    """Tune and fit on the training rows of one fold; predict its test rows. Test rows are read for prediction only."""
+    started = clock.perf_counter()
+    train = examples.take(fold.train)
+    params, trials = ({}, []) if tune is None else tune.search(model, train)
+    predictor = model.with_params(**params).fit(train.features, train.rises, train.returns)
+    predicted = predictor.predict(examples.features[fold.test])
+    return FoldResult(
+        fold=fold,
+        params=params,
+        trials=trials,
+        predicted=predicted,
+        hit_rate_train=_hit_rate(predictor.predict(train.features), train.rises),
+        hit_rate_test=_hit_rate(predicted, examples.rises[fold.test]),
+        seconds=clock.perf_counter() - started,
+    )
+
+
+def _run_folds(
+    examples: Examples, model: Model, tune: Tune | None, folds: list[Fold], jobs: int | None, progress: Progress | None
+) -> list[FoldResult]:
+    """Fit the folds side by side, in threads unless a joblib configuration says otherwise: fits release the lock."""
+    from joblib import Parallel, delayed
+
+    workers = settings().jobs if jobs is None else jobs
+    tasks = (delayed(fit_fold)(examples, model, tune, fold) for fold in folds)
+    results = []
+    for result in Parallel(n_jobs=workers, prefer="threads", return_as="generator")(tasks):
+        results.append(result)
+        if progress is not None:
+            progress(len(results), len(folds))
+    return results
+
+
+def _deployed(examples: Examples, model: Model, splits: WalkForward, params: dict[str, Any]) -> Predictor:
+    """Fit on the last training window of the data, with the parameters of the last fold."""
+    times = examples.times
+    start = int(times[0]) - 1 if splits.expanding else int(times[-1]) - span_ns(splits.train)
+    train = examples.take(np.flatnonzero((times > start) & (examples.label_known < np.iinfo(np.int64).max)))
+    return model.with_params(**params).fit(train.features, train.rises, train.returns)
+
+
+def _signals(dataset: Dataset, results: list[FoldResult], name: str, kind: str) -> pl.DataFrame:
+    rows = np.concatenate([result.fold.test for result in results])
+    values = np.concatenate([result.predicted for result in results])
+    return (
+        dataset.frame[rows]
+        .select("symbol", "time", "known")
+        .with_columns(
+            name=pl.lit(name),
+            kind=pl.lit(kind),
+            value=pl.Series(values),
+            horizon=pl.lit(dataset.label.horizon).cast(pl.Duration("ns")),
+        )
+        .select(*SIGNALS)
+    )
+
+
+def _chosen(dataset: Dataset, learning: tuple[Any, ...], trading: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the whole configuration as plain JSON values, the same in every process."""
+    model, tune, splits = learning
+    strategy, plan, venue, limits, cash = trading
+    chosen = {
+        "data": dataset.fingerprint,
+        "model": [type(model).__name__, model.get_params()],
+        "tune": None if tune is None else {**asdict(tune), "objective": _called(tune.objective)},
+        "splits": asdict(splits),
+        "strategy": strategy_to_dict(strategy),
+        "execution": asdict(plan),
+        "costs": asdict(venue.costs),
+        "limits": None if limits is None else asdict(limits),
+        "cash": cash,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(chosen, sort_keys=True, default=str))
+    return plain
+
+
+def _called(function: Any) -> str:
+    """Return a function's name; its text would hold an address, which differs from process to process."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _told(report: Report, results: list[FoldResult], free: Report, evidence: Evidence) -> Report:
+    """Return the report with its folds and the evidence in words."""
+    folds = pl.DataFrame(
+        {
+            "fold": [r.fold.number for r in results],
+            "test_start": [r.fold.test_start for r in results],
+            "test_end": [r.fold.test_end for r in results],
+            "train_rows": [len(r.fold.train) for r in results],
+            "test_rows": [len(r.fold.test) for r in results],
+            "hit_rate_train": [r.hit_rate_train for r in results],
+            "hit_rate_test": [r.hit_rate_test for r in results],
+            "trials": [len(r.trials) for r in results],
+            "params": [json.dumps(r.params, sort_keys=True) for r in results],
+            "seconds": [r.seconds for r in results],
+        }
+    ).with_columns(pl.from_epoch(c, "ns").dt.replace_time_zone("UTC") for c in ("test_start", "test_end"))
+    return replace(report, folds=folds, extra={"evidence": evidence, "before_costs": free.statistics})
+
+
+def _hit_rate(predicted: Floats, rises: Floats) -> float:
+    known = ~np.isnan(rises)
+    return float(((predicted > 0.5) == (rises > 0.5))[known].mean()) if known.any() else float("nan")

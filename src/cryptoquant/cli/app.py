@@ -1,0 +1,72 @@
+"""The executable ``cryptoquant``: its verbs, and what an error looks like (one line, exit code 1; wrong usage: 2)."""
+
+import errno
+import functools
+from collections.abc import Callable
+
+import typer
+
+from cryptoquant.cli import data, demo, live, registry, research
+from cryptoquant.cli.terminal import complain
+from cryptoquant.errors import CryptoquantError
+
+
+def guarded(verb: Callable[..., None]) -> Callable[..., None]:
+    """Return a verb whose failures are one line on stderr and exit code 1."""
+
+    @functools.wraps(verb)
+    def run(*args: object, **options: object) -> None:
+        try:
+            verb(*args, **options)
+        except KeyboardInterrupt:
+            reason = "interrupted; what was written so far is whole, and the same command goes on from there"
+        except (CryptoquantError, ValueError) as error:
+            reason = str(error)
+        except OSError as error:
+            full = error.errno == errno.ENOSPC
+            reason = f"{'the disk is full' if full else error.strerror or error}: {error.filename or 'while writing'}"
+        else:
+            return
+        raise typer.Exit(complain(reason))
+
+    return run
+
+
+app = typer.Typer(
+    name="cryptoquant",
+    help="Research, backtest and paper-trade machine-learning strategies on crypto.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo.demo,
+    "doctor": registry.doctor,
+    "download": data.download,
+    "record": data.record,
+    "import": data.import_,
+    "export": data.export,
+    "check": data.check,
+    "backtest": research.backtest,
+    "sweep": research.sweep,
+    "walk-forward": research.walk_forward,
+    "register": research.register,
+    "promote": registry.promote,
+    "rollback": registry.rollback,
+    "models": registry.models,
+    "sandbox": live.sandbox,
+    "paper": live.paper,
+    "status": live.status,
+    "stop": live.stop,
+    "resume": live.resume,
+    "replay": live.replay,
+    "report": live.report,
+}
+for verb, function in VERBS.items():
+    app.command(verb)(guarded(function))
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code: 0, 1 (the work failed) or 2 (wrong usage)."""
+    app()

@@ -1,0 +1,128 @@
+"""Verbs for market data: download, record, import, export, check."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cryptoquant.cli.terminal import OUT, answer, progress, say
+from cryptoquant.data.alpaca import Alpaca
+from cryptoquant.data.download import download as fetch
+from cryptoquant.data.recorder import record as listen
+from cryptoquant.data.store import Store
+from cryptoquant.settings import settings
+
+Symbols = Annotated[list[str], typer.Argument(help="Pairs such as BTC/USD.")]
+StoreOption = Annotated[str | None, typer.Option("--store", help="Folder of the store; by default CQ_STORE, or data.")]
+SandboxOption = Annotated[
+    str | None, typer.Option("--sandbox", help="URL of a running sandbox; without it, Alpaca with your keys.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+def opened(store: str | None) -> Store:
+    """Return the store in a folder, by default that of the settings."""
+    return Store(store or settings().store)
+
+
+def connection(sandbox: str | None) -> Alpaca:
+    """Return Alpaca with the keys of the environment, or the sandbox at a URL."""
+    return Alpaca() if sandbox is None else Alpaca.sandbox(sandbox)
+
+
+def download(
+    symbols: Symbols,
+    timeframe: Annotated[str, typer.Option(help="Length of a bar, for example 5m or 1h.")] = "1h",
+    start: Annotated[str, typer.Option(help="First day, for example 2024-01-01.")] = "2024-01-01",
+    end: Annotated[str | None, typer.Option(help="Last moment; by default now.")] = None,
+    store: StoreOption = None,
+    sandbox: SandboxOption = None,
+) -> None:
+    """Fetch bars from Alpaca into the store; a second run fetches only what is missing."""
+    home = opened(store)
+    with progress("download") as advance:
+        got = fetch(home, symbols, timeframe, start, end, source=connection(sandbox), progress=advance)
+    say(
+        f"{got.rows:,} bars of {', '.join(got.symbols)} ({timeframe}) into {home.root}; {got.skipped} months were there"
+    )
+
+
+def record(
+    symbols: Symbols,
+    seconds: Annotated[float | None, typer.Option(help="How long; by default until interrupted.")] = None,
+    store: StoreOption = None,
+    sandbox: SandboxOption = None,
+    json: Json = False,
+) -> None:
+    """Record trades, quotes, bars and order books from the live stream into the store."""
+    until = None if seconds is None else timedelta(seconds=seconds)
+    home = opened(store)
+    done = listen(home, symbols, connection(sandbox), until=until)
+    if json:
+        answer({"received": done.received, "written": done.written, "rejected": done.rejected, "errors": done.errors})
+        return
+    written = ", ".join(f"{rows:,} {kind}" for kind, rows in sorted(done.written.items())) or "nothing"
+    say(f"received {done.received:,} messages; wrote {written} into {home.root}; {done.rejected} rejected")
+
+
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Parquet or CSV files of bars, trades or quotes.")],
+    symbol: Annotated[str | None, typer.Option(help="When the file has no symbol column.")] = None,
+    timeframe: Annotated[str | None, typer.Option(help="Length of a bar; by default found from the times.")] = None,
+    stamped: Annotated[str, typer.Option(help="Whether bar times are their open or their close.")] = "open",
+    column: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a column of another name.")] = None,
+    zone: Annotated[str | None, typer.Option(help="Zone of times that have none, for example UTC.")] = None,
+    store: StoreOption = None,
+) -> None:
+    """Take Parquet and CSV files into the store; a file is taken whole or not at all."""
+    columns = dict(_pair(text) for text in column or [])
+    home = opened(store)
+    for file in files:
+        rows = home.import_file(
+            file,
+            symbol=symbol,
+            timeframe=timeframe,
+            stamped=_stamp(stamped),
+            columns=columns or None,
+            zone=zone,
+        )
+        say(f"{file.name}: {rows:,} rows into {home.root}")
+
+
+def export(
+    path: Annotated[Path, typer.Argument(help="File to write: .parquet or .csv.")],
+    symbols: Annotated[list[str] | None, typer.Option("--symbol", help="Pair; by default all.")] = None,
+    kind: Annotated[str, typer.Option(help="bars, trades, quotes or books.")] = "bars",
+    timeframe: Annotated[str | None, typer.Option(help="Of bars.")] = None,
+    start: Annotated[str | None, typer.Option()] = None,
+    end: Annotated[str | None, typer.Option()] = None,
+    store: StoreOption = None,
+) -> None:
+    """Write rows of the store into a file."""
+    rows = opened(store).export(path, kind, symbols, timeframe=timeframe, start=start, end=end)
+    say(f"{rows:,} rows into {path}")
+
+
+def check(
+    kind: Annotated[str, typer.Option(help="bars.")] = "bars", store: StoreOption = None, json: Json = False
+) -> None:
+    """Look for gaps, duplicates, zero-volume runs and spikes in the stored bars."""
+    report = opened(store).check(kind)
+    if json:
+        answer({"clean": report.is_clean, "gaps": report.gaps.to_dicts(), "totals": report.totals().to_dicts()})
+        return
+    report.show(OUT)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    theirs, separator, ours = text.partition("=")
+    if not separator:
+        raise typer.BadParameter(f"wanted THEIRS=OURS, found {text!r}")
+    return theirs, ours
+
+
+def _stamp(text: str) -> Any:
+    if text not in ("open", "close"):
+        raise typer.BadParameter(f"wanted open or close, found {text!r}")
+    return text

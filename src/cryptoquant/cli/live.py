@@ -1,0 +1,174 @@
+"""Verbs for the present: the sandbox venue, paper trading, its status, and journals."""
+
+import os
+import signal
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+
+from cryptoquant.backtest.sandbox import Sandbox
+from cryptoquant.cli.data import Json, SandboxOption, StoreOption, connection, opened
+from cryptoquant.cli.registry import RegistryOption
+from cryptoquant.cli.terminal import answer, facts, say, table
+from cryptoquant.data.store import Store
+from cryptoquant.errors import JournalError
+from cryptoquant.live.journal import Journal, read_journal, writer_of
+from cryptoquant.live.replay import replay as read_again
+from cryptoquant.live.trader import Trader
+from cryptoquant.market.time import span
+from cryptoquant.models.registry import Registry
+from cryptoquant.settings import settings
+from cryptoquant.trading.engine import Command
+from cryptoquant.trading.risk import RiskLimits
+
+JournalOption = Annotated[
+    Path | None, typer.Option("--journal", help="The trader's journal; by default CQ_JOURNAL, or journal.sqlite.")
+]
+
+
+def sandbox(
+    symbols: Annotated[list[str] | None, typer.Option("--symbol", help="Pair; by default BTC/USD and ETH/USD.")] = None,
+    seed: int = 7,
+    edge: Annotated[float, typer.Option(help="Planted drift; 0 is a market without any edge.")] = 0.0,
+    days: int = 395,
+    speed: Annotated[float, typer.Option(help="Market seconds in a wall second.")] = 60.0,
+    lockstep: Annotated[bool, typer.Option(help="Time moves only when it is told to.")] = False,
+    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.")] = 0,
+    store: Annotated[str | None, typer.Option(help="Replay this store's bars instead of a synthetic market.")] = None,
+    timeframe: Annotated[str, typer.Option(help="Of the store's bars.")] = "1m",
+) -> None:
+    """Serve a venue on loopback that speaks Alpaca's protocol, until interrupted."""
+    pairs = symbols or ["BTC/USD", "ETH/USD"]
+    market: dict[str, Any] = {"days": days, "edge": edge, "symbols": pairs}
+    if store is not None:
+        market = {"bars": Store(store).bars(symbols, timeframe)}
+    with Sandbox(seed, lockstep=lockstep, speed=speed, port=port, **market) as venue:
+        keys = venue.alpaca()
+        say(f"sandbox at {venue.url}, market time {venue.status()['now']}")
+        say(f"export APCA_API_KEY_ID={keys.api_key} APCA_API_SECRET_KEY={keys.api_secret}")
+        say(f"try: cryptoquant download BTC/USD --sandbox {venue.url}")
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            while True:
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            say("sandbox stopped")
+
+
+def paper(
+    reference: Annotated[str, typer.Argument(help="name@champion, or name@number.")],
+    until: Annotated[str | None, typer.Option(help="Market time to trade, for example 6h; by default no end.")] = None,
+    max_weight: Annotated[float, typer.Option(help="Largest share of the equity in one symbol.")] = 1.0,
+    max_drawdown: Annotated[float, typer.Option(help="Stop buying below this fraction of the peak.")] = 1.0,
+    profile: str = "main",
+    journal: JournalOption = None,
+    registry: RegistryOption = None,
+    store: StoreOption = None,
+    sandbox: SandboxOption = None,
+    json: Json = False,
+) -> None:
+    """Trade a registered bundle on Alpaca's paper account, or on a sandbox, until interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    trader = Trader.paper(
+        reference,
+        broker=connection(sandbox),
+        limits=RiskLimits(max_weight=max_weight, max_drawdown=max_drawdown),
+        registry=Registry(registry),
+        store=opened(store),
+        profile=profile,
+        journal=_place(journal),
+    )
+    done = asdict(trader.run(None if until is None else span(until)))
+    if json:
+        answer(done)
+        return
+    facts(done)
+
+
+def status(journal: JournalOption = None, json: Json = False) -> None:
+    """Say what a journal's trader holds and has done, while it runs or after."""
+    known = read_again(_place(journal))
+    book = known.engine.portfolio
+    writer = writer_of(_place(journal))
+    found: dict[str, Any] = {
+        "reference": known.start.reference,
+        "profile": known.start.profile,
+        "running": writer is not None,
+        "halted": known.engine.risk.halted,
+        "equity": book.equity if known.slices else book.cash_value,
+        "cash": book.cash_value,
+        "positions": {symbol: book.quantity(symbol) for symbol in book.symbols},
+        "fees": book.fees,
+        "slices": len(known.slices),
+        "orders": len(known.journalled),
+        "fills": len(known.fills),
+        "refused": len(known.refused),
+        "in flight": len(known.engine.in_flight),
+    }
+    if json:
+        answer(found)
+        return
+    facts(found)
+
+
+def stop(journal: JournalOption = None) -> None:
+    """Ask the running trader of a journal to stop; positions are kept."""
+    writer = writer_of(_place(journal))
+    if writer is None:
+        raise JournalError(f"no trader writes {_place(journal)}")
+    os.kill(writer, signal.SIGTERM)
+    say(f"asked process {writer} to stop")
+
+
+def resume(journal: JournalOption = None) -> None:
+    """Reset the halt of a journal's trader, so that it may open positions again when it is started."""
+    read_journal(_place(journal))
+    now = time.time_ns()
+    book = Journal(_place(journal))
+    try:
+        book.append([Command(f"resume-{now}", "resume", now, "by the operator")], durable=True)
+    finally:
+        book.close()
+    say("the halt is reset")
+
+
+def replay(journal: JournalOption = None, json: Json = False) -> None:
+    """Read a journal through the engine again and say whether it gives the same orders."""
+    again = read_again(_place(journal))
+    if json:
+        answer({"equal": again.is_equal, "difference": again.difference, "orders": len(again.journalled)})
+    else:
+        same = f"all {len(again.journalled)} orders are given again" if again.is_equal else again.difference
+        say(f"{len(again.slices)} slices, {len(again.fills)} fills: {same}")
+    if not again.is_equal:
+        raise JournalError(f"the replay differs: {again.difference}")
+
+
+def report(
+    journal: JournalOption = None,
+    html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,
+    json: Json = False,
+) -> None:
+    """Report what a journal's trader did."""
+    found = read_again(_place(journal)).report()
+    if html is not None:
+        say(f"report: {found.to_html(html)}")
+    if json:
+        answer(found.statistics.to_dict())
+    else:
+        found.show()
+        if found.fills.height:
+            columns = ["time", "symbol", "side", "quantity", "price", "fee"]
+            table(found.fills.select(pl.col(columns)).tail(10), "last fills")
+
+
+def _place(journal: Path | None) -> Path:
+    return journal or Path(settings().journal)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,140 @@
+"""Verbs for research: backtest, sweep, walk-forward, register."""
+
+import ast
+import functools
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cryptoquant.backtest.experiment import Experiment, made
+from cryptoquant.backtest.simulator import simulate
+from cryptoquant.backtest.sweep import sweep as sweep_grid
+from cryptoquant.backtest.walk_forward import Study
+from cryptoquant.cli.data import Json, StoreOption, opened
+from cryptoquant.cli.terminal import answer, progress, say, table
+from cryptoquant.data.store import Store
+from cryptoquant.models.bundle import STRATEGIES
+from cryptoquant.models.registry import Registry
+from cryptoquant.performance.evidence import Gate
+from cryptoquant.trading.venue import Costs
+
+Parameters = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of the strategy.")]
+Pairs = Annotated[list[str], typer.Argument(help="Pairs such as BTC/USD.")]
+
+
+def backtest(
+    symbols: Pairs,
+    strategy: Annotated[str, typer.Option(help=f"One of {', '.join(STRATEGIES)}.")] = "MovingAverageCross",
+    parameters: Parameters = None,
+    timeframe: str = "1h",
+    start: str | None = None,
+    end: str | None = None,
+    tier: Annotated[int, typer.Option(help="Alpaca's fee tier.")] = 1,
+    slippage_bps: float = 0.0,
+    html: Annotated[Path | None, typer.Option(help="Write the report's page here.")] = None,
+    store: StoreOption = None,
+    json: Json = False,
+) -> None:
+    """Simulate a rule on stored bars."""
+    bars = opened(store).bars(symbols, timeframe, start=start, end=end)
+    rule = made("strategy", strategy, dict(_setting(text) for text in parameters or []), STRATEGIES)
+    report = simulate(rule, bars, Costs.alpaca(tier, slippage_bps))
+    if html is not None:
+        say(f"report: {report.to_html(html)}")
+    if json:
+        answer(report.statistics.to_dict())
+    else:
+        report.show()
+
+
+def sweep(
+    symbols: Pairs,
+    grid: Annotated[list[str], typer.Option("--grid", help="NAME=FIRST:LAST:STEP or NAME=A,B,C.")],
+    strategy: Annotated[str, typer.Option(help="A rule.")] = "MovingAverageCross",
+    timeframe: str = "1h",
+    start: str | None = None,
+    end: str | None = None,
+    tier: int = 1,
+    metric: str = "sharpe",
+    count: Annotated[int, typer.Option(help="Rows to show.")] = 10,
+    store: StoreOption = None,
+    json: Json = False,
+) -> None:
+    """Simulate many parameter sets of a rule and show the best."""
+    bars = opened(store).bars(symbols, timeframe, start=start, end=end)
+    rule = functools.partial(_made_with, strategy)
+    done = sweep_grid(rule, dict(_values(text) for text in grid), bars, Costs.alpaca(tier))
+    best = done.best(metric, count)
+    if json:
+        answer(best.to_dicts())
+        return
+    shown = dict.fromkeys([*done.parameters, metric, "total_return", "sharpe", "max_drawdown", "trades", "fees"])
+    table(
+        best.select(list(shown)), f"best {count} of {done.frame.height} by {metric}: a best of many is biased upwards"
+    )
+
+
+def walk_forward(
+    experiment: Annotated[Path, typer.Argument(help="The experiment's TOML file.")],
+    html: Annotated[Path, typer.Option(help="Where to write the report's page.")] = Path("report.html"),
+    register: Annotated[str | None, typer.Option(help="Register the study's bundle under this name.")] = None,
+    store: Annotated[str | None, typer.Option(help="Folder of the store; by default the experiment's.")] = None,
+    json: Json = False,
+) -> None:
+    """Run a walk-forward study and say what speaks for it."""
+    study = _study(experiment, store)
+    page = study.report.to_html(html)
+    version = None if register is None else Registry().register(register, study)
+    if json:
+        numbers = {"statistics": study.report.statistics.to_dict(), "evidence": study.evidence.to_dict()}
+        answer({**numbers, "refused_by_gate": list(Gate().check(study.evidence)), "report": str(page)})
+        return
+    study.report.show()
+    reasons = Gate().check(study.evidence)
+    say("the gate says yes" if not reasons else f"the gate says no: {'; '.join(reasons)}")
+    say(f"report: {page}")
+    if version is not None:
+        say(f"registered: {version}")
+
+
+def register(
+    experiment: Annotated[Path, typer.Argument(help="The experiment's TOML file.")],
+    name: Annotated[str, typer.Argument(help="Name in the registry.")],
+    store: Annotated[str | None, typer.Option(help="Folder of the store; by default the experiment's.")] = None,
+) -> None:
+    """Run an experiment's study and register its bundle with its evidence."""
+    version = Registry().register(name, _study(experiment, store))
+    say(f"registered: {version}")
+
+
+def _study(experiment: Path, store: str | None) -> Study:
+    plan = Experiment.read(experiment)
+    with progress("folds") as advance:
+        return plan.run(None if store is None else Store(store), progress=advance)
+
+
+def _made_with(name: str, **parameters: Any) -> Any:
+    return made("strategy", name, parameters, STRATEGIES)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise typer.BadParameter(f"wanted NAME=VALUE, found {text!r}")
+    return name, _number(value)
+
+
+def _values(text: str) -> tuple[str, list[Any]]:
+    name, value = _setting(text)
+    if isinstance(value, str) and ":" in value:
+        first, last, step = (int(part) for part in value.split(":"))
+        return name, list(range(first, last, step))
+    return name, list(value) if isinstance(value, tuple) else [value]
+
+
+def _number(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

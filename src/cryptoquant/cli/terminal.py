@@ -1,0 +1,83 @@
+"""What the verbs print: lines, tables, JSON and a progress bar where a person is watching."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+OUT = Console(highlight=False, soft_wrap=True)
+ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Advance = Callable[..., None]
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    OUT.print(text, markup=False)
+
+
+def complain(text: str) -> int:
+    """Print one line on stderr; return the exit code of work that failed."""
+    ERR.print(f"error: {' '.join(text.split())}", markup=False)
+    return 1
+
+
+def answer(content: Mapping[str, Any] | list[Any]) -> None:
+    """Print JSON that a program may read; not a number becomes null."""
+    print(json.dumps(_finite(content), default=str, indent=1))  # noqa: T201
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))) else value
+
+
+def facts(content: Mapping[str, Any]) -> None:
+    """Print names and values, one a line, numbers as a person reads them."""
+    for name, value in content.items():
+        OUT.print(f"{name.replace('_', ' ') + ':':12}{_words(value)}", markup=False)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{quantity:.9g} {name}" for name, quantity in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "not known yet" if value != value else f"{value:,.2f}"
+    return str(value) if value != "" else "-"
+
+
+def table(frame: pl.DataFrame, title: str = "") -> None:
+    """Print a frame."""
+    drawn = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name, dtype in frame.schema.items():
+        drawn.add_column(name, justify="right" if dtype.is_numeric() else "left")
+    for row in frame.iter_rows():
+        drawn.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in row))
+    OUT.print(drawn)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Advance]:
+    """Yield a function ``(done, total, *words)``; a bar is drawn only on an interactive terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, *words: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=ERR, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def advance(done: int, total: int, *words: object) -> None:
+            bar.update(task, completed=done, total=total, description=" ".join([what, *map(str, words)]))
+
+        yield advance

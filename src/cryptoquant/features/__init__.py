@@ -1,0 +1,50 @@
+"""Turning the past into columns, without a glance at the future; and the labels that a model learns from."""
+
+from cryptoquant.features.calendar import hour_of_day
+from cryptoquant.features.feature import Feature
+from cryptoquant.features.feature_set import FeatureSet
+from cryptoquant.features.labels import (
+    ForwardReturn,
+    Label,
+    TripleBarrier,
+    forward_return,
+    label_from_dict,
+    triple_barrier,
+)
+from cryptoquant.features.momentum import log_return, roc, rsi
+from cryptoquant.features.online import OnlineFeatures
+from cryptoquant.features.panel import cross_sectional_rank, relative_return
+from cryptoquant.features.quality import FeatureQuality
+from cryptoquant.features.statistics import zscore
+from cryptoquant.features.trend import donchian_position, ema_ratio, macd, sma_ratio
+from cryptoquant.features.volatility import atr, bollinger, natr, realized_volatility
+from cryptoquant.features.volume import volume_ratio
+
+__all__ = [
+    "Feature",
+    "FeatureQuality",
+    "FeatureSet",
+    "ForwardReturn",
+    "Label",
+    "OnlineFeatures",
+    "TripleBarrier",
+    "atr",
+    "bollinger",
+    "cross_sectional_rank",
+    "donchian_position",
+    "ema_ratio",
+    "forward_return",
+    "hour_of_day",
+    "label_from_dict",
+    "log_return",
+    "macd",
+    "natr",
+    "realized_volatility",
+    "relative_return",
+    "roc",
+    "rsi",
+    "sma_ratio",
+    "triple_barrier",
+    "volume_ratio",
+    "zscore",
+]

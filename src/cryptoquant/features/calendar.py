@@ -1,0 +1,36 @@
+"""What the clock says at a bar's close, in UTC."""
+
+import math
+
+from cryptoquant.compiled import kernel
+from cryptoquant.features.feature import Feature
+from cryptoquant.market.slice import Floats
+
+SECONDS_PER_DAY = 86_400.0
+
+
+@kernel
+def hour_of_day_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
+    """Write sine and cosine of the time of day; bar: seconds since 1970 UTC."""
+    angle = 2.0 * math.pi * ((bar[0] % SECONDS_PER_DAY) / SECONDS_PER_DAY)
+    out[0] = math.sin(angle)
+    out[1] = math.cos(angle)
+
+
+def hour_of_day() -> Feature:
+    """Return the time of day of a bar's close as a point on the circle, so that 23:59 and 00:00 are neighbours.
+
+    Formula: sin and cos of 2 pi (seconds since midnight UTC / 86400). Inputs: time. Outputs: ``hour_of_day_sin``,
+    ``hour_of_day_cos``. Lookback: 0. Memory: finite. Warm-up: 1 bar.
+    """
+    return Feature(
+        name="hour_of_day",
+        parameters=(),
+        settings=(),
+        inputs=("time",),
+        outputs=("hour_of_day_sin", "hour_of_day_cos"),
+        lookback=0,
+        memory="finite",
+        warm_up=1,
+        state_size=0,
+    )

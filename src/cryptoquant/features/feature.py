@@ -1,0 +1,114 @@
+"""What a feature is: a named, versioned step from bars to columns, with what it reads, writes and remembers."""
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any, Literal, SupportsFloat, SupportsIndex
+
+from cryptoquant.market.slice import FIELDS
+
+INPUTS = (*FIELDS, "time")
+TOLERANCE = 1e-12
+
+Memory = Literal["finite", "recursive", "cumulative"]
+Parameter = int | float | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One or more columns computed bar by bar; made by the constructors of this room, such as ``rsi(14)``.
+
+    Attributes
+    ----------
+    name
+        The constructor's name, which is also the name of the compiled step.
+    parameters
+        Pairs (parameter, value) as the constructor takes them.
+    settings
+        The same as float64 numbers, as the compiled step reads them.
+    inputs
+        The fields read, of ``INPUTS``; ``time`` is the close in seconds since 1970 UTC.
+    outputs
+        The names of the columns written.
+    lookback
+        The index of a symbol's first bar with a value: so many bars before it give NaN.
+    memory
+        ``finite`` (a window of bars), ``recursive`` (older bars fade), ``cumulative`` (everything since the start).
+    warm_up
+        Bars after which the start of the series no longer matters: its weight is below ``TOLERANCE`` (for windows of
+        more than 64 bars: equal to rounding).
+    state_size
+        Floats of memory per symbol.
+    version
+        Rises when the meaning of the numbers changes.
+    across
+        Whether the step reads all symbols of a slice at once (a panel feature).
+    """
+
+    name: str
+    parameters: tuple[tuple[str, Parameter], ...]
+    settings: tuple[float, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    lookback: int
+    memory: Memory
+    warm_up: int
+    state_size: int
+    version: int = 1
+    across: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return name, parameters and version as plain JSON values."""
+        return {"name": self.name, "parameters": dict(self.parameters), "version": self.version}
+
+
+def whole(feature: str, parameter: str, value: SupportsIndex, least: int = 1) -> int:
+    """Return a parameter that counts bars as an int.
+
+    Raises
+    ------
+    ValueError
+        It is no whole number or smaller than ``least``.
+    """
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if number < least:
+        raise ValueError(f"{feature}: {parameter} must be a whole number of at least {least}, found {value!r}")
+    return number
+
+
+def positive(owner: str, parameter: str, value: SupportsFloat) -> float:
+    """Return a parameter as a float.
+
+    Raises
+    ------
+    ValueError
+        It is no number, not finite, or not above zero.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number > 0) or isinstance(value, bool):
+        raise ValueError(f"{owner}: {parameter} must be a finite number above 0, found {value!r}")
+    return number
+
+
+def known_field(feature: str, field: str) -> str:
+    """Return the name of a bar's field; raise ValueError for an unknown one."""
+    if field not in FIELDS:
+        raise ValueError(f"{feature}: unknown field {field!r}; wanted one of {', '.join(FIELDS)}")
+    return field
+
+
+def fading(weight: float) -> int:
+    """Return after how many bars the weight of the start falls below ``TOLERANCE`` when each bar weighs ``weight``.
+
+    Examples
+    --------
+    >>> fading(1 / 14)
+    373
+    """
+    return 1 if weight >= 1 else math.ceil(math.log(TOLERANCE) / math.log1p(-weight))

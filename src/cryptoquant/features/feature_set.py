@@ -1,0 +1,257 @@
+"""A set of features: computed over history, over a panel, or online, always by the same compiled steps."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cryptoquant.features.calendar import hour_of_day
+from cryptoquant.features.causality import check_features
+from cryptoquant.features.feature import INPUTS, Feature
+from cryptoquant.features.kernel import Integers, Operation, run_panel, run_symbol, source_digest
+from cryptoquant.features.momentum import log_return, roc, rsi
+from cryptoquant.features.online import OnlineFeatures
+from cryptoquant.features.panel import cross_sectional_rank, relative_return
+from cryptoquant.features.quality import FeatureQuality, measure_quality
+from cryptoquant.features.statistics import zscore
+from cryptoquant.features.trend import donchian_position, ema_ratio, macd, sma_ratio
+from cryptoquant.features.volatility import atr, bollinger, natr, realized_volatility
+from cryptoquant.features.volume import volume_ratio
+from cryptoquant.market.schema import check_bars, validate
+from cryptoquant.market.slice import FIELDS, Floats, Panel
+
+CONSTRUCTORS: dict[str, Callable[..., Feature]] = {
+    constructor.__name__: constructor
+    for constructor in (
+        atr,
+        bollinger,
+        cross_sectional_rank,
+        donchian_position,
+        ema_ratio,
+        hour_of_day,
+        log_return,
+        macd,
+        natr,
+        realized_volatility,
+        relative_return,
+        roc,
+        rsi,
+        sma_ratio,
+        volume_ratio,
+        zscore,
+    )
+}
+
+
+class FeatureSet:
+    """Features in a fixed order.
+
+    Parameters
+    ----------
+    features
+        At least one feature; no two may write the same column.
+
+    Raises
+    ------
+    ValueError
+        There is no feature, or a column is written twice.
+    TypeError
+        An item is no Feature.
+
+    Examples
+    --------
+    >>> FeatureSet([rsi(14), hour_of_day()]).names
+    ('rsi_14', 'hour_of_day_sin', 'hour_of_day_cos')
+    """
+
+    __slots__ = ("features", "fingerprint", "names")
+
+    features: tuple[Feature, ...]
+    names: tuple[str, ...]
+    fingerprint: str
+
+    def __init__(self, features: Iterable[Feature]) -> None:
+        self.features = tuple(features)
+        for feature in self.features:
+            if not isinstance(feature, Feature):
+                raise TypeError(f"a feature set holds features such as rsi(14), found {type(feature).__name__}")
+        self.names = tuple(name for feature in self.features for name in feature.outputs)
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice or not self.names:
+            raise ValueError(f"feature set: {'duplicate column ' + ', '.join(twice) if twice else 'no feature given'}")
+        self.fingerprint = _fingerprint(self.features)
+
+    def __repr__(self) -> str:
+        return f"FeatureSet({', '.join(self.names)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FeatureSet) and self.features == other.features
+
+    def __hash__(self) -> int:
+        return hash(self.features)
+
+    @property
+    def lookback(self) -> int:
+        """The index of a symbol's first bar at which all features have values."""
+        return max(feature.lookback for feature in self.features)
+
+    @property
+    def warm_up(self) -> int:
+        """Bars per symbol after which the start of the series no longer matters for any feature."""
+        return max(feature.warm_up for feature in self.features)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the set as plain JSON values."""
+        return {"features": [feature.to_dict() for feature in self.features]}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> "FeatureSet":
+        """Return the set that ``to_dict`` described.
+
+        Raises
+        ------
+        ValueError
+            The description names an unknown feature, wrong parameters or another version.
+        """
+        try:
+            rows = [(row["name"], dict(row["parameters"]), row["version"]) for row in saved["features"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"feature set: unreadable description ({type(error).__name__}: {error})") from error
+        return cls(_rebuild(name, parameters, version) for name, parameters, version in rows)
+
+    def compute(self, bars: Any) -> pl.DataFrame:
+        """Return the features of a frame of bars.
+
+        Parameters
+        ----------
+        bars
+            Schema ``bars``, polars or pandas, in time order within each symbol; of one timeframe if there is a panel
+            feature.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``symbol``, ``time``, ``known`` and one float64 column per name, rows in the order of ``bars``; NaN where a
+            feature is not yet defined.
+
+        Raises
+        ------
+        SchemaError
+            The bars lack a column, are impossible, out of order or doubled.
+        """
+        frame = validate(bars, "bars")
+        universe = sorted(frame["symbol"].unique())
+        panel = Panel.from_frame(frame, universe) if frame.height and self._across_columns() else None
+        if panel is None:
+            check_bars(frame)
+        codes = frame["symbol"].cast(pl.Enum(universe)).to_physical().to_numpy().astype(np.int64)
+        order = np.argsort(codes, kind="stable")
+        offsets = np.searchsorted(codes[order], np.arange(len(universe) + 1))
+        times = frame["time"].dt.epoch("ns").to_numpy()
+        ordered, out = np.empty((2, len(self.names), frame.height))
+        self._run_symbols(_fields(frame)[:, order], times[order], offsets, ordered)
+        out[:, order] = ordered
+        if panel is not None:
+            values = np.empty((len(panel), len(universe), len(self.names)))
+            self._run_panels(panel, values)
+            rows = np.searchsorted(panel.times, times)
+            for column in self._across_columns():
+                out[column] = values[rows, codes, column]
+        columns = [pl.Series(name, out[index]) for index, name in enumerate(self.names)]
+        return frame.select("symbol", "time", "known").with_columns(columns)
+
+    def compute_panel(self, panel: Panel) -> Floats:
+        """Return the features of a panel, shape (slices, symbols, columns); NaN where absent or not yet defined."""
+        slices, symbols = len(panel), len(panel.symbols)
+        fields = np.ascontiguousarray(panel.values.transpose(2, 1, 0)).reshape(len(FIELDS), symbols * slices)
+        ordered = np.empty((len(self.names), symbols * slices))
+        times = np.tile(panel.times, symbols)
+        self._run_symbols(fields, times, np.arange(symbols + 1) * slices, ordered)
+        out = np.ascontiguousarray(ordered.reshape(len(self.names), symbols, slices).transpose(2, 1, 0))
+        self._run_panels(panel, out)
+        return out
+
+    def online(self, symbols: Sequence[str]) -> OnlineFeatures:
+        """Return the features of the present over a fixed universe, with an empty memory."""
+        return OnlineFeatures(self.features, symbols, self.fingerprint)
+
+    def check_causal(self, bars: Any) -> None:
+        """Prove on these bars that no feature sees the future, another symbol, or its own batch; see ``causality``.
+
+        Raises
+        ------
+        LeakageError
+            Names the feature, the symbol and the time, and what changed.
+        """
+        check_features(self, check_bars(validate(bars, "bars")))
+
+    def quality(self, bars: Any, horizons: Sequence[int] = (1, 6, 24), *, seed: int = 0) -> FeatureQuality:
+        """Return how the features relate to later returns; see ``measure_quality``."""
+        frame = check_bars(validate(bars, "bars"))
+        return measure_quality(self.compute(frame), frame, horizons, seed=seed)
+
+    def _across_columns(self) -> list[int]:
+        return [self.names.index(name) for feature in self.features if feature.across for name in feature.outputs]
+
+    def _run_symbols(self, fields: Floats, times: Integers, offsets: Integers, out: Floats) -> None:
+        """Run the symbol features: ``fields`` (fields, rows grouped by symbol) into ``out`` (columns, rows)."""
+        first = 0
+        for feature in self.features:
+            last = first + len(feature.outputs)
+            if not feature.across:
+                number, settings, picks = _arguments(feature)
+                for start, stop in pairwise(offsets.tolist()):
+                    state = np.zeros(feature.state_size)
+                    run_symbol(number, state, settings, picks, fields, times, start, stop, out[first:last])
+            first = last
+
+    def _run_panels(self, panel: Panel, out: Floats) -> None:
+        """Run the panel features into their columns of ``out`` (slices, symbols, columns)."""
+        first = 0
+        values, times = np.ascontiguousarray(panel.values), np.ascontiguousarray(panel.times)
+        for feature in self.features:
+            last = first + len(feature.outputs)
+            if feature.across:
+                state = np.zeros((len(panel.symbols), feature.state_size))
+                block = np.empty((*values.shape[:2], last - first))
+                number, settings, picks = _arguments(feature)
+                run_panel(number, state, settings, picks, values, times, block)
+                out[:, :, first:last] = block
+            first = last
+
+
+def _fields(bars: pl.DataFrame) -> Floats:
+    """Return the fields of a frame, shape (fields, rows), NaN for null."""
+    return np.stack([bars[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in FIELDS])
+
+
+def _arguments(feature: Feature) -> tuple[int, Floats, Integers]:
+    """Return the number, the settings and the input numbers of a feature as its driver takes them."""
+    picks = [INPUTS.index(name) for name in feature.inputs]
+    number = int(Operation[feature.name.upper()])
+    return number, np.array(feature.settings, dtype=np.float64), np.array(picks, dtype=np.int64)
+
+
+def _rebuild(name: str, parameters: dict[str, Any], version: int) -> Feature:
+    if name not in CONSTRUCTORS:
+        raise ValueError(f"feature set: unknown feature {name!r}; wanted one of {', '.join(CONSTRUCTORS)}")
+    try:
+        feature = CONSTRUCTORS[name](**parameters)
+    except TypeError as error:
+        raise ValueError(f"feature set: {name} cannot take the parameters {parameters}: {error}") from error
+    if feature.version != version:
+        raise ValueError(f"feature set: {name} was saved as version {version}, this library has {feature.version}")
+    return feature
+
+
+def _fingerprint(features: Sequence[Feature]) -> str:
+    """Return the sha256 of names, parameters, columns and versions, and of the source of the steps."""
+    rows = [
+        [feature.to_dict(), feature.inputs, feature.outputs, source_digest(Operation[feature.name.upper()])]
+        for feature in features
+    ]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,109 @@
+"""One symbol against all others of the same close: steps over a whole slice.
+
+Absent symbols neither count nor step; the result does not depend on the order of the symbols, to the bit.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoquant.compiled import kernel
+from cryptoquant.features.feature import Feature, whole
+from cryptoquant.features.rolling import ring, ring_size
+from cryptoquant.market.slice import Floats
+
+
+@kernel
+def window_returns(
+    state: Floats, settings: Floats, bars: Floats, present: NDArray[np.bool_], out: Floats
+) -> NDArray[np.float64]:
+    """Write each present symbol's log return into ``out[:, 0]``; return the defined ones in rising order."""
+    window = int(settings[0])
+    defined = np.empty(bars.shape[0])
+    count = 0
+    for symbol in range(bars.shape[0]):
+        if present[symbol]:
+            value = math.log(bars[symbol, 0] / ring(state[symbol], 0, window, bars[symbol, 0]))
+            out[symbol, 0] = value
+            if not math.isnan(value):
+                defined[count] = value
+                count += 1
+    return np.sort(defined[:count])
+
+
+@kernel
+def relative_return_step(
+    state: Floats, settings: Floats, bars: Floats, present: NDArray[np.bool_], out: Floats
+) -> None:
+    """Write each return minus the mean; sums in rising order, so that the order of symbols does not matter."""
+    ordered = window_returns(state, settings, bars, present, out)
+    total = 0.0
+    for value in ordered:
+        total += value
+    mean = total / max(len(ordered), 1)
+    for symbol in range(bars.shape[0]):
+        out[symbol, 0] -= mean
+
+
+@kernel
+def cross_sectional_rank_step(
+    state: Floats, settings: Floats, bars: Floats, present: NDArray[np.bool_], out: Floats
+) -> None:
+    """Write each return's rank from 0 to 1, ties shared."""
+    ordered = window_returns(state, settings, bars, present, out)
+    for symbol in range(bars.shape[0]):
+        value = out[symbol, 0]
+        if math.isnan(value):
+            continue
+        below = np.searchsorted(ordered, value, side="left")
+        upto = np.searchsorted(ordered, value, side="right")
+        out[symbol, 0] = 0.5 if len(ordered) == 1 else (below + upto - 1.0) / 2.0 / (len(ordered) - 1.0)
+
+
+def relative_return(window: int) -> Feature:
+    """Return a symbol's log return over ``window`` of its bars minus the mean over the symbols of the slice.
+
+    Formula: r[i] - mean over present j of r[j], r = ln(close[t] / close[t - window]); symbols without enough bars do
+    not count; one symbol alone gives 0. Source: the contrarian weights of Lo, MacKinlay
+    (1990), Review of Financial Studies 3, without their sign and scale. Inputs:
+    close of all symbols. Output: ``relative_return_{window}``. Lookback: window. Memory: finite. Warm-up: window + 1
+    bars.
+
+    Raises
+    ------
+    ValueError
+        The window is smaller than 1.
+    """
+    return _across("relative_return", window)
+
+
+def cross_sectional_rank(window: int) -> Feature:
+    """Return the rank of a symbol's log return over ``window`` of its bars among the symbols of the slice, 0 to 1.
+
+    Formula: (average rank - 1) / (symbols - 1), 1 for the best; ties share their rank; one symbol alone gives 0.5.
+    Source: Jegadeesh, Titman (1993), Journal of Finance 48. Inputs: close of all symbols. Output:
+    ``cross_sectional_rank_{window}``. Lookback: window. Memory: finite. Warm-up: window + 1 bars.
+
+    Raises
+    ------
+    ValueError
+        The window is smaller than 1.
+    """
+    return _across("cross_sectional_rank", window)
+
+
+def _across(name: str, window: int) -> Feature:
+    window = whole(name, "window", window)
+    return Feature(
+        name=name,
+        parameters=(("window", window),),
+        settings=(float(window),),
+        inputs=("close",),
+        outputs=(f"{name}_{window}",),
+        lookback=window,
+        memory="finite",
+        warm_up=window + 1,
+        state_size=ring_size(window),
+        across=True,
+    )

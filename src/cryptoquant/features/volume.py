@@ -1,0 +1,38 @@
+"""How busy the market is against its own habit."""
+
+from cryptoquant.compiled import kernel
+from cryptoquant.features.feature import Feature, whole
+from cryptoquant.features.rolling import mean, moments_size
+from cryptoquant.market.slice import Floats
+
+
+@kernel
+def volume_ratio_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
+    """Write volume / mean volume of the last ``settings[0]`` bars."""
+    average = mean(state, 0, int(settings[0]), bar[0])
+    out[0] = 1.0 if average == 0.0 else bar[0] / average
+
+
+def volume_ratio(window: int) -> Feature:
+    """Return the bar's volume over its mean of the last ``window`` bars, this one included.
+
+    Formula: volume / SMA(volume, window); 1 when nothing traded in the whole window. A pure number from 0 to window.
+    Inputs: volume. Output: ``volume_ratio_{window}``. Lookback: window - 1. Memory: finite. Warm-up: window bars.
+
+    Raises
+    ------
+    ValueError
+        The window is smaller than 1.
+    """
+    window = whole("volume_ratio", "window", window)
+    return Feature(
+        name="volume_ratio",
+        parameters=(("window", window),),
+        settings=(float(window),),
+        inputs=("volume",),
+        outputs=(f"volume_ratio_{window}",),
+        lookback=window - 1,
+        memory="finite",
+        warm_up=window,
+        state_size=moments_size(window),
+    )

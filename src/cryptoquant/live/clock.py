@@ -1,0 +1,101 @@
+"""The trader's clock: the wall's, or that of a sandbox venue, which runs by itself or moves when it is told."""
+
+import contextlib
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cryptoquant.data.alpaca import Alpaca
+from cryptoquant.errors import VenueError, VenueUnreachableError
+from cryptoquant.market.time import NANOSECONDS_PER_SECOND, from_iso
+
+REFRESH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a sandbox says of its time: now (nanoseconds UTC), points sent on its streams, how it moves, its end.
+
+    ``speed`` is market seconds in a wall second, 0 in lock-step.
+    """
+
+    now: int
+    data: int
+    trading: int
+    is_lockstep: bool
+    has_ended: bool
+    speed: float
+
+
+class WallClock:
+    """The time of this machine."""
+
+    def now(self) -> int:
+        """Return nanoseconds UTC."""
+        return time.time_ns()
+
+
+class SandboxClock:
+    """Market time of a sandbox, by its control endpoint.
+
+    In lock-step it is the time of the last advance. A sandbox that runs by itself is asked once a second at most; in
+    between its speed tells the time.
+    """
+
+    def __init__(self, control_url: str) -> None:
+        self.url = control_url.rstrip("/")
+        self._told = self.status()
+        self._asked = time.monotonic()
+        self._latest = self._told.now
+
+    def now(self) -> int:
+        """Return the sandbox's time; when it does not answer, the time that its speed gives."""
+        if self._told.is_lockstep:
+            return self._told.now
+        if time.monotonic() - self._asked > REFRESH_SECONDS:
+            with contextlib.suppress(VenueUnreachableError):
+                self._told, self._asked = self.status(), time.monotonic()
+        passed = 0.0 if self._told.has_ended else (time.monotonic() - self._asked) * self._told.speed
+        self._latest = max(self._latest, self._told.now + int(passed * NANOSECONDS_PER_SECOND))
+        return self._latest
+
+    @property
+    def is_lockstep(self) -> bool:
+        """Whether time moves only by ``advance``."""
+        return self._told.is_lockstep
+
+    def status(self) -> Moment:
+        """Return the sandbox's time and counts without moving it."""
+        return self._ask("GET", "status", None)
+
+    def advance(self, by: timedelta) -> Moment:
+        """Move time on; everything up to then is matched and on the sockets when this returns."""
+        self._told = self._ask("POST", "advance", {"seconds": by.total_seconds()})
+        return self._told
+
+    def _ask(self, method: str, what: str, body: dict[str, float] | None) -> Moment:
+        import requests
+
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                answer = session.request(method, f"{self.url}/sandbox/{what}", json=body, timeout=(3.05, 60))
+        except requests.exceptions.RequestException as error:
+            raise VenueUnreachableError(f"the sandbox at {self.url} does not answer") from error
+        content = answer.json()
+        if answer.status_code != 200:
+            raise VenueError(f"the sandbox at {self.url}: {content.get('message', answer.status_code)}")
+        sent = content["sent"]
+        return Moment(
+            now=from_iso(content["now"]),
+            data=sent["data"],
+            trading=sent["trading"],
+            is_lockstep=content["lockstep"],
+            has_ended=content["ended"],
+            speed=content["speed"] or 0.0,
+        )
+
+
+def clock_of(connection: Alpaca) -> WallClock | SandboxClock:
+    """Return the clock of a venue."""
+    return SandboxClock(connection.control_url) if connection.control_url else WallClock()

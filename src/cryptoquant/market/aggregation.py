@@ -1,0 +1,159 @@
+"""Smaller bars into larger ones: one fold, driven by a frame of history or by one bar at a time."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cryptoquant.errors import SchemaError
+from cryptoquant.market.schema import Bar, check_order, validate
+from cryptoquant.market.time import Timeframe, span_ns, timeframe_name
+
+
+def bucket_open(open_time: int, width: int) -> int:
+    """Return the open of the bucket that holds ``open_time``; buckets are aligned to the epoch in UTC (ns)."""
+    return open_time // width * width
+
+
+class BarAggregator:
+    """Folds bars of one symbol into bars of a larger timeframe.
+
+    A bucket closes when a bar arrives that ends it or lies beyond it, or when the clock is told to have passed its end:
+    an unfinished bucket never looks closed. The first bucket counts only when its first bar opens it: what came before
+    the first bar is not known. ``known`` of the large bar is the largest ``known`` of its parts.
+    """
+
+    __slots__ = ("_bucket", "_is_first", "_parts", "width")
+
+    def __init__(self, timeframe: Timeframe) -> None:
+        self.width = span_ns(timeframe)
+        self._bucket: int | None = None
+        self._parts: list[Bar] = []
+        self._is_first = True
+
+    def update(self, bar: Bar) -> list[Bar]:
+        """Take the next smaller bar; return the large bars that it closes (none, one or two), oldest first.
+
+        Raises
+        ------
+        SchemaError
+            The bar is older than the last one, or does not fit into the grid of the larger timeframe.
+        """
+        bucket = bucket_open(bar.open_time, self.width)
+        if bar.time > bucket + self.width:
+            raise SchemaError(f"{bar.symbol}: a bar of {bar.time - bar.open_time} ns does not fit into {self.width} ns")
+        if self._parts and bar.open_time < self._parts[-1].time:
+            raise SchemaError(
+                f"{bar.symbol}: bar {bar.open_time} overlaps the one before, which closed {self._parts[-1].time}"
+            )
+        closed = self._flush() if self._bucket is not None and bucket != self._bucket else []
+        self._bucket = bucket
+        self._parts.append(bar)
+        return [*closed, *self._flush()] if bar.time == bucket + self.width else closed
+
+    def expire(self, now: int) -> list[Bar]:
+        """Return the open bucket as a closed bar when its end lies at or before ``now`` (ns)."""
+        return self._flush() if self._bucket is not None and self._bucket + self.width <= now else []
+
+    def _flush(self) -> list[Bar]:
+        if not self._parts or self._bucket is None:
+            return []
+        parts, bucket = self._parts, self._bucket
+        self._parts, self._bucket = [], None
+        is_first, self._is_first = self._is_first, False
+        if is_first and parts[0].open_time != bucket:
+            return []
+        close = bucket + self.width
+        volume = 0.0
+        traded = 0.0
+        for part in parts:
+            volume += part.volume
+            traded += part.volume * part.vwap
+        return [
+            Bar(
+                symbol=parts[0].symbol,
+                time=close,
+                known=max(close, max(part.known for part in parts)),
+                open_time=bucket,
+                open=parts[0].open,
+                high=max(part.high for part in parts),
+                low=min(part.low for part in parts),
+                close=parts[-1].close,
+                volume=volume,
+                trade_count=sum(part.trade_count for part in parts),
+                vwap=traded / volume if volume > 0 else 0.0,
+            )
+        ]
+
+
+def aggregate(bars: Any, timeframe: Timeframe) -> pl.DataFrame:
+    """Return bars of a larger timeframe, by symbol in time order, equal to what BarAggregator emits one by one.
+
+    A first bucket that its bars do not open and a last one that they do not complete are left out; buckets without any
+    bar are absent.
+
+    Raises
+    ------
+    SchemaError
+        The bars are longer than the timeframe, do not divide it, or are out of order.
+    """
+    frame = check_order(validate(bars, "bars"))
+    width = span_ns(timeframe)
+    spans = (frame["time"] - frame["open_time"]).dt.total_nanoseconds().unique()
+    if len(spans) and (spans.max() > width or any(width % int(s) for s in spans)):  # type: ignore[operator]
+        found = ", ".join(f"{int(s) // 1_000_000_000} s" for s in spans)
+        raise SchemaError(f"bars of {found} do not divide {timeframe_name(timeframe)}")
+    if not frame.height:
+        return frame
+    grouped = [_aggregate_symbol(part, width) for part in frame.partition_by("symbol", maintain_order=True)]
+    return pl.concat(grouped)
+
+
+def _aggregate_symbol(bars: pl.DataFrame, width: int) -> pl.DataFrame:
+    opens = bars["open_time"].dt.epoch("ns").to_numpy()
+    buckets = opens // width * width
+    starts = np.flatnonzero(np.r_[True, buckets[1:] != buckets[:-1]])
+    if opens[0] != buckets[0]:
+        skipped = int(starts[1]) if len(starts) > 1 else len(opens)
+        bars, buckets, starts = bars.slice(skipped), buckets[skipped:], starts[1:] - skipped
+    if not len(starts):
+        return bars.clear()
+    last = bars["time"].dt.epoch("ns").item(-1)
+    if last < buckets[-1] + width:
+        starts, buckets = starts[:-1], buckets[: starts[-1]]
+        bars = bars.head(len(buckets))
+    if not len(starts):
+        return bars.clear()
+    volume = bars["volume"].to_numpy()
+    vwap = bars["vwap"].fill_null(0.0).to_numpy()
+    volumes, traded = _ordered_sums(volume, starts), _ordered_sums(volume * vwap, starts)
+    ends = np.r_[starts[1:], len(volume)] - 1
+    close = buckets[starts] + width
+    known = np.maximum(close, np.maximum.reduceat(bars["known"].dt.epoch("ns").to_numpy(), starts))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(volumes > 0, traded / volumes, 0.0)
+    return pl.DataFrame(
+        {
+            "symbol": [bars["symbol"].item(0)] * len(starts),
+            "time": close,
+            "known": known,
+            "open_time": buckets[starts],
+            "open": bars["open"].to_numpy()[starts],
+            "high": np.maximum.reduceat(bars["high"].to_numpy(), starts),
+            "low": np.minimum.reduceat(bars["low"].to_numpy(), starts),
+            "close": bars["close"].to_numpy()[ends],
+            "volume": volumes,
+            "trade_count": np.add.reduceat(bars["trade_count"].fill_null(0).to_numpy(), starts),
+            "vwap": mean,
+        }
+    ).with_columns(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "known", "open_time"))
+
+
+def _ordered_sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return the sum of each run, added left to right from zero, as the online fold does."""
+    lengths = np.diff(np.r_[starts, len(values)])
+    total = np.zeros(len(starts))
+    for offset in range(int(lengths.max())):
+        inside = offset < lengths
+        total[inside] += values[starts[inside] + offset]
+    return total

@@ -1,0 +1,124 @@
+"""The order book of one symbol, rebuilt from its updates."""
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from cryptoquant.errors import DataError
+from cryptoquant.market.schema import BookUpdate
+
+Level = tuple[float, float]
+
+
+class Book:
+    """Bids and asks by price, a fold over updates in the order of their arrival.
+
+    An update with ``reset`` replaces the book; any other sets levels to absolute sizes, where 0 removes a level. The
+    feed has no sequence numbers, so that before the first reset, and after a lost connection until the next, the book
+    is not known: `invalidate` says so, and updates are passed over until a reset.
+
+    Examples
+    --------
+    >>> book = Book("BTC/USD")
+    >>> book.update(BookUpdate("BTC/USD", 1, 1, bids=((100.0, 2.0),), asks=((101.0, 1.0),), reset=True))
+    >>> book.update(BookUpdate("BTC/USD", 2, 2, bids=((100.0, 0.0), (99.0, 3.0)), asks=()))
+    >>> book.best_bid, book.best_ask
+    ((99.0, 3.0), (101.0, 1.0))
+    """
+
+    __slots__ = ("_asks", "_bids", "is_ready", "known", "symbol", "time")
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self.is_ready = False
+        self.time = 0
+        self.known = 0
+        self._bids: dict[float, float] = {}
+        self._asks: dict[float, float] = {}
+
+    def update(self, change: BookUpdate) -> None:
+        """Apply the next update.
+
+        Raises
+        ------
+        DataError
+            The update is of another symbol.
+        """
+        if change.symbol != self.symbol:
+            raise DataError(f"book of {self.symbol}: found an update of {change.symbol}")
+        if change.reset:
+            self._bids, self._asks, self.is_ready = {}, {}, True
+        if not self.is_ready:
+            return
+        for side, levels in ((self._bids, change.bids), (self._asks, change.asks)):
+            for price, size in levels:
+                if size > 0:
+                    side[price] = size
+                else:
+                    side.pop(price, None)
+        self.time, self.known = change.time, change.known
+
+    def invalidate(self) -> None:
+        """Forget everything until the next reset, as after a lost connection."""
+        self._bids, self._asks, self.is_ready = {}, {}, False
+
+    @property
+    def best_bid(self) -> Level | None:
+        """The highest bid as price and size, or None."""
+        price = max(self._bids, default=None)
+        return None if price is None else (price, self._bids[price])
+
+    @property
+    def best_ask(self) -> Level | None:
+        """The lowest ask as price and size, or None."""
+        price = min(self._asks, default=None)
+        return None if price is None else (price, self._asks[price])
+
+    @property
+    def is_crossed(self) -> bool:
+        """Whether the best bid is at or above the best ask: a sign of a lost update."""
+        bid, ask = self.best_bid, self.best_ask
+        return bid is not None and ask is not None and bid[0] >= ask[0]
+
+    def depth(self, levels: int) -> tuple[list[Level], list[Level]]:
+        """Return up to ``levels`` bids and asks as price and size, best first."""
+        if levels < 1:
+            raise ValueError(f"book of {self.symbol}: levels must be at least 1, found {levels}")
+        bids = sorted(self._bids.items(), reverse=True)[:levels]
+        return bids, sorted(self._asks.items())[:levels]
+
+
+def book_rows(updates: Iterable[BookUpdate]) -> pl.DataFrame:
+    """Return updates as rows (schema ``books``), one a level, in the order given.
+
+    An update that changes nothing has no row; an empty reset is one bid of price and size 0.
+    """
+    rows = [
+        (change.symbol, change.time, change.known, side, price, size, change.reset)
+        for change in updates
+        for side, price, size in _levels(change)
+    ]
+    names = {"symbol": pl.String, "time": pl.Int64, "known": pl.Int64, "side": pl.String}
+    schema = {**names, "price": pl.Float64, "size": pl.Float64, "reset": pl.Boolean}
+    instants = (pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "known"))
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(instants)
+
+
+def book_updates(rows: pl.DataFrame) -> list[BookUpdate]:
+    """Return the updates of rows (schema ``books``) in their order: neighbours of one message are one update."""
+    keys = ("symbol", "time", "known", "reset")
+    table = rows.with_columns(pl.col(name).dt.epoch("ns") for name in ("time", "known"))
+    grouped = table.with_columns(message=pl.struct(keys).rle_id()).group_by("message", maintain_order=True)
+    messages = grouped.agg(*(pl.col(name).first() for name in keys), "side", "price", "size").drop("message")
+    updates = []
+    for symbol, time, known, reset, sides, prices, sizes in messages.iter_rows():
+        levels = [level for level in zip(sides, prices, sizes, strict=True) if level[1] > 0]
+        bids, asks = (tuple((p, s) for side, p, s in levels if side == wanted) for wanted in ("bid", "ask"))
+        updates.append(BookUpdate(symbol, time, known, bids, asks, reset))
+    return updates
+
+
+def _levels(change: BookUpdate) -> list[tuple[str, float, float]]:
+    levels = [("bid", price, size) for price, size in change.bids]
+    levels += [("ask", price, size) for price, size in change.asks]
+    return levels or ([("bid", 0.0, 0.0)] if change.reset else [])

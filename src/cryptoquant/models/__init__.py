@@ -1,0 +1,5 @@
+"""Learning from datasets, judging what was learned, and keeping it as whole strategies."""
+
+from cryptoquant.models.tabular import Logistic, XGBoost
+
+__all__ = ["Logistic", "XGBoost"]

@@ -1,0 +1,208 @@
+"""The one thing that is registered, promoted and deployed: a predictor with all that it needs to trade."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoquant.errors import BundleError
+from cryptoquant.features.feature_set import FeatureSet
+from cryptoquant.market.signal import Signal
+from cryptoquant.market.slice import Slice
+from cryptoquant.market.time import span_ns, timeframe_name
+from cryptoquant.models.model import Predictor
+from cryptoquant.models.tabular import load_predictor
+from cryptoquant.performance.evidence import Evidence
+from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.strategy import BuyAndHold, LongFlat, MovingAverageCross, Strategy
+from cryptoquant.trading.venue import Costs
+
+FORMAT = 1
+CONTENT = "bundle.json"
+STRATEGIES: Mapping[str, type[Any]] = {cls.__name__: cls for cls in (BuyAndHold, LongFlat, MovingAverageCross)}
+LIBRARIES = ("cryptoquant", "numpy", "numba", "polars", "scikit-learn", "xgboost", "optuna", "mlflow")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A whole strategy: what predicts, from which features, how it is traded, and why it is believed.
+
+    Attributes
+    ----------
+    name
+        Of the strategy, for example ``btc-eth-1h``.
+    symbols, timeframe
+        The universe in its fixed order and the length of a bar.
+    predictor, features
+        One predictor for research and live, and its own features.
+    strategy, execution, costs
+        How signals are traded, and the costs assumed.
+    horizon
+        Over which a signal holds.
+    evidence
+        What the walk-forward study found.
+    fingerprints
+        Digests of the data and of the study's configuration.
+    study
+        Name of the study that it comes from.
+    """
+
+    name: str
+    symbols: tuple[str, ...]
+    timeframe: str
+    predictor: Predictor
+    features: FeatureSet
+    strategy: Strategy
+    execution: Execution
+    costs: Costs
+    horizon: timedelta
+    evidence: Evidence
+    fingerprints: Mapping[str, str]
+    study: str = ""
+
+    def signals(self, market: Slice, rows: NDArray[np.float64]) -> list[Signal]:
+        """Return a signal for each symbol whose feature row is complete, from rows of shape (symbols, features)."""
+        if rows.shape != (len(self.symbols), len(self.features.names)):
+            raise BundleError(f"{self.name}: feature rows of shape {rows.shape}, wanted {self.shape}")
+        complete: NDArray[np.bool_] = np.asarray(np.isfinite(rows).all(axis=1))
+        if not complete.any():
+            return []
+        values = self.predictor.predict(np.ascontiguousarray(rows[complete]))
+        names = (symbol for symbol, whole in zip(self.symbols, complete, strict=True) if whole)
+        horizon = span_ns(self.horizon)
+        return [
+            Signal(self.name, symbol, market.time, market.known, self.predictor.kind, float(value), horizon)
+            for symbol, value in zip(names, values, strict=True)
+        ]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Symbols and features of a slice's rows."""
+        return len(self.symbols), len(self.features.names)
+
+    def save(self, folder: Path) -> Path:
+        """Write the bundle into an empty folder: ``bundle.json`` and the model's file, with its digest."""
+        folder.mkdir(parents=True, exist_ok=True)
+        model = self.predictor.save(folder)
+        model["sha256"] = digest(folder / model["file"])
+        content = {
+            "format": FORMAT,
+            "name": self.name,
+            "study": self.study,
+            "symbols": list(self.symbols),
+            "timeframe": timeframe_name(self.timeframe),
+            "model": model,
+            "features": self.features.to_dict(),
+            "features_fingerprint": self.features.fingerprint,
+            "strategy": strategy_to_dict(self.strategy),
+            "execution": asdict(self.execution),
+            "costs": asdict(self.costs),
+            "horizon_seconds": self.horizon.total_seconds(),
+            "evidence": self.evidence.to_dict(),
+            "fingerprints": dict(self.fingerprints),
+            "libraries": library_versions(),
+        }
+        (folder / CONTENT).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path, strategies: Mapping[str, type[Any]] = STRATEGIES) -> "Bundle":
+        """Read a bundle; nothing is unpickled and the model's digest must match.
+
+        Parameters
+        ----------
+        strategies
+            Classes by name; add your own to load a bundle that trades with it.
+
+        Raises
+        ------
+        BundleError
+            A file is missing or altered, the format is newer, or the features were computed by other code.
+        """
+        try:
+            content = json.loads((folder / CONTENT).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BundleError(f"no readable {CONTENT} in {folder.name}") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            found = content.get("format") if isinstance(content, dict) else type(content).__name__
+            raise BundleError(f"{CONTENT}: bundle format {found}, this version reads {FORMAT}")
+        try:
+            return cls._read(folder, content, strategies)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{CONTENT} in {folder.name}: {type(error).__name__}: {error}") from error
+
+    @classmethod
+    def _read(cls, folder: Path, content: dict[str, Any], strategies: Mapping[str, type[Any]]) -> "Bundle":
+        model = content["model"]
+        path = folder / model["file"]
+        if not path.is_file() or digest(path) != model["sha256"]:
+            raise BundleError(f"{content['name']}: {model['file']} is missing or was altered after registration")
+        features = FeatureSet.from_dict(content["features"])
+        if features.fingerprint != content["features_fingerprint"]:
+            raise BundleError(f"{content['name']}: the features were computed by other code than this version's")
+        return cls(
+            name=content["name"],
+            symbols=tuple(content["symbols"]),
+            timeframe=content["timeframe"],
+            predictor=load_predictor(folder, model),
+            features=features,
+            strategy=strategy_from_dict(content["strategy"], strategies),
+            execution=Execution(**content["execution"]),
+            costs=Costs(**content["costs"]),
+            horizon=timedelta(seconds=content["horizon_seconds"]),
+            evidence=Evidence.from_dict(content["evidence"]),
+            fingerprints=content["fingerprints"],
+            study=content["study"],
+        )
+
+
+def strategy_to_dict(strategy: Strategy) -> dict[str, Any]:
+    """Return a strategy's class name and its frozen parameters.
+
+    Raises
+    ------
+    TypeError
+        The strategy is no dataclass, so that its parameters cannot be told.
+    """
+    if not is_dataclass(strategy) or isinstance(strategy, type):
+        raise TypeError(f"a strategy to study or register is a frozen dataclass, found {strategy!r}")
+    return {"name": type(strategy).__name__, "parameters": asdict(strategy)}
+
+
+def strategy_from_dict(content: Mapping[str, Any], strategies: Mapping[str, type[Any]] = STRATEGIES) -> Strategy:
+    """Return the strategy of ``strategy_to_dict``.
+
+    Raises
+    ------
+    BundleError
+        The class is not among ``strategies``.
+    """
+    known = strategies.get(content["name"])
+    if known is None:
+        raise BundleError(f"strategy {content['name']} is unknown; known: {', '.join(sorted(strategies))}")
+    strategy: Strategy = known(**content["parameters"])
+    return strategy
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

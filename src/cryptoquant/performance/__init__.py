@@ -1,0 +1,1 @@
+"""What came of it: metrics with their formulas, significance, the trial ledger and the report."""

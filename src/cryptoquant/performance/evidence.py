@@ -1,0 +1,101 @@
+"""What speaks for an edge: numbers that count every trial, and the gate that they must pass, which is data."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The case for a study's out-of-sample result; Sharpe ratios are annual, probabilities lie in 0 to 1.
+
+    Attributes
+    ----------
+    psr
+        Probability that the true Sharpe ratio is above zero (2012 variant), from daily returns.
+    dsr
+        The same against the best of all study trials by chance (2014 variant); NaN, "not defined", below two trials.
+    minimum_track_record_days
+        Days of such returns that would show a Sharpe ratio above zero with 95 % confidence.
+    sharpe_low, sharpe_high
+        Stationary-bootstrap interval, 95 %.
+    sharpe_before_costs, sharpe_double_costs
+        The same signals traded free, and at twice the fees and slippage.
+    study_trials, tuning_trials
+        Configurations whose out-of-sample returns were ever computed, and trials inside folds (shown, not deflated by).
+    """
+
+    days: int
+    sharpe: float
+    sharpe_before_costs: float
+    sharpe_double_costs: float
+    sharpe_low: float
+    sharpe_high: float
+    psr: float
+    dsr: float
+    minimum_track_record_days: float
+    max_drawdown: float
+    max_drawdown_low: float
+    round_trips: int
+    study_trials: int
+    tuning_trials: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Return the numbers by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, numbers: Mapping[str, Any]) -> "Evidence":
+        """Return the evidence of ``to_dict``."""
+        return cls(**numbers)
+
+    def show(self) -> None:
+        """Print the numbers with a word on each."""
+        from cryptoquant.performance.figures import show_evidence
+
+        show_evidence(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One demand of a gate: a number of the evidence compared with a bound.
+
+    A number that is not defined fails. A demand with ``required=False`` is waived for a study's first trial, which has
+    nothing to be deflated by; from the second trial on it counts, so that no odd trial can switch it off.
+    """
+
+    number: str
+    relation: Literal[">=", ">"]
+    bound: float
+    meaning: str
+    required: bool = True
+
+    def failure(self, evidence: Evidence) -> str:
+        """Return why the evidence fails, or an empty text."""
+        value = float(getattr(evidence, self.number))
+        if math.isnan(value):
+            waived = not self.required and evidence.study_trials < 2
+            return "" if waived else f"{self.meaning}: not defined"
+        passed = value >= self.bound if self.relation == ">=" else value > self.bound
+        return "" if passed else f"{self.meaning}: {value:.3g}, wanted {self.relation} {self.bound:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What evidence must show before a bundle may be promoted."""
+
+    criteria: tuple[Criterion, ...] = field(
+        default_factory=lambda: (
+            Criterion("psr", ">=", 0.95, "probability of a Sharpe ratio above zero"),
+            Criterion("dsr", ">=", 0.95, "the same, deflated by all study trials", required=False),
+            Criterion("sharpe_low", ">", 0.0, "lower end of the bootstrap interval of the Sharpe ratio"),
+            Criterion("sharpe_double_costs", ">", 0.0, "Sharpe ratio at twice the costs"),
+            Criterion("round_trips", ">=", 30, "closed positions"),
+            Criterion("days", ">=", 90, "days out of sample"),
+        )
+    )
+
+    def check(self, evidence: Evidence) -> tuple[str, ...]:
+        """Return what the evidence fails, empty when it passes."""
+        return tuple(text for text in (criterion.failure(evidence) for criterion in self.criteria) if text)

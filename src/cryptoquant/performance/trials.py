@@ -1,0 +1,159 @@
+"""The trial ledger: every configuration that was ever judged out of sample, and every tuning trial inside a fold."""
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoquant.errors import DataError
+from cryptoquant.performance.evidence import Evidence
+from cryptoquant.performance.metrics import sharpe_ratio
+from cryptoquant.performance.significance import deflated_sharpe
+
+
+@dataclass(frozen=True, slots=True)
+class StudyTrial:
+    """A configuration whose stitched out-of-sample returns were computed.
+
+    Attributes
+    ----------
+    study
+        The research question: trials of one study are compared and deflated together.
+    key
+        Digest of the whole configuration; the same configuration on the same data is one trial, however often it ran.
+    times
+        Nanoseconds UTC of the days, shape (days,).
+    returns
+        Daily returns, shape (days,).
+    """
+
+    study: str
+    key: str
+    times: NDArray[np.int64]
+    returns: NDArray[np.float64]
+    settings: Mapping[str, Any]
+
+
+class TrialLedger:
+    """An append-only file of JSON lines, shared by all runs of a project; safe for several processes.
+
+    Parameters
+    ----------
+    path
+        The file; None keeps the ledger in memory.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self._lines: list[dict[str, Any]] = []
+
+    def add_study_trial(self, trial: StudyTrial) -> None:
+        """Keep a study trial with its out-of-sample returns."""
+        self._append(
+            {
+                "kind": "study",
+                "study": trial.study,
+                "key": trial.key,
+                "times": trial.times.tolist(),
+                "returns": trial.returns.tolist(),
+                "settings": dict(trial.settings),
+            }
+        )
+
+    def add_tuning_trials(self, study: str, key: str, fold: int, trials: list[dict[str, Any]]) -> None:
+        """Keep the tuning trials of one fold: state, parameters and inner score of each."""
+        self._append({"kind": "tuning", "study": study, "key": key, "fold": fold, "trials": trials})
+
+    def study_trials(self, study: str) -> list[StudyTrial]:
+        """Return the distinct study trials in the order of their first appearance; the last run of a key counts."""
+        found: dict[str, StudyTrial] = {}
+        for line in self._read():
+            if line["kind"] == "study" and line["study"] == study:
+                found[line["key"]] = StudyTrial(
+                    study,
+                    line["key"],
+                    np.array(line["times"], dtype=np.int64),
+                    np.array(line["returns"], dtype=np.float64),
+                    line["settings"],
+                )
+        return list(found.values())
+
+    def tuning_count(self, study: str) -> int:
+        """Return how many tuning trials were run inside folds, pruned and failed ones too."""
+        return sum(len(line["trials"]) for line in self._read() if line["kind"] == "tuning" and line["study"] == study)
+
+    def sharpes(self, study: str) -> NDArray[np.float64]:
+        """Return the daily Sharpe ratio of each study trial on the days common to all, shape (trials,).
+
+        A trial that never moved has a ratio of 0: it was tried, too. NaN where the trials share fewer than two days.
+        """
+        trials = self.study_trials(study)
+        if not trials:
+            return np.empty(0)
+        common = trials[0].times
+        for trial in trials[1:]:
+            common = np.intersect1d(common, trial.times)
+        rows = [trial.returns[np.isin(trial.times, common)] for trial in trials]
+        return np.array([_sharpe(row) for row in rows])
+
+    def _append(self, line: dict[str, Any]) -> None:
+        if self.path is None:
+            self._lines.append(line)
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.truncate(_complete_length(file.seek(0, os.SEEK_END), file))
+            file.write(json.dumps(line, allow_nan=True).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self) -> list[dict[str, Any]]:
+        if self.path is None or not self.path.exists():
+            return self._lines
+        lines = []
+        acknowledged = self.path.read_bytes().split(b"\n")[:-1]
+        for number, line in enumerate(acknowledged, start=1):
+            try:
+                lines.append(json.loads(line))
+            except ValueError as error:
+                raise DataError(f"{self.path}: line {number} is not readable: {line[:40]!r}") from error
+        return lines
+
+
+def _sharpe(returns: NDArray[np.float64]) -> float:
+    is_flat = len(returns) > 1 and bool(np.ptp(returns) == 0.0)
+    return 0.0 if is_flat else sharpe_ratio(returns)
+
+
+def _complete_length(end: int, file: BinaryIO) -> int:
+    """Return the length up to the last newline: what follows it was torn by a crash and never acknowledged."""
+    while end > 0:
+        start = max(0, end - 4096)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def recount(evidence: Evidence, ledger: TrialLedger, study: str, key: str) -> Evidence:
+    """Return the evidence with its deflation taken over all trials that the ledger holds of the study by now.
+
+    Unchanged when the ledger does not hold the trial ``key``.
+    """
+    trials = ledger.study_trials(study)
+    own = next((trial for trial in trials if trial.key == key), None)
+    if own is None or len(trials) <= evidence.study_trials:
+        return evidence
+    sharpes = ledger.sharpes(study)
+    deflated = math.nan if np.isnan(sharpes).any() else deflated_sharpe(own.returns, sharpes)
+    return replace(evidence, dsr=deflated, study_trials=len(trials))

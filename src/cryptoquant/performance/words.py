@@ -1,0 +1,330 @@
+"""Numbers in words: how a rate, an amount or a date is written, what each number means, and the verdict of the gate."""
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from cryptoquant.market.time import NANOSECONDS_PER_YEAR, timeframe_name
+from cryptoquant.performance.evidence import Criterion, Evidence, Gate
+from cryptoquant.performance.metrics import Statistics
+from cryptoquant.performance.report import Report
+
+ABSENT = "—"
+UNDEFINED = "not defined"
+REFUSED_SHARE = 0.1
+SILENT_SHARE = 0.2
+
+
+# A yearly number of a shorter run says nothing but noise: it is not shown.
+SHORTEST_YEARLY = 30 / 365
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one may conclude: a headline, its tone and the reasons."""
+
+    headline: str
+    tone: Literal["passed", "failed", "open"]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceLine:
+    """One number of the evidence: its name, its value, what the gate wants of it and what it means."""
+
+    name: str
+    value: str
+    wanted: str
+    passed: bool | None
+    meaning: str
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Return a number with thousands separated; a dash when it is not defined.
+
+    Examples
+    --------
+    >>> number(1234.567)
+    '1,234.57'
+    """
+    if math.isnan(value):
+        return ABSENT
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    text = f"{value:,.{digits}f}" if abs(value) < 1e9 else f"{value:.3g}"
+    return text[1:] if text.startswith("-") and not text.strip("-0.,") else text
+
+
+def percent(value: float, digits: int = 2, *, signed: bool = False) -> str:
+    """Return a fraction in percent.
+
+    Examples
+    --------
+    >>> percent(0.0512, signed=True)
+    '+5.12 %'
+    """
+    text = number(100.0 * value, digits)
+    if text == ABSENT:
+        return text
+    rises = signed and value > 0 and text.strip("0.,")
+    return f"{'+' if rises else ''}{text} %"
+
+
+def probability(value: float) -> str:
+    """Return a probability with three decimals, never rounded up to certainty.
+
+    Examples
+    --------
+    >>> probability(0.99997), probability(0.9004)
+    ('> 0.999', '0.900')
+    """
+    if math.isnan(value):
+        return UNDEFINED
+    return "> 0.999" if value > 0.999 else "< 0.001" if value < 0.001 else number(value, 3)
+
+
+def money(value: float, currency: str = "", digits: int = 2) -> str:
+    """Return an amount with its currency.
+
+    Examples
+    --------
+    >>> money(-1200.5, "USD")
+    '-1,200.50 USD'
+    """
+    text = number(value, digits)
+    return _with_unit(text, currency)
+
+
+def _with_unit(text: str, unit: str) -> str:
+    return text if text == ABSENT or not unit else f"{text} {unit}"
+
+
+def price(value: float) -> str:
+    """Return a price with about six significant digits, as many as a small coin needs.
+
+    Examples
+    --------
+    >>> price(61234.5), price(0.0000123)
+    ('61,234.50', '0.0000123000')
+    """
+    if not math.isfinite(value) or value == 0:
+        return number(value)
+    return number(value, max(2, 5 - math.floor(math.log10(abs(value)))))
+
+
+def moment(text: str) -> str:
+    """Return the date and minute of an instant as the statistics hold it.
+
+    Examples
+    --------
+    >>> moment("2024-01-02 03:00:00+00:00")
+    '2024-01-02 03:00'
+    """
+    return text[:16].replace("T", " ")
+
+
+def parameters(text: Any) -> str:
+    """Return the parameters that a fold chose, kept as a JSON object, in words; any other text as it is.
+
+    Examples
+    --------
+    >>> parameters('{"learning_rate": 0.0281569, "max_depth": 2}')
+    'learning_rate 0.02816, max_depth 2'
+    """
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        return str(text)
+    return ", ".join(f"{name} {one:.4g}" if isinstance(one, float) else f"{name} {one}" for name, one in found.items())
+
+
+def currency_of(report: Report) -> str:
+    """Return the quote currency of a report's symbols, empty when they do not agree."""
+    symbols = report.prices["symbol"].unique().to_list() if "symbol" in report.prices.columns else []
+    quotes = {symbol.partition("/")[2] for symbol in symbols}
+    return str(quotes.pop()) if len(quotes) == 1 else ""
+
+
+def buy_and_hold_return(report: Report) -> float:
+    """Return the total return of the benchmark, NaN when the report holds none."""
+    if "benchmark" not in report.equity.columns:
+        return math.nan
+    last = report.equity["benchmark"].item(-1)
+    return math.nan if last is None else float(last) / report.initial - 1.0
+
+
+def timeframe_of(statistics: Statistics) -> str:
+    """Return the length of a period, such as ``1h``; empty for a single period."""
+    if not statistics.periods_per_year > 0:
+        return ""
+    seconds = round(NANOSECONDS_PER_YEAR / statistics.periods_per_year / 1e9)
+    return timeframe_name(timedelta(seconds=max(1, seconds)))
+
+
+def result_rows(numbers: Statistics) -> list[tuple[str, str]]:
+    """Return name and text of the numbers that describe the equity curve."""
+    periods = f"{numbers.periods:,}"
+    width = timeframe_of(numbers)
+    is_long = not numbers.periods / numbers.periods_per_year < SHORTEST_YEARLY
+    each = f" ({width})" if width else ""
+    return [
+        ("Start", moment(numbers.start)),
+        ("End", moment(numbers.end)),
+        ("Periods", f"{periods} of {width}" if width else periods),
+        ("Total return", percent(numbers.total_return, signed=True)),
+        ("Growth per year", percent(numbers.cagr if is_long else math.nan, signed=True)),
+        ("Volatility per year", percent(numbers.volatility if is_long else math.nan)),
+        (f"Sharpe ratio{each}", number(numbers.sharpe if is_long else math.nan)),
+        (f"Sortino ratio{each}", number(numbers.sortino if is_long else math.nan)),
+        ("Calmar ratio", number(numbers.calmar if is_long else math.nan)),
+        ("Largest drawdown", percent(numbers.max_drawdown)),
+        ("Longest drawdown", _with_unit(number(numbers.max_drawdown_days, 1), "days")),
+        ("Skewness of returns", number(numbers.skewness)),
+        ("Kurtosis, normal: 3", number(numbers.kurtosis)),
+    ]
+
+
+def trading_rows(numbers: Statistics, currency: str) -> list[tuple[str, str]]:
+    """Return name and text of the numbers that describe the trading."""
+    return [
+        ("Time in the market", percent(numbers.exposure, 1)),
+        ("Turnover per year", _with_unit(number(numbers.turnover, 1), "x equity")),
+        ("Fills", f"{numbers.fills:,}"),
+        ("Closed trades", f"{numbers.trades:,}"),
+        ("Hit rate", percent(numbers.hit_rate, 1)),
+        ("Profit factor", number(numbers.profit_factor)),
+        ("Profit per trade", money(numbers.expectancy, currency)),
+        ("Fees", money(numbers.fees, currency)),
+        ("Slippage", money(numbers.slippage, currency)),
+        ("Refused orders", f"{numbers.refused:,}"),
+    ]
+
+
+def evidence_of(report: Report) -> Evidence | None:
+    """Return the evidence that a report carries, if any."""
+    found = report.extra.get("evidence")
+    return found if isinstance(found, Evidence) else None
+
+
+def before_costs_of(report: Report) -> Statistics | None:
+    """Return the statistics of the same run traded free, if the report carries them."""
+    found = report.extra.get("before_costs")
+    return found if isinstance(found, Statistics) else None
+
+
+def verdict(report: Report, gate: Gate | None = None) -> Verdict:
+    """Return the verdict on a report: passed or not by its evidence, else open."""
+    evidence = evidence_of(report)
+    if evidence is None:
+        reason = "One run of one configuration: nothing here says how likely luck is. A walk-forward study does."
+        return Verdict("Not judged: this report holds no evidence", "open", (reason,))
+    failures = (gate or Gate()).check(evidence)
+    if failures:
+        return Verdict("Does not pass the gate", "failed", failures)
+    reason = f"All demands are met over {evidence.days:,} days out of sample."
+    open_point = ("One study trial only: the Sharpe ratio is not deflated.",) if evidence.study_trials < 2 else ()
+    return Verdict("Passes the gate", "passed", (reason, *open_point))
+
+
+def cautions(report: Report) -> tuple[str, ...]:
+    """Return what a reader should know before believing the numbers: refused orders, and a run that fell silent."""
+    found = []
+    refused = report.rejections
+    if refused.height > REFUSED_SHARE * report.fills.height:
+        reason, count = refused.group_by("reason").len().sort(["len", "reason"], descending=[True, False]).row(0)
+        found.append(
+            f"Caution: {refused.height:,} orders were refused and {report.fills.height:,} filled; "
+            f"the most frequent reason, {count:,} times: {reason}."
+        )
+    if report.fills.height:
+        first, end, last = report.equity["time"].item(0), report.equity["time"].item(-1), report.fills["time"].max()
+        silent = end - last
+        if silent > SILENT_SHARE * (end - first):
+            found.append(f"Caution: no fill in the last {silent.total_seconds() / 86_400:,.1f} days of the run.")
+    return tuple(found)
+
+
+def evidence_lines(evidence: Evidence, gate: Gate | None = None) -> list[EvidenceLine]:
+    """Return every number of the evidence with what the gate wants and a plain meaning."""
+    demands = {criterion.number: criterion for criterion in (gate or Gate()).criteria}
+    return [
+        EvidenceLine(label, text, *_demand(demands.get(name), evidence), meaning)
+        for name, label, text, meaning in _evidence_texts(evidence)
+    ]
+
+
+def _demand(criterion: Criterion | None, evidence: Evidence) -> tuple[str, bool | None]:
+    if criterion is None:
+        return "", None
+    value = float(getattr(evidence, criterion.number))
+    failed = bool(criterion.failure(evidence))
+    return f"{criterion.relation} {criterion.bound:g}", None if math.isnan(value) and not failed else not failed
+
+
+def _evidence_texts(e: Evidence) -> list[tuple[str, str, str, str]]:
+    interval = "95 % stationary-bootstrap interval of the Sharpe ratio"
+    deep = "one resampled history in forty fell further than this"
+    return [
+        ("days", "Days out of sample", f"{e.days:,}", "daily returns behind every number below"),
+        ("sharpe", "Sharpe ratio (1d)", _or_undefined(number(e.sharpe)), "annual, from daily returns, after costs"),
+        ("sharpe_low", "Sharpe, lower end", _or_undefined(number(e.sharpe_low)), interval),
+        ("sharpe_high", "Sharpe, upper end", _or_undefined(number(e.sharpe_high)), interval),
+        ("sharpe_before_costs", "Sharpe before costs", _or_undefined(number(e.sharpe_before_costs)), "traded free"),
+        (
+            "sharpe_double_costs",
+            "Sharpe at double costs",
+            _or_undefined(number(e.sharpe_double_costs)),
+            "twice the fees and slippage",
+        ),
+        ("psr", "PSR (2012)", probability(e.psr), "probability that the true Sharpe ratio is above zero"),
+        ("dsr", "DSR (2014)", probability(e.dsr), deflation_in_words(e)),
+        (
+            "minimum_track_record_days",
+            "Days needed",
+            _or_undefined(number(e.minimum_track_record_days, 0)),
+            track_record_in_words(e),
+        ),
+        ("max_drawdown", "Largest drawdown", _or_undefined(percent(e.max_drawdown)), "as it happened, after costs"),
+        ("max_drawdown_low", "Drawdown, lower end", _or_undefined(percent(e.max_drawdown_low)), deep),
+        ("round_trips", "Closed positions", f"{e.round_trips:,}", "positions that were opened and reduced or closed"),
+        (
+            "study_trials",
+            "Study trials",
+            f"{e.study_trials:,}",
+            "configurations ever judged out of sample; all of them deflate",
+        ),
+        (
+            "tuning_trials",
+            "Tuning trials",
+            f"{e.tuning_trials:,}",
+            "tried inside training rows; shown, not deflated by",
+        ),
+    ]
+
+
+def deflation_in_words(evidence: Evidence) -> str:
+    """Return what the deflated Sharpe ratio was deflated by, or why it is not defined."""
+    if evidence.study_trials < 2:
+        return f"{UNDEFINED}: fewer than two study trials"
+    if math.isnan(evidence.dsr):
+        return f"{UNDEFINED}: the {evidence.study_trials:,} study trials share too few days, or never traded"
+    return f"PSR against the best that chance finds: deflated by {evidence.study_trials:,} study trials"
+
+
+def track_record_in_words(evidence: Evidence) -> str:
+    """Return whether the record is long enough to show a Sharpe ratio above zero."""
+    needed = evidence.minimum_track_record_days
+    if math.isnan(needed):
+        return f"{UNDEFINED}: the equity never moved"
+    if math.isinf(needed):
+        return "no record would do: the Sharpe ratio is not above zero"
+    enough = "so the record is long enough" if evidence.days >= needed else "so the record is too short"
+    return f"for 95 % confidence in a Sharpe ratio above zero; {evidence.days:,} are there, {enough}"
+
+
+def _or_undefined(text: str) -> str:
+    return UNDEFINED if text == ABSENT else text

@@ -1,0 +1,43 @@
+"""Keys and places, read once at the edge of the program from the environment."""
+
+import os
+from functools import lru_cache
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What the environment says: Alpaca keys and the places of store, registry, trial ledger and journal.
+
+    Alpaca's own variable names are understood (``APCA_API_KEY_ID``, ``APCA_API_SECRET_KEY``), and ours with the prefix
+    ``CQ_``. Secrets print as asterisks.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="CQ_", extra="ignore", frozen=True)
+
+    api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("APCA_API_KEY_ID", "ALPACA_API_KEY", "CQ_API_KEY")
+    )
+    api_secret: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("APCA_API_SECRET_KEY", "ALPACA_SECRET_KEY", "CQ_API_SECRET")
+    )
+    store: str = "data"
+    registry: str = "sqlite:///mlflow.db"
+    trials: str = "trials.jsonl"
+    journal: str = "journal.sqlite"
+    jobs: int = Field(default=-1, description="processes for parallel work; -1 uses every core")
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return the settings of this process; the environment is read on the first call."""
+    return Settings()
+
+
+def quieten_mlflow() -> None:
+    """Tell MLflow not to report home, to draw no bar and to give a dead server up soon, unless the user decided."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")

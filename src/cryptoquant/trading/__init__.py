@@ -1,0 +1,1 @@
+"""What we do: orders, fills, books, venue rules, strategies, risk, matching and the engine. Nothing here does I/O."""

@@ -1,0 +1,114 @@
+"""The books: lots and cash as a fold over fills and adjustments, one ledger for each strategy profile."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoquant.compiled import kernel
+from cryptoquant.trading.order import Adjustment, Fill
+from cryptoquant.trading.venue import Venue
+
+Floats = NDArray[np.float64]
+
+
+@kernel
+def equity_units(cash: float, lots: Floats, lot: Floats, marks: Floats, unit: float) -> float:
+    """Return cash plus holdings at their marks, in cash units, added in the order of the symbols."""
+    total = cash
+    for index in range(len(lots)):
+        if lots[index] != 0.0:
+            total += lots[index] * lot[index] * marks[index] / unit
+    return total
+
+
+class Portfolio:
+    """One ledger.
+
+    Lots and cash are counted in whole units (as floats that hold integers exactly), so that sums over ledgers are exact
+    whatever their order; on a continuous research market they are real numbers.
+
+    Attributes
+    ----------
+    symbols
+        The universe, in its fixed order.
+    lots, lot, marks
+        Shape (symbols,): lots held, coins in a lot, last price seen (NaN before the first).
+    cash
+        In cash units of the venue.
+    fees, slippage
+        Paid so far, in quote currency.
+    """
+
+    __slots__ = ("_index", "_seen", "cash", "fees", "lot", "lots", "marks", "profile", "slippage", "symbols", "unit")
+
+    def __init__(self, symbols: Sequence[str], venue: Venue, cash: float = 0.0, profile: str = "main") -> None:
+        self.symbols = tuple(symbols)
+        self.profile = profile
+        self.unit = venue.unit
+        self.cash = cash / venue.unit if venue.is_continuous else float(round(cash / venue.unit))
+        self.lots = np.zeros(len(self.symbols))
+        self.lot = np.array([venue.instrument(symbol).lot for symbol in self.symbols])
+        self.marks = np.full(len(self.symbols), np.nan)
+        self.fees = 0.0
+        self.slippage = 0.0
+        self._index = {symbol: index for index, symbol in enumerate(self.symbols)}
+        self._seen: set[str] = set()
+
+    def apply(self, fact: Fill | Adjustment) -> bool:
+        """Book a fill or an adjustment; a fact that was booked before is ignored and False is returned."""
+        key = fact.execution_id if isinstance(fact, Fill) else fact.id
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        if fact.symbol:
+            self.lots[self._index[fact.symbol]] += fact.lots_change
+        self.cash += fact.cash_change
+        if isinstance(fact, Fill):
+            self.fees += fact.fee
+            self.slippage += fact.slippage
+        return True
+
+    def mark(self, closes: Floats) -> None:
+        """Take new prices, shape (symbols,); NaN keeps the last one."""
+        np.copyto(self.marks, closes, where=~np.isnan(closes))
+
+    @property
+    def equity(self) -> float:
+        """Cash plus holdings at their marks, in quote currency."""
+        return float(equity_units(self.cash, self.lots, self.lot, self.marks, self.unit)) * self.unit
+
+    @property
+    def cash_value(self) -> float:
+        """Cash in quote currency."""
+        return self.cash * self.unit
+
+    def quantity(self, symbol: str) -> float:
+        """Return the coins held of a symbol."""
+        index = self._index[symbol]
+        return float(self.lots[index] * self.lot[index])
+
+    def held(self, symbol: str) -> float:
+        """Return the lots held of a symbol."""
+        return float(self.lots[self._index[symbol]])
+
+    def weights(self) -> Floats:
+        """Return the share of equity in each symbol, shape (symbols,)."""
+        values = np.where(self.lots == 0.0, 0.0, self.lots * self.lot * self.marks)
+        share: Floats = values / self.equity
+        return share
+
+
+def account(ledgers: Iterable[Portfolio], venue: Venue) -> Portfolio:
+    """Return the account: the sum of its ledgers, symbol by symbol and in cash."""
+    books = list(ledgers)
+    total = Portfolio(books[0].symbols, venue, profile="account")
+    for ledger in books:
+        if ledger.symbols != total.symbols:
+            raise ValueError(f"ledger {ledger.profile} holds other symbols than {books[0].profile}")
+        total.lots = total.lots + ledger.lots
+        total.cash += ledger.cash
+        total.fees += ledger.fees
+        total.slippage += ledger.slippage
+        total.mark(ledger.marks)
+    return total

@@ -1,0 +1,134 @@
+"""The venue's price list and rules: fees by tier, slippage, increments, the smallest and the largest order."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from cryptoquant.market.instrument import Instrument
+
+FeeAsset = Literal["received", "quote"]
+
+# Alpaca "Crypto Spot Trading", fee table of 2025-09-24: trailing 30-day volume tier -> (maker, taker) basis points.
+ALPACA_TIERS: Mapping[int, tuple[float, float]] = {
+    1: (15.0, 25.0),
+    2: (12.0, 22.0),
+    3: (10.0, 20.0),
+    4: (8.0, 18.0),
+    5: (5.0, 15.0),
+    6: (2.0, 13.0),
+    7: (2.0, 12.0),
+    8: (0.0, 10.0),
+}
+BASIS_POINT = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a trade costs.
+
+    Parameters
+    ----------
+    maker_bps, taker_bps
+        Fee on resting and on marketable orders, in basis points of the traded value.
+    slippage_bps
+        How much worse than the reference price a marketable order fills, in basis points.
+    fee_asset
+        ``received``: the fee is taken from what is received (coins of a buy, cash of a sell), as Alpaca does;
+        ``quote``: always from the cash.
+    """
+
+    maker_bps: float = 0.0
+    taker_bps: float = 0.0
+    slippage_bps: float = 0.0
+    fee_asset: FeeAsset = "received"
+
+    def __post_init__(self) -> None:
+        for name in ("maker_bps", "taker_bps", "slippage_bps"):
+            value = getattr(self, name)
+            if not 0 <= value < 10_000:
+                raise ValueError(f"{name} must lie in [0, 10000), found {value}")
+        if self.fee_asset not in ("received", "quote"):
+            raise ValueError(f"fee_asset must be 'received' or 'quote', found {self.fee_asset!r}")
+
+    @classmethod
+    def alpaca(cls, tier: int = 1, slippage_bps: float = 0.0) -> "Costs":
+        """Return Alpaca's crypto fees for a 30-day volume tier, 1 (below 100,000 USD) to 8 (above 100 million)."""
+        if tier not in ALPACA_TIERS:
+            raise ValueError(f"Alpaca has fee tiers 1 to 8, found {tier}")
+        maker, taker = ALPACA_TIERS[tier]
+        return cls(maker, taker, slippage_bps)
+
+    @classmethod
+    def free(cls) -> "Costs":
+        """Return a market without fees and slippage."""
+        return cls()
+
+    def scaled(self, factor: float) -> "Costs":
+        """Return the same costs times ``factor``, to see how much dearer it may get."""
+        return Costs(self.maker_bps * factor, self.taker_bps * factor, self.slippage_bps * factor, self.fee_asset)
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """The rules by which orders are accepted and settled.
+
+    Parameters
+    ----------
+    costs
+        Fees and slippage.
+    instruments
+        By symbol; a symbol that is not listed gets the venue's usual increments.
+    minimum_notional, maximum_notional
+        Smallest and largest value of one order, in quote currency.
+    cash_unit
+        Cash is counted in whole multiples of this (quote currency); 0 counts any real number.
+    allows_short
+        Whether more may be sold than is held.
+    is_continuous
+        Whether any fraction of a coin and of a cash unit may change hands.
+    collar
+        A market buy needs this share more than its value in cash when it is sent, and what is being sold does not count
+        until it is filled (Alpaca: 2.5 %). NaN on a venue that checks only when it fills.
+    """
+
+    costs: Costs = field(default_factory=Costs)
+    instruments: Mapping[str, Instrument] = field(default_factory=dict)
+    minimum_notional: float = 10.0
+    maximum_notional: float = 200_000.0
+    cash_unit: float = 1e-6
+    allows_short: bool = False
+    is_continuous: bool = False
+    collar: float = 0.025
+
+    def instrument(self, symbol: str) -> Instrument:
+        """Return the instrument of a symbol."""
+        known = self.instruments.get(symbol)
+        if known is not None:
+            return known
+        return Instrument.continuous(symbol) if self.is_continuous else Instrument(symbol)
+
+    @property
+    def unit(self) -> float:
+        """Quote currency in one cash unit (1 on a continuous market)."""
+        return self.cash_unit or 1.0
+
+    @classmethod
+    def alpaca(cls, costs: Costs | None = None, instruments: Iterable[Instrument] = ()) -> "Venue":
+        """Return Alpaca's crypto venue: spot, long only, 10 to 200,000 USD an order, 9 decimals unless listed.
+
+        The 10 USD minimum (403, code 40310000) and the 200,000 USD maximum are from Alpaca's "Crypto Orders" page.
+        """
+        listed = {instrument.symbol: instrument for instrument in instruments}
+        return cls(costs if costs is not None else Costs.alpaca(), listed)
+
+    @classmethod
+    def research(cls, costs: Costs | None = None, *, allows_short: bool = True) -> "Venue":
+        """Return a continuous market without smallest or largest order, on which other simulators can be compared."""
+        return cls(costs or Costs(), {}, 0.0, float("inf"), 0.0, allows_short, is_continuous=True, collar=math.nan)
+
+
+def increments(symbol: str, quantity: str, price: str, minimum: str) -> Instrument:
+    """Return an instrument from the decimal strings of a venue's asset list."""
+    return Instrument(symbol, Decimal(quantity), Decimal(price), Decimal(minimum))

@@ -1,0 +1,181 @@
+"""Experiments: one file says everything, and a mistake in it is named by its path."""
+
+import re
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from cryptoquant.backtest.experiment import Experiment
+from cryptoquant.data.store import Store
+from cryptoquant.data.synthetic import SyntheticMarket
+from cryptoquant.errors import ConfigurationError
+from cryptoquant.features import forward_return, triple_barrier
+from cryptoquant.models import Logistic, XGBoost
+from cryptoquant.models.splits import WalkForward
+from cryptoquant.models.tune import Tune
+from cryptoquant.performance.trials import TrialLedger
+from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.strategy import LongFlat
+from cryptoquant.trading.venue import Costs
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "btc_eth_5m.toml"
+SMALL = """
+name = "small"
+features = [{ name = "log_return", window = 1 }, { name = "zscore", field = "volume", window = 48 }]
+
+[data]
+symbols = ["BTC/USD", "ETH/USD"]
+timeframe = "1h"
+start = 2024-01-01
+
+[label]
+kind = "forward_return"
+horizon = "6h"
+
+[model]
+kind = "Logistic"
+
+[strategy]
+kind = "LongFlat"
+threshold = 0.51
+
+[splits]
+train = "20d"
+test = "10d"
+embargo = "6h"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "experiment.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_example_is_read_into_typed_settings():
+    plan = Experiment.read(EXAMPLE)
+    assert plan.name == "btc-eth-5m"
+    assert len(plan.features.features) == 14
+    assert plan.label == triple_barrier(2.0, 2.0, timedelta(hours=4))
+    assert plan.model == XGBoost(n_estimators=100, seed=7)
+    assert plan.strategy == LongFlat(threshold=0.55)
+    assert plan.splits == WalkForward(timedelta(days=90), timedelta(days=25), timedelta(hours=4))
+    assert plan.costs == Costs.alpaca(1, 2.0)
+    assert plan.execution == Execution()
+    assert plan.tune is not None
+    assert plan.tune.trials == 20
+    assert plan.tune.space["learning_rate"] == (0.01, 0.2, "log")
+    assert (plan.contents.data.start, plan.contents.data.end) == (date(2024, 1, 1), date(2024, 9, 6))
+
+
+def test_what_is_left_out_is_tier_one_and_what_is_said_is_taken(tmp_path):
+    plan = Experiment.read(written(tmp_path, SMALL))
+    assert plan.costs == Costs.alpaca(1)
+    assert plan.model == Logistic()
+    assert plan.label == forward_return(timedelta(hours=6))
+    more = """
+[costs]
+slippage_bps = 3
+
+[execution]
+band = 0.1
+
+[tune]
+trials = 4
+space = { strength = [0.01, 10.0, "log"] }
+folds = 3
+inner = "all"
+embargo = "6h"
+seed = 9
+"""
+    plan = Experiment.read(written(tmp_path, SMALL + more))
+    assert plan.costs == Costs.alpaca(1, 3.0)
+    assert plan.execution == Execution(band=0.1)
+    space = {"strength": (0.01, 10.0, "log")}
+    assert plan.tune == Tune(4, space, folds=3, inner="all", embargo=timedelta(hours=6), seed=9)
+    fees = Experiment.read(written(tmp_path, SMALL + "[costs]\nmaker_bps = 1\ntaker_bps = 5\n"))
+    assert fees.costs == Costs(1.0, 5.0)
+
+
+WITHOUT_TUNING = re.sub(r"\[tune\].*?\[splits\]", "[splits]", EXAMPLE.read_text(encoding="utf-8"), flags=re.DOTALL)
+WITHOUT_TUNING = WITHOUT_TUNING.replace("n_estimators = 100", "max_depth = 4\nn_estimators = 100")
+TUNED = "[tune]\nspace = { max_depth = [2, 4] }\n[costs]"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("cash =", "csah =", "csah: unknown, did you mean 'cash'?"),
+        ("timeframe =", "timefrme =", "data.timefrme: unknown, did you mean 'timeframe'?"),
+        ("embargo =", "embarg0 =", "splits.embarg0: unknown, did you mean 'embargo'?"),
+        ('"rsi", window', '"rsi", windw', "features[3].windw: unknown, did you mean 'window'?"),
+        ('"rsi"', '"rsj"', "features[3]: 'rsj' is unknown, did you mean 'rsi'?"),
+        ("{ name = ", "{ nane = ", "features[0].name: absent; found nane, window"),
+        ("max_depth", "max_dept", "model.max_dept: unknown, did you mean 'max_depth'?"),
+        ('"XGBoost"', '"XGBost"', "model: 'XGBost' is unknown, did you mean 'XGBoost'?"),
+        ("threshold", "treshold", "strategy.treshold: unknown, did you mean 'threshold'?"),
+        ("[costs]", "[execution]\nbend = 0.1\n[costs]", "execution.bend: unknown, did you mean 'band'?"),
+        ("[costs]", TUNED.replace("max_depth", "max_deph"), "tune.space.max_deph: unknown, did you mean 'max_depth'?"),
+        ("[costs]", TUNED.replace("space", "spce"), "tune.spce: unknown, did you mean 'space'?"),
+        ("[costs]", TUNED.replace("[2, 4]", "[4, 2]"), "tune: max_depth: wanted low < high, found (4, 2)"),
+        ("slippage_bps", "slipage_bps", "costs.slipage_bps: unknown, did you mean 'slippage_bps'?"),
+        ("tier = 1", "tier = 11", "costs: Alpaca has fee tiers 1 to 8, found 11"),
+        ("tier = 1", "maker_bps = 1.0", "costs: give a tier, or both maker_bps and taker_bps"),
+        ("max_depth = 4", 'max_depth = "deep"', "model: max_depth must be a whole number from 1, found 'deep'"),
+        ('train = "90d"', 'train = "long"', "splits.train: cannot read the timeframe 'long'"),
+        ('train = "90d"', "train = 90", "splits.train: Input should be a valid timedelta, found 90"),
+        ("stop = 2.0", "stop = -2.0", "label: triple_barrier: stop must be"),
+        ("stop = 2.0", "", "label: triple_barrier() missing 1 required positional argument: 'stop'"),
+        ("start = 2024-01-01", "start = 2024-01-01T00:00:00", "data.start: naive datetime"),
+        ('timeframe = "5m"', 'timeframe = "5x"', "data.timeframe: cannot read the timeframe '5x'"),
+        ("cash = 100_000.0", 'cash = "much"', "cash: Input should be a valid number, found 'much'"),
+        ('name = "btc-eth-5m"', "", "name: absent"),
+        ('"hour_of_day"', '"rsi", window = 14', "features: feature set: duplicate column rsi_14"),
+        ("[data]", "[data", "Expected"),
+    ],
+)
+def test_a_mistake_is_named_by_its_path_with_the_nearest_valid_key(tmp_path, old, new, said):
+    text = WITHOUT_TUNING
+    assert old in text
+    path = written(tmp_path, text.replace(old, new, 1))
+    with pytest.raises(ConfigurationError) as error:
+        Experiment.read(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert said in str(error.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"nothing.toml: No such file"):
+        Experiment.read(tmp_path / "nothing.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"bytes.toml: "):
+        Experiment.read(tmp_path / "bytes.toml")
+
+
+def test_an_experiment_gives_the_same_report_twice_and_is_one_trial(tmp_path):
+    store = Store(tmp_path / "store")
+    SyntheticMarket(seed=2, days=45, timeframe="1h", edge=0.5).bars("1h").write_parquet(tmp_path / "bars.parquet")
+    store.import_file(tmp_path / "bars.parquet", stamped="close")
+    plan, ledger = Experiment.read(written(tmp_path, SMALL)), TrialLedger()
+    one, two = (plan.run(store, ledger=ledger, jobs=jobs) for jobs in (1, 2))
+    assert one.report.equity.equals(two.report.equity)
+    assert one.report.fills.equals(two.report.fills)
+    assert one.report.statistics == two.report.statistics
+    assert one.key == two.key
+    assert two.evidence.study_trials == 1
+    assert len(one.folds) == 3
+    assert one.report.equity.height > 500
+
+
+def test_the_example_reads_the_real_market(real_market, tmp_path):
+    store = Store(tmp_path)
+    for pair in ("BTC_USDT", "ETH_USDT"):
+        store.import_file(real_market / "bars" / "binance_5m_2024" / f"{pair}.parquet")
+    plan = Experiment.read(EXAMPLE)
+    dataset = plan.dataset(store)
+    folds = plan.splits.split(dataset)
+    assert dataset.symbols == ("BTC/USDT", "ETH/USDT")
+    assert len(folds) == 7
+    assert len(dataset) == 2 * (249 * 288 - plan.features.lookback)
+    assert all(len(fold.test) == 2 * 25 * 288 for fold in folds[:-1])

@@ -1,0 +1,306 @@
+"""The store: what was written is read, once, whole or not at all, as it was known."""
+
+import json
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cryptoquant.data.durable import only_writer
+from cryptoquant.data.store import Store
+from cryptoquant.data.synthetic import SyntheticMarket
+from cryptoquant.errors import (
+    ConfigurationError,
+    EmptyStoreError,
+    SchemaError,
+    StoreError,
+    StoreLayoutError,
+    UnknownSymbolError,
+)
+from cryptoquant.market.aggregation import aggregate
+from cryptoquant.market.schema import INSTANT, SCHEMAS, Bar, bars_frame
+from cryptoquant.market.time import to_ns
+
+HOUR = 3_600_000_000_000
+MARKET = SyntheticMarket(symbols=["BTC/USD", "ETH/USD"], start="2024-01-20", days=20, timeframe="1h")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def bar(hour: int, close: float = 100.0, known: int | None = None, symbol: str = "BTC/USD") -> Bar:
+    time = (hour + 1) * HOUR
+    return Bar(symbol, time, time if known is None else known, hour * HOUR, 100.0, 200.0, 50.0, close, 1.0, 3, 100.0)
+
+
+trades = st.lists(
+    st.tuples(
+        st.sampled_from(["BTC/USD", "ETH/USDT"]),
+        st.integers(0, 3 * 24 * HOUR),
+        st.integers(2**53, 2**62),
+        st.floats(1e-6, 1e6),
+        st.floats(0, 1e6),
+        st.sampled_from(["B", "S", ""]),
+    ),
+    min_size=1,
+    max_size=30,
+    unique_by=lambda row: row[2],
+)
+
+
+def trades_frame(rows) -> pl.DataFrame:
+    columns = ["symbol", "time", "id", "price", "size", "taker_side"]
+    frame = pl.DataFrame(rows, schema=columns, orient="row")
+    instant = pl.from_epoch("time", "ns").dt.replace_time_zone("UTC")
+    return frame.with_columns(instant, known=instant).select(list(SCHEMAS["trades"]))
+
+
+@settings(max_examples=15)
+@given(trades)
+def test_trades_come_back_exactly_and_once_however_often_they_are_written(tmp_path_factory, rows):
+    store, frame = Store(tmp_path_factory.mktemp("store")), trades_frame(rows)
+    for _ in range(2):
+        assert store.write("trades", frame) == len(rows)
+    store.write("trades", frame.head(1).vstack(frame.tail(1)).unique())
+    again = store.trades()
+    assert again.schema == pl.Schema(SCHEMAS["trades"])
+    assert again.sort("id").equals(frame.sort("id"))
+    assert again.select(pl.col("time").is_sorted().over("symbol")).to_series().all()
+
+
+def test_bars_come_back_exactly_by_symbol_in_time_order(store):
+    bars = MARKET.bars()
+    assert store.write("bars", bars.sample(fraction=1.0, shuffle=True, seed=1)) == bars.height
+    store.write("bars", bars.head(100))
+    assert store.bars(["BTC/USD", "ETH/USD"], "1h").equals(bars)
+    assert store.symbols() == ["BTC/USD", "ETH/USD"]
+    assert store.coverage("bars", "1h", "BTC/USD") == (
+        to_ns("2024-01-20") + HOUR,
+        to_ns("2024-01-20") + 480 * HOUR,
+        580,
+    )
+
+
+def test_partitions_are_hive_folders_that_any_tool_reads(store):
+    store.write("bars", MARKET.bars())
+    files = {str(path.parent.relative_to(store.root)) for path in store.root.rglob("*.parquet")}
+    assert "kind=bars/timeframe=1h/symbol=BTC%2FUSD/month=2024-01" in files
+    assert len(files) == 4
+    scanned = pl.scan_parquet(store.root / "kind=bars", hive_partitioning=True).collect()
+    assert scanned.height == MARKET.bars().height
+    assert set(scanned["symbol"]) == {"BTC/USD", "ETH/USD"}
+
+
+def test_a_range_takes_bars_that_open_and_close_inside_it(store):
+    store.write("bars", MARKET.bars())
+    bars = store.bars("btcusd", "1h", start="2024-01-31T22:30:00Z", end="2024-02-01T02:00:00Z")
+    assert [time.hour for time in bars["open_time"]] == [23, 0, 1]
+
+
+def test_a_timeframe_that_is_not_stored_is_aggregated_from_the_largest_that_divides_it(store):
+    small = SyntheticMarket(symbols=["BTC/USD"], days=2, timeframe="5m").bars()
+    store.write("bars", small)
+    store.write("bars", aggregate(small, "15m").with_columns(volume=pl.lit(7.0)))
+    assert store.bars("BTC/USD", "1h")["volume"].to_list() == [28.0] * 48
+    assert store.bars("BTC/USD", "10m").equals(aggregate(small, "10m"))
+    inside = store.bars("BTC/USD", "10m", start="2024-01-01T00:05:00Z", end="2024-01-01T00:35:00Z")
+    assert inside.equals(aggregate(small, "10m").slice(1, 2))
+    with pytest.raises(EmptyStoreError, match="bars of 5m, 15m do not make 7m"):
+        store.bars("BTC/USD", "7m")
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1, max_size=12), st.integers(0, 12))
+def test_of_several_revisions_the_last_one_known_is_read(tmp_path_factory, revisions, as_of):
+    store = Store(tmp_path_factory.mktemp("store"))
+    truth: dict[int, tuple[int, float]] = {}
+    for number, (hour, delay) in enumerate(revisions):
+        known, close = (hour + 1 + delay) * HOUR, 60.0 + number
+        store.write("bars", bars_frame([bar(hour, close, known)]))
+        if known <= as_of * HOUR and known >= truth.get(hour, (0, 0.0))[0]:
+            truth[hour] = (known, close)
+    if not truth:
+        with pytest.raises(EmptyStoreError):
+            store.bars("BTC/USD", "1h", as_of=as_of * HOUR)
+        return
+    read = store.bars("BTC/USD", "1h", as_of=as_of * HOUR)
+    assert read["close"].to_list() == [truth[hour][1] for hour in sorted(truth)]
+
+
+def test_two_revisions_in_one_write_are_legal_and_a_bar_known_before_its_close_is_not(store):
+    store.write("bars", bars_frame([bar(1, 100.0), bar(1, 110.0, 9 * HOUR)]))
+    assert store.bars("BTC/USD", "1h")["close"].to_list() == [110.0]
+    with pytest.raises(SchemaError, match="known before its close"):
+        store.write("bars", bars_frame([bar(1, 100.0, 5)]))
+
+
+def test_what_is_impossible_is_refused_and_nothing_is_written(store):
+    good = trades_frame([("BTC/USD", 5, 1, 1.0, 1.0, "B")])
+    bad = good.vstack(good.with_columns(price=pl.lit(-1.0)))
+    with pytest.raises(SchemaError, match=r"trades: BTC/USD .* column price is -1\.0"):
+        store.write("trades", bad)
+    with pytest.raises(SchemaError, match="kind 'candles'"):
+        store.write("candles", good)
+    with pytest.raises(SchemaError, match="wanted exactly one"):
+        store.write("bars", bars_frame([bar(1)]).vstack(MARKET.bars("2h").head(1)))
+    assert not store.root.exists()
+
+
+def test_a_leftover_temporary_file_and_a_torn_manifest_line_are_not_seen(store):
+    store.write("bars", bars_frame([bar(1)]), lineage="first")
+    manifest, whole = store.root / "manifest.jsonl", store.bars("BTC/USD", "1h")
+    folder = next(store.root.rglob("*.parquet")).parent
+    (folder / ".0123.tmp").write_bytes(b"half a file")
+    (folder / "unlisted.parquet").write_bytes(b"renamed, but the writer died before the manifest")
+    line = manifest.read_bytes()
+    torn = line[: len(line) // 2].replace(b"first", b"second")
+    for tail in (torn, b"\x00" * 5_000, torn + b"\n"):
+        manifest.write_bytes(line + tail)
+        other = Store(store.root)
+        assert other.bars("BTC/USD", "1h").equals(whole)
+        other.write("bars", bars_frame([bar(2)]))
+        assert Store(store.root).bars("BTC/USD", "1h").height == 2
+        assert all(json.loads(text) for text in manifest.read_text().splitlines())
+        manifest.write_bytes(line)
+
+
+def test_a_damaged_line_in_the_middle_of_the_manifest_is_an_error(store):
+    for hour in (1, 2):
+        store.write("bars", bars_frame([bar(hour)]))
+    manifest = store.root / "manifest.jsonl"
+    manifest.write_bytes(b"damage" + manifest.read_bytes())
+    with pytest.raises(StoreError, match="line 1 is damaged"):
+        Store(store.root).bars("BTC/USD", "1h")
+
+
+def test_a_write_is_seen_all_or_not_at_all_by_a_reader_that_was_open_before(store):
+    store.write("bars", bars_frame([bar(1)]))
+    reader = Store(store.root)
+    assert reader.bars("BTC/USD", "1h").height == 1
+    store.write("bars", bars_frame([bar(2), bar(3, symbol="ETH/USD")]))
+    assert reader.bars(None, "1h").height == 3
+
+
+def test_a_missing_file_is_named(store):
+    store.write("bars", bars_frame([bar(1)]))
+    path = next(store.root.rglob("*.parquet"))
+    path.unlink()
+    with pytest.raises(StoreError, match=path.name):
+        store.bars("BTC/USD", "1h")
+
+
+WRITER = """
+import sys
+from cryptoquant.data.store import Store
+from cryptoquant.data.synthetic import SyntheticMarket
+store, market = Store(sys.argv[1]), SyntheticMarket(symbols=["BTC/USD"], days=4, timeframe="1h")
+for hour in range(int(sys.argv[2]), 96, 8):
+    store.write("bars", market.bars().slice(hour, 1))
+"""
+
+
+def test_several_processes_write_at_once_and_nothing_is_lost(tmp_path):
+    running = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(first)]) for first in range(0, 8, 4)]
+    assert [process.wait(60) for process in running] == [0, 0]
+    market = SyntheticMarket(symbols=["BTC/USD"], days=4, timeframe="1h")
+    wanted = market.bars().with_row_index().filter(pl.col("index") % 4 == 0).drop("index")
+    assert Store(tmp_path).bars("BTC/USD", "1h").equals(wanted)
+
+
+def test_a_write_waits_for_another_writer(store):
+    store.write("bars", bars_frame([bar(1)]))
+    second = threading.Thread(target=store.write, args=("bars", bars_frame([bar(2)])))
+    with only_writer(store.root / ".lock"):
+        second.start()
+        second.join(0.3)
+        assert second.is_alive()
+        assert Store(store.root).bars("BTC/USD", "1h").height == 1
+    second.join()
+    assert store.bars("BTC/USD", "1h").height == 2
+
+
+def test_a_writer_that_cannot_get_the_lock_says_so(tmp_path):
+    lock = tmp_path / ".lock"
+    with only_writer(lock), pytest.raises(StoreError, match="another writer"), only_writer(lock, patience_s=0.02):
+        pass
+
+
+def test_what_is_not_there_is_named(store):
+    with pytest.raises(EmptyStoreError, match="holds no bars"):
+        store.bars("BTC/USD", "1h")
+    store.write("bars", MARKET.bars())
+    with pytest.raises(UnknownSymbolError, match="nearest stored is BTC/USD"):
+        store.bars("BTC/USDT", "1h")
+    with pytest.raises(EmptyStoreError, match="range asked"):
+        store.bars("BTC/USD", "1h", start="2030-01-01")
+    with pytest.raises(ValueError, match="lies after"):
+        store.bars("BTC/USD", "1h", start="2024-02-01", end="2024-01-01")
+    with pytest.raises(EmptyStoreError, match="holds no trades"):
+        store.trades("BTC/USD")
+
+
+def test_another_layout_and_a_foreign_folder_are_refused(tmp_path):
+    (tmp_path / "store.json").write_text('{"layout": 2}')
+    with pytest.raises(StoreLayoutError, match="found layout version 2, wanted 1"):
+        Store(tmp_path)
+    (tmp_path / "store.json").unlink()
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    with pytest.raises(StoreLayoutError, match=r"photo\.jpg"):
+        Store(tmp_path)
+    with pytest.raises(ConfigurationError, match="not available yet"):
+        Store("s3://bucket/prefix")
+
+
+def test_equal_quotes_are_read_once_and_books_keep_the_order_of_arrival(store):
+    time = datetime(2024, 1, 1, tzinfo=UTC)
+    quote = {"symbol": "BTC/USD", "bid_price": 1.0, "bid_size": 1.0, "ask_price": 2.0, "ask_size": 1.0}
+    rows = [quote | {"time": time, "known": time + timedelta(seconds=delay)} for delay in (0, 1)]
+    store.write("quotes", pl.DataFrame(rows))
+    assert store.quotes().height == 1
+    level = {"symbol": "BTC/USD", "side": "bid", "price": 1.0, "reset": False}
+    moments = [(3, 1), (1, 2), (2, 2)]
+    books = pl.DataFrame(
+        [
+            level
+            | {"time": time + timedelta(seconds=event), "known": time + timedelta(seconds=known), "size": float(event)}
+            for event, known in moments
+        ]
+    )
+    store.write("books", books)
+    assert store.books("BTC/USD")["size"].to_list() == [3.0, 1.0, 2.0]
+    assert store.books("BTC/USD").schema["known"] == INSTANT
+
+
+def test_lineage_and_summary_tell_what_was_written(store):
+    assert not store.covered("month 1")
+    store.write("bars", MARKET.bars(), source="test", lineage="month 1")
+    assert store.covered("month 1")
+    summary = store.summary()
+    assert summary["rows"].to_list() == [480, 480]
+    assert summary["files"].to_list() == [2, 2]
+    assert summary["timeframe"].to_list() == ["1h", "1h"]
+
+
+def test_pandas_is_taken_and_given(store):
+    frame = MARKET.bars("1h", "BTC/USD")
+    store.write("bars", frame.to_pandas())
+    given_back = store.bars("BTC/USD", "1h", as_="pandas")
+    assert type(given_back).__module__.startswith("pandas")
+    assert str(given_back["time"].dtype) == "datetime64[ns, UTC]"
+    assert given_back["close"].tolist() == frame["close"].to_list()
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_an_export_can_be_imported_again(store, tmp_path, suffix):
+    store.write("bars", MARKET.bars())
+    assert store.export(tmp_path / f"bars.{suffix}", "bars", "BTC/USD", "2h") == 240
+    other = Store(tmp_path / "other")
+    assert other.import_file(tmp_path / f"bars.{suffix}") == 240
+    assert other.bars("BTC/USD", "2h").equals(store.bars("BTC/USD", "2h"))

@@ -1,0 +1,65 @@
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.examples.notebook_cells import NOTEBOOKS, ROOT, SCRIPTS, code_cells, code_of
+
+# What the prose of a notebook promises: the last line of a cell, and the value that it shows.
+PROMISES = {
+    "rule": {},
+    "model": {
+        "np.array_equal(row, features.compute_panel(panel)[-1])": "True",
+        "cq.Gate().check(study.evidence)": "()",
+        'registry.aliases("btc-eth-1h")': "{'challenger': 2, 'champion': 1}",
+        'registry.rollback("btc-eth-1h", "champion")': "Version(name='btc-eth-1h', number=1)",
+        "again.is_equal": "True",
+    },
+}
+
+names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def test_both_notebooks_are_there():
+    assert [path.stem for path in NOTEBOOKS] == ["model", "rule"]
+
+
+@names
+def test_a_notebook_is_committed_without_outputs(path):
+    for cell in code_cells(path):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+    assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
+
+
+@names
+def test_a_notebook_runs_keeps_its_promises_and_writes_nothing_beside_itself(path, tmp_path, monkeypatch):
+    for variable in [name for name in os.environ if name.startswith(("CQ_", "APCA_", "ALPACA_"))]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "beside").mkdir()
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path / "beside")}}
+    )
+    client.execute()
+    shown = {cell.source.splitlines()[-1]: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+    for line, value in PROMISES[path.stem].items():
+        assert shown[line][-1].data["text/plain"] == value
+    assert list((tmp_path / "beside").iterdir()) == []
+
+
+def test_notebooks_and_scripts_type_check_strictly(tmp_path):
+    modules = []
+    for path in NOTEBOOKS:
+        module = tmp_path / f"notebook_{path.stem}.py"
+        module.write_text(code_of(path), encoding="utf-8")
+        modules.append(module)
+    command = [sys.executable, "-m", "mypy", "--strict", *map(str, [*modules, *SCRIPTS])]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "MYPYPATH": str(ROOT / "src")}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,72 @@
+import os
+import re
+import subprocess
+import sys
+
+import cryptoquant as cq
+from cryptoquant.cli.app import VERBS
+from cryptoquant.performance.evidence import Gate
+from tests.examples.notebook_cells import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"(<!-- needs keys -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def blocks(language, *, with_keys):
+    return [text for keys, name, text in BLOCK.findall(README) if name == language and bool(keys) is with_keys]
+
+
+def test_every_python_block_of_the_readme_runs_as_it_stands(tmp_path):
+    market = cq.SyntheticMarket(symbols=["BTC/USD"], days=30, timeframe="1h")
+    cq.Store(tmp_path / "data").write("bars", market.bars())
+    runnable = blocks("python", with_keys=False)
+    assert len(runnable) == 2
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CQ_", "APCA_", "ALPACA_"))}
+    command = [sys.executable, "-c", "\n".join(runnable)]
+    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "MovingAverageCross(fast=24, slow=168" in done.stdout
+    assert cq.Store(tmp_path / "sandbox-data").symbols() == ["BTC/USD"]
+
+
+def test_a_python_block_that_needs_keys_compiles_and_uses_names_that_exist():
+    for text in blocks("python", with_keys=True):
+        compile(text, "README.md", "exec")
+        for name in re.findall(r"\bcq\.(\w+)", text):
+            assert name in cq.__all__
+
+
+def test_the_readme_lists_every_verb_once_and_no_other():
+    table = README.split("## The command line")[1].split("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert sorted(re.findall(r"`([\w-]+)`", "\n".join(rows))) == sorted(VERBS)
+    used = re.findall(r"^cryptoquant ([\w-]+)", "".join(blocks("sh", with_keys=True)), re.MULTILINE)
+    assert used
+    assert set(used) <= set(VERBS)
+
+
+def test_the_readme_tells_the_demands_of_the_gate():
+    table = README.split("## Evidence and the gate")[1].split("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
+    bounds = [criterion.bound for criterion in Gate().criteria]
+    assert [float(re.findall(r"[\d.]+", row.rsplit("|", 2)[1])[0]) for row in rows] == bounds
+
+
+def test_every_link_of_the_readme_leads_to_a_file():
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert "docs/report.png" in links
+    for link in links:
+        assert (ROOT / link).is_file(), link
+
+
+def test_the_changelog_has_a_line_for_each_public_name_and_verb():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    names, verbs = changelog.split("\nCommand line\n")
+    assert sorted(re.findall(r"^- `(\w+)`:", names, re.MULTILINE)) == sorted(cq.__all__)
+    heads = [line.split(":")[0] for line in verbs.splitlines() if line.startswith("- ")]
+    assert sorted(re.findall(r"`([\w-]+)`", "\n".join(heads))) == sorted(VERBS)
+
+
+def test_the_changelog_opens_with_the_version_of_the_package():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## \[([^\]]+)\]", changelog, re.MULTILINE).group(1) == cq.__version__

@@ -1,0 +1,75 @@
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+import cryptoquant as cq
+from cryptoquant import features as f
+from tests.examples.notebook_cells import ROOT, SCRIPTS
+
+PAPER_TRADE = ROOT / "examples" / "paper_trade.py"
+
+
+@pytest.fixture(scope="module")
+def venue():
+    with cq.Sandbox(seed=7, symbols=["BTC/USD"], edge=0.2, days=60, history=timedelta(days=59), lockstep=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("project")
+
+
+@pytest.fixture(scope="module")
+def champion(venue, folder):
+    """A registered bundle in a folder that is laid out as the settings expect it; the gate is left open."""
+    store = cq.Store(folder / "data")
+    cq.download(store, "BTC/USD", "1h", start="2024-01-01", source=venue.alpaca())
+    features = cq.FeatureSet([f.log_return(1), f.zscore("volume", 48)])
+    bars = store.bars("BTC/USD", "1h")
+    dataset = cq.Dataset.build(bars, features, label=f.triple_barrier(take=2.0, stop=2.0, horizon=timedelta(hours=12)))
+    study = cq.walk_forward(
+        dataset,
+        cq.models.Logistic(),
+        cq.strategy.LongFlat(threshold=0.5),
+        splits=cq.WalkForward(train=timedelta(days=30), test=timedelta(days=15)),
+        ledger=cq.TrialLedger(folder / "trials.jsonl"),
+    )
+    registry = cq.Registry(f"sqlite:///{folder / 'mlflow.db'}")
+    registry.promote(registry.register("btc-1h", study), "champion", gate=cq.Gate(criteria=()))
+    return "btc-1h@champion"
+
+
+def run(reference, folder, **variables):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CQ_", "APCA_", "ALPACA_"))}
+    return subprocess.run(
+        [sys.executable, str(PAPER_TRADE), reference],
+        cwd=folder,
+        env=clean | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_every_script_of_the_examples_is_tested_here():
+    assert SCRIPTS == [PAPER_TRADE]
+
+
+def test_the_paper_trading_script_trades_six_hours_on_a_running_sandbox(venue, champion, folder):
+    began = venue.status()["now"]
+    done = run(champion, folder, CQ_SANDBOX=venue.url)
+    assert done.returncode == 0, done.stderr
+    assert "slices=6" in done.stdout
+    assert f"{champion} on paper" in done.stdout
+    assert began < venue.status()["now"]
+    assert cq.replay(folder / "journal.sqlite").is_equal
+
+
+def test_the_paper_trading_script_without_keys_ends_with_an_error_and_no_trade(champion, folder):
+    done = run(champion, folder, CQ_JOURNAL="without-keys.sqlite")
+    assert done.returncode == 1
+    assert "APCA_API_KEY_ID" in done.stderr

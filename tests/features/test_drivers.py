@@ -1,0 +1,191 @@
+"""History and the present give the same bits, and a memory survives being saved."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptoquant import features as f
+from cryptoquant.errors import DataError
+from cryptoquant.features.kernel import STEPS, Operation
+from cryptoquant.features.rolling import highest, highest_size, moments, moments_size
+from cryptoquant.market.slice import FIELDS, Panel, Slice
+from tests.features.examples import every_feature, panel_of
+from tests.market_makers import frame_of, gapping_panel
+
+SYMBOLS = ("A/USD", "B/USD", "C/USD")
+
+
+@st.composite
+def rough_panels(draw: st.DrawFn) -> Panel:
+    """A panel with absent symbols, missing and infinite inputs, spikes, flat stretches and tiny prices."""
+    seed = draw(st.integers(0, 10_000))
+    panel = gapping_panel(draw(st.integers(1, 160)), SYMBOLS, seed=seed, absent=draw(st.sampled_from([0.0, 0.2, 0.7])))
+    rng = np.random.default_rng(seed)
+    values = panel.values * draw(st.sampled_from([1.0, 1e-9, 1e7]))
+    if draw(st.booleans()):
+        values[rng.random(values.shape) < 0.02] = np.nan
+        values[rng.random(values.shape) < 0.02] = np.inf
+    if draw(st.booleans()):
+        values[rng.random(values.shape[:2]) < 0.02] *= 1e8
+    if draw(st.booleans()):
+        values[len(values) // 2 :] = values[len(values) // 2]
+    return Panel(panel.times, panel.known, panel.symbols, values, panel.width)
+
+
+def same_bits(one: np.ndarray, two: np.ndarray) -> bool:
+    return one.shape == two.shape and bool(np.all((one == two) | (np.isnan(one) & np.isnan(two))))
+
+
+@given(rough_panels())
+def test_online_equals_history_to_the_bit_whatever_the_market_does(panel: Panel) -> None:
+    features = every_feature()
+    online = features.online(panel.symbols)
+    found = np.stack([online.update(slice) for slice in panel])
+    assert same_bits(found, features.compute_panel(panel))
+
+
+@given(rough_panels(), st.integers(0, 159), st.integers(0, 159))
+def test_a_memory_saved_and_restored_anywhere_goes_on_as_if_nothing_happened(panel: Panel, one: int, two: int) -> None:
+    features = every_feature()
+    history = features.compute_panel(panel)
+    cut, end = sorted((min(one, len(panel)), min(two, len(panel))))
+    first, second = features.online(panel.symbols), features.online(panel.symbols)
+    first.warm(Panel(panel.times[:cut], panel.known[:cut], panel.symbols, panel.values[:cut]))
+    second.restore(first.state())
+    assert second.time == first.time
+    for row in range(cut, end):
+        assert same_bits(second.peek(panel[row]), history[row])
+        assert same_bits(second.update(panel[row]), history[row])
+    assert first.time == (int(panel.times[cut - 1]) if cut else None)
+
+
+@given(rough_panels(), st.integers(1, 160))
+def test_no_row_changes_when_the_later_rows_are_cut_off(panel: Panel, cut: int) -> None:
+    features = every_feature()
+    part = Panel(panel.times[:cut], panel.known[:cut], panel.symbols, panel.values[:cut])
+    assert same_bits(features.compute_panel(part), features.compute_panel(panel)[:cut])
+
+
+@given(rough_panels(), st.permutations(range(3)))
+def test_the_order_of_the_symbols_does_not_matter_to_the_bit(panel: Panel, order: list[int]) -> None:
+    features = every_feature()
+    symbols = tuple(panel.symbols[index] for index in order)
+    turned = Panel(panel.times, panel.known, symbols, np.ascontiguousarray(panel.values[:, order]))
+    assert same_bits(features.compute_panel(turned), features.compute_panel(panel)[:, order])
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.0, 0.3]))
+def test_a_frame_a_panel_and_pandas_give_the_same_bits(seed: int, absent: float) -> None:
+    panel = gapping_panel(90, SYMBOLS, seed=seed, absent=absent)
+    features, bars = every_feature(), frame_of(panel)
+    table = features.compute(bars)
+    assert table.columns == ["symbol", "time", "known", *features.names]
+    assert table.select("symbol", "time").equals(bars.select("symbol", "time"))
+    dense = features.compute_panel(panel)
+    for column, symbol in enumerate(panel.symbols):
+        there = ~np.isnan(panel.values[:, column, 3])
+        mine = table.filter(symbol=symbol).select(features.names).to_numpy()
+        assert same_bits(mine, dense[there, column])
+    assert features.compute(bars.to_pandas()).equals(table)
+    mixed = bars.sort("time", "symbol")
+    assert features.compute(mixed).equals(table.sort("time", "symbol"))
+
+
+def test_an_absent_symbol_gives_nan_and_does_not_step() -> None:
+    features = every_feature()
+    panel = gapping_panel(100, SYMBOLS, seed=3)
+    values = np.insert(panel.values, 50, np.nan, axis=0)
+    times = panel.times[0] + np.arange(101) * panel.width
+    holed = features.compute_panel(Panel(times, times, panel.symbols, values))
+    alone = [index for index, name in enumerate(features.names) if not name.startswith("hour")]
+    assert np.isnan(holed[50]).all()
+    assert same_bits(np.delete(holed, 50, axis=0)[:, :, alone], features.compute_panel(panel)[:, :, alone])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_missing_input_silences_only_the_features_that_read_it_for_one_bar(bad: float) -> None:
+    features = f.FeatureSet([f.volume_ratio(5), f.zscore("volume", 70), f.rsi(5)])
+    panel = gapping_panel(100, seed=3)
+    values = panel.values.copy()
+    values[80, 0, FIELDS.index("volume")] = bad
+    found = features.compute_panel(Panel(panel.times, panel.known, panel.symbols, values))
+    skipped = Panel(panel.times[:99], panel.known[:99], panel.symbols, np.delete(panel.values, 80, axis=0))
+    assert np.isnan(found[80, 0, :2]).all()
+    assert same_bits(np.delete(found, 80, axis=0)[:, :, :2], features.compute_panel(skipped)[:, :, :2])
+    assert same_bits(found[:, :, 2], features.compute_panel(panel)[:, :, 2])
+
+
+def test_every_feature_starts_exactly_at_its_lookback() -> None:
+    features = every_feature()
+    table = features.compute_panel(gapping_panel(120, SYMBOLS, seed=1))
+    column = 0
+    for feature in features.features:
+        for _ in feature.outputs:
+            defined = ~np.isnan(table[:, :, column])
+            assert not defined[: feature.lookback].any(), feature.name
+            assert defined[feature.lookback :].all(), feature.name
+            column += 1
+    assert features.lookback == 69
+
+
+def test_after_its_warm_up_a_feature_forgets_where_the_series_began() -> None:
+    features = every_feature()
+    panel = panel_of(100 * np.exp(np.cumsum(np.random.default_rng(5).standard_normal((900, 2)) * 0.01, axis=0)))
+    whole = features.compute_panel(panel)[-1]
+    column = 0
+    for feature in features.features:
+        start = len(panel) - feature.warm_up
+        part = Panel(panel.times[start:], panel.known[start:], panel.symbols, panel.values[start:])
+        late = features.compute_panel(part)[-1]
+        last = column + len(feature.outputs)
+        tolerance = 0.0 if feature.memory == "finite" and feature.warm_up <= 64 else 1e-9
+        np.testing.assert_allclose(late[:, column:last], whole[:, column:last], rtol=tolerance, atol=tolerance)
+        column = last
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 64, 65, 200])
+def test_moments_and_extremes_equal_numpy_over_every_window(window: int) -> None:
+    values = 5e4 + np.random.default_rng(window).standard_normal(3 * window + 300)
+    values[7] = 1e9
+    memory, queue = np.zeros(moments_size(window)), np.zeros(highest_size(window))
+    for row, value in enumerate(values):
+        mean, squares = moments(memory, 0, window, value)
+        top = highest(queue, 0, window, value)
+        if row + 1 < window:
+            assert np.isnan([mean, squares, top]).all()
+            continue
+        last = values[row + 1 - window : row + 1]
+        np.testing.assert_allclose([mean, top], [last.mean(), last.max()], rtol=1e-12)
+        np.testing.assert_allclose(squares, ((last - last.mean()) ** 2).sum(), rtol=1e-8, atol=1e-12)
+
+
+def test_every_operation_has_a_step_and_is_reached_by_its_own_number() -> None:
+    assert set(STEPS) == set(Operation)
+    reached = {feature.name for feature in every_feature().features}
+    assert reached == {operation.name.lower() for operation in Operation}
+
+
+def test_the_online_updater_refuses_strange_slices_and_states() -> None:
+    features, panel = every_feature(), gapping_panel(5, SYMBOLS)
+    online = features.online(SYMBOLS)
+    online.warm(panel)
+    with pytest.raises(DataError, match="after the one of"):
+        online.update(panel[4])
+    with pytest.raises(DataError, match="after the one of"):
+        online.warm(panel)
+    with pytest.raises(ValueError, match="wanted A/USD, B/USD, C/USD"):
+        online.update(Slice(2**62, 2**62, SYMBOLS[:2], panel.values[0][:2]))
+    state = online.state()
+    with pytest.raises(ValueError, match="length"):
+        online.restore(state[:-8])
+    with pytest.raises(ValueError, match="damaged"):
+        online.restore(state[:-8] + b"\x01" * 8)
+    with pytest.raises(ValueError, match="header"):
+        online.restore(b"nonsense")
+    with pytest.raises(ValueError, match="fingerprint"):
+        f.FeatureSet([f.rsi(3)]).online(SYMBOLS).restore(state)
+    with pytest.raises(ValueError, match="symbols"):
+        features.online(SYMBOLS[::-1]).restore(state)
+    with pytest.raises(ValueError, match="different symbols"):
+        features.online(["A/USD", "A/USD"])

@@ -1,0 +1,180 @@
+"""The broker against a venue that answers badly: no order twice, none lost, exact numbers."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+
+from cryptoquant.errors import OrderRefusedError, VenueError, VenueUnreachableError
+from cryptoquant.live.broker import AlpacaBroker, WireOrder
+from cryptoquant.market.instrument import Instrument
+from cryptoquant.trading.order import Fill, Order
+from cryptoquant.trading.venue import Costs, Venue
+
+
+def order(lots=1e7, identity="cq-main-BTCUSD-1-0", symbol="BTC/USD", side="buy") -> Order:
+    return Order(identity, "main", symbol, side, lots, 1)
+
+
+@pytest.fixture
+def broker(sandbox) -> AlpacaBroker:
+    return AlpacaBroker(sandbox.alpaca(), Venue.alpaca(Costs.alpaca(1, 2.0)))
+
+
+@contextmanager
+def proxied(sandbox, answers: list[tuple[int, bool]]) -> Iterator[AlpacaBroker]:
+    """A venue whose next POSTs are answered with a status, after or without passing them on."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def _pass_on(self) -> requests.Response:
+            length = int(self.headers.get("Content-Length", 0))
+            with requests.Session() as client:
+                client.trust_env = False
+                headers = {name: self.headers[name] for name in self.headers if name.lower().startswith("apca")}
+                url = sandbox.url + self.path
+                return client.request(self.command, url, data=self.rfile.read(length), headers=headers, timeout=5)
+
+        def _answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self) -> None:
+            real = self._pass_on()
+            self._answer(real.status_code, real.content)
+
+        def do_POST(self) -> None:
+            status, passes = answers.pop(0) if answers else (0, True)
+            real = self._pass_on() if passes else None
+            if status:
+                self._answer(status, b"upstream failed, and this is no JSON")
+            elif real is not None:
+                self._answer(real.status_code, real.content)
+
+        def log_message(self, *args: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        connection = replace(sandbox.alpaca(), trading_url=f"http://127.0.0.1:{server.server_port}")
+        yield AlpacaBroker(connection, Venue.alpaca(Costs.alpaca(1, 2.0)))
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def orders_of(sandbox) -> list[str]:
+    found = sandbox.alpaca().trading().get("/orders", {"status": "all"})
+    return [row["client_order_id"] for row in found]
+
+
+@pytest.mark.parametrize("passes", [True, False], ids=["accepted before", "never arrived"])
+@pytest.mark.parametrize("status", [500, 504, 502])
+def test_an_answer_that_says_nothing_leads_to_exactly_one_order(sandbox, status, passes):
+    with proxied(sandbox, [(status, passes)]) as broker:
+        assert broker.submit(order()) is None
+    assert orders_of(sandbox) == ["cq-main-BTCUSD-1-0"]
+
+
+def test_an_order_that_never_arrives_stays_unknown_and_says_so(sandbox):
+    with (
+        proxied(sandbox, [(504, False), (504, False)]) as broker,
+        pytest.raises(VenueUnreachableError, match="neither confirms nor denies"),
+    ):
+        broker.submit(order())
+    assert orders_of(sandbox) == []
+
+
+def test_sending_an_order_again_is_no_second_order(broker, sandbox):
+    assert broker.submit(order()) is None
+    assert broker.submit(order()) is None
+    assert orders_of(sandbox) == ["cq-main-BTCUSD-1-0"]
+
+
+def test_a_refusal_of_the_venue_comes_back_with_its_words(broker):
+    refused = broker.submit(order(lots=1.0))
+    assert refused is not None
+    assert refused.reason.startswith("venue: ")
+    too_much = broker.submit(order(lots=1e12, identity="b"))
+    assert too_much is not None
+    sold = broker.submit(order(lots=1e9, identity="c", side="sell"))
+    assert sold is not None
+    assert "insufficient balance for BTC" in sold.reason
+
+
+def test_a_fill_is_told_once_whether_by_stream_or_by_look_up(broker, sandbox):
+    sent = order(lots=2e8)
+    broker.submit(sent)
+    assert broker.outcomes(sent, broker.status(sent.id), (0.0, 0.0)) == []
+    sandbox.advance(timedelta(minutes=1))
+    told = broker.status(sent.id)
+    (fill,) = broker.outcomes(sent, told, (0.0, 0.0))
+    assert isinstance(fill, Fill)
+    assert fill.lots == 2e8
+    assert fill.execution_id == f"{sent.id}-200000000"
+    assert broker.outcomes(sent, told, (2e8, 2e8 * fill.price)) == []
+    books = sandbox.account()
+    assert books.held("BTC/USD") == fill.lots_change
+    assert books.cash - 100_000e6 == fill.cash_change
+
+
+def test_a_partial_fill_books_only_what_is_new(broker):
+    sent = order(lots=1e9)
+    told = {
+        "filled_qty": "0.4",
+        "filled_avg_price": "100",
+        "status": "partially_filled",
+        "updated_at": "2024-01-01T00:00:00Z",
+    }
+    (first,) = broker.outcomes(sent, told, (0.0, 0.0))
+    later = {**told, "filled_qty": "0.7", "filled_avg_price": "103", "status": "canceled"}
+    (second, gone) = broker.outcomes(sent, later, (4e8, 4e8 * 100.0))
+    assert (first.lots, second.lots) == (4e8, 3e8)
+    assert (first.price, second.price) == (100.0, pytest.approx(107.0))
+    spent = -(first.cash_change + second.cash_change) * 1e-6
+    assert spent == pytest.approx(0.7 * 103)
+    assert first.execution_id != second.execution_id
+    assert type(gone).__name__ == "Cancellation"
+
+
+def test_positions_cash_and_increments_are_read_exactly(broker, sandbox):
+    sent = order(lots=123_456_789.0)
+    broker.submit(sent)
+    sandbox.advance(timedelta(minutes=1))
+    held = broker.positions()["BTC/USD"]
+    assert held == sandbox.venue.instrument("BTC/USD").quantity(sandbox.account().held("BTC/USD"))
+    assert broker.cash() == Decimal(str(sandbox.account().cash_value)).quantize(Decimal("0.000001"))
+    assert broker.instruments(("BTC/USD",))["BTC/USD"] == sandbox.venue.instrument("BTC/USD")
+    with pytest.raises(VenueError, match="does not trade DOGE/USD"):
+        broker.instruments(("BTC/USD", "DOGE/USD"))
+
+
+def test_numbers_travel_as_decimal_strings_without_exponent():
+    fields = WireOrder(replace_limit(order(lots=10.0)), Instrument("BTC/USD")).to_request_fields()
+    assert fields["qty"] == "0.00000001"
+    assert fields["limit_price"] == "0.00000123"
+
+
+def replace_limit(sent: Order) -> Order:
+    return Order(sent.id, sent.profile, sent.symbol, sent.side, sent.lots, sent.time, "limit", "gtc", 1.23e-06)
+
+
+def test_an_unknown_order_is_none_and_not_an_error(broker):
+    assert broker.status("cq-never-sent") is None
+
+
+def test_a_wrong_request_is_a_refusal_with_status_and_code(broker):
+    with pytest.raises(OrderRefusedError) as caught:
+        broker._call(lambda: broker._client.get("/positions/NOPE"))
+    assert caught.value.status == 404

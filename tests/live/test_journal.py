@@ -1,0 +1,160 @@
+"""The journal: append-only, written before acting, readable after any cut."""
+
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptoquant.errors import JournalError
+from cryptoquant.live.journal import Journal, decode, encode, read_journal, writer_of
+from cryptoquant.live.replay import Start, replay
+from cryptoquant.market.signal import Signal
+from cryptoquant.market.slice import FIELDS, Slice
+from cryptoquant.trading.engine import Command
+from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.order import Adjustment, Cancellation, Fill, Order, Rejection
+from cryptoquant.trading.risk import RiskLimits
+from cryptoquant.trading.strategy import LongFlat
+from cryptoquant.trading.venue import Costs, Venue, increments
+
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+words = st.text("abcXYZ/-0", min_size=1, max_size=8)
+times = st.integers(0, 2**62)
+facts = st.one_of(
+    st.builds(
+        Order, words, words, words, st.sampled_from(["buy", "sell"]), numbers, times, limit_price=st.none() | numbers
+    ),
+    st.builds(Fill, words, words, words, words, st.just("buy"), numbers, numbers, times, numbers, numbers, numbers),
+    st.builds(Rejection, words, words, words, st.just("sell"), numbers, times, words),
+    st.builds(Cancellation, words, words, words, times),
+    st.builds(Adjustment, words, words, words, numbers, numbers, times, words),
+    st.builds(Command, words, st.sampled_from(["halt", "resume"]), times, words),
+    st.builds(Signal, words, words, times, times, st.just("score"), numbers, times),
+)
+
+
+@given(facts)
+def test_a_fact_reads_back_as_it_was_written(fact):
+    kind, _, time_, body = encode(fact)
+    assert decode(kind, body) == fact
+    assert time_ == fact.time
+
+
+@given(st.lists(st.floats(allow_infinity=False), min_size=2 * len(FIELDS), max_size=2 * len(FIELDS)))
+def test_a_slice_reads_back_to_the_bit_with_its_absentees(values):
+    market = Slice(5, 6, ("A/USD", "B/USD"), np.array(values).reshape(2, len(FIELDS)))
+    kind, _, _, body = encode(market)
+    again = decode(kind, body)
+    assert np.array_equal(again.values, market.values, equal_nan=True)
+    assert (again.time, again.known, again.symbols) == (5, 6, market.symbols)
+
+
+def test_a_fact_is_kept_once_and_in_order(tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    commands = [Command(str(number), "halt", number) for number in range(5)]
+    assert journal.append(commands) == 5
+    assert journal.append([commands[2], Command("x", "resume", 9)], durable=True) == 1
+    assert [entry.fact().id for entry in journal.entries()] == ["0", "1", "2", "3", "4", "x"]
+    assert [entry.seq for entry in journal.entries(after=4)] == [5, 6]
+    journal.close()
+    assert len(read_journal(tmp_path / "j.sqlite")) == 6
+
+
+def test_a_second_writer_is_refused_and_the_first_one_is_named(tmp_path):
+    path = tmp_path / "j.sqlite"
+    assert writer_of(path) is None
+    journal = Journal(path)
+    assert writer_of(path) == os.getpid()
+    with pytest.raises(JournalError, match="another trader"):
+        Journal(path)
+    journal.close()
+    assert writer_of(path) is None
+    Journal(path).close()
+
+
+def test_what_is_no_journal_is_refused(tmp_path):
+    (tmp_path / "text").write_text("no database at all, but long enough to be read as one" * 20)
+    with pytest.raises(JournalError, match="not a journal"):
+        Journal(tmp_path / "text")
+    with pytest.raises(JournalError, match="not a journal"):
+        read_journal(tmp_path / "text")
+    with pytest.raises(JournalError, match="no journal at"):
+        read_journal(tmp_path / "absent")
+    other = sqlite3.connect(tmp_path / "newer")
+    other.execute("PRAGMA user_version=99")
+    other.close()
+    with pytest.raises(JournalError, match="format 99"):
+        Journal(tmp_path / "newer")
+
+
+def test_a_write_that_fails_leaves_the_journal_as_it_was(tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    journal.append([Command("a", "halt", 1)])
+    journal._db.execute("PRAGMA max_page_count=4")
+    with pytest.raises(JournalError, match="cannot write"):
+        journal.append([Command(str(number), "halt", 1, "x" * 5_000) for number in range(50)])
+    assert [entry.fact().id for entry in journal.entries()] == ["a"]
+    journal.close()
+
+
+WRITER = """
+import sys
+from cryptoquant.live.journal import Journal
+from cryptoquant.trading.engine import Command
+journal = Journal(sys.argv[1])
+number = len(journal.entries())
+while True:
+    journal.append([Command(str(number), "halt", number)], durable=True)
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path):
+    path = tmp_path / "j.sqlite"
+    acknowledged = -1
+    for delay in (0.05, 0.2, 0.35):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+            said = process.stdout.read().split()
+        acknowledged = max([acknowledged, *(int(word) for word in said)])
+        ids = [int(entry.fact().id) for entry in read_journal(path)]
+        assert ids == list(range(len(ids)))
+        assert len(ids) > acknowledged
+    assert acknowledged > 5
+
+
+def test_a_start_reads_back_as_it_was():
+    venue = Venue.alpaca(Costs.alpaca(2, 1.5), [increments("A/USD", "0.0001", "0.01", "0.001")])
+    values = np.full((1, len(FIELDS)), math.nan)
+    start = Start(
+        "a@champion", "main", "1h", LongFlat(0.6), venue, Execution(0.1, 0.2), RiskLimits(max_weight=0.3), ("A/USD",),
+        1234.5, 7, (Slice(1, 2, ("A/USD",), values),),
+    )  # fmt: skip
+    again = Start.from_dict(start.to_dict())
+    assert (again.strategy, again.venue, again.execution, again.limits) == (
+        start.strategy,
+        venue,
+        start.execution,
+        start.limits,
+    )
+    assert np.isnan(again.warm[0].values).all()
+
+
+def test_a_journal_without_a_start_cannot_be_replayed(tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    journal.append([Command("a", "halt", 1)])
+    journal.close()
+    with pytest.raises(JournalError, match="no start"):
+        replay(tmp_path / "j.sqlite")

@@ -1,0 +1,168 @@
+"""Outages: what was missed is fetched or passed over, never traded late, and a journal reads the same afterwards."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from cryptoquant.backtest.sandbox import Sandbox
+from cryptoquant.data.download import download
+from cryptoquant.data.store import Store
+from cryptoquant.errors import HaltedError
+from cryptoquant.live.assembly import SliceBuilder
+from cryptoquant.live.history import history
+from cryptoquant.live.journal import read_journal
+from cryptoquant.live.replay import replay
+from cryptoquant.live.trader import Trader
+from cryptoquant.market.schema import Bar, bar_rows
+from cryptoquant.market.time import iso
+from cryptoquant.trading.strategy import MovingAverageCross
+from tests.market_makers import frame_of, gapping_panel
+
+HOUR_NS = 3_600 * 10**9
+
+
+@dataclass(frozen=True)
+class Own:
+    """A strategy of the user's own."""
+
+    share: float = 0.3
+    lookback: int = 1
+
+    def decide(self, view):
+        return {symbol: self.share for symbol in view.symbols if view.weight(symbol) == 0.0}
+
+
+def with_strategy(bundle, strategy):
+    from dataclasses import replace
+
+    return replace(bundle, strategy=strategy)
+
+
+def test_restarts_before_the_next_slice_do_not_double_what_was_missed(bundle, sandbox, tmp_path):
+    crossing = with_strategy(bundle, MovingAverageCross(3, 24, 0.4))
+    journal, store = tmp_path / "j.sqlite", Store(tmp_path / "store")
+
+    def trader() -> Trader:
+        return Trader(crossing, sandbox.alpaca(), store, journal=journal)
+
+    trader().run(until=timedelta(hours=5))
+    sandbox.advance(timedelta(hours=3, minutes=10))
+    for _ in range(3):
+        again = trader().start()
+        again.stop()
+    done = trader().run(until=timedelta(hours=30))
+    known = replay(journal)
+    assert known.is_equal, known.difference
+    assert done.slices == len(known.slices)
+    passed = [row[0] for entry in read_journal(journal) if entry.kind == "warm" for row in entry.content()["slices"]]
+    assert len(passed) == len(set(passed)) == 3
+
+
+def test_a_crash_before_the_decision_is_journalled_leaves_a_journal_that_reads_on(hire, sandbox):
+    class Crash(BaseException):
+        pass
+
+    trader = hire().start()
+    write = trader.journal.append
+
+    def append(facts, *, durable=False):
+        facts = list(facts)
+        if durable and any(type(fact).__name__ == "Order" for fact in facts):
+            raise Crash
+        return write(facts, durable=durable)
+
+    trader.journal.append = append
+    with pytest.raises(Crash):
+        trader.run(until=timedelta(hours=24))
+    assert replay(trader.journal_path).is_equal
+    second = hire()
+    second.run(until=timedelta(hours=24))
+    assert replay(second.journal_path).is_equal
+    assert (sandbox.account().lots == second.engine.portfolio.lots).all()
+
+
+def test_a_feed_that_ends_halts_the_trader(bundle, tmp_path):
+    with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), speed=3_600) as venue:
+        trader = Trader(bundle, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").start()
+        trader.feed._cancels[0]()
+        with pytest.raises(HaltedError, match="feed-data has ended"):
+            trader.run(until=timedelta(hours=48))
+        assert trader.state == "halted"
+        assert "feed-data has ended" in trader.status().reason
+
+
+def test_slices_that_come_after_their_successor_are_passed_over_and_replay_agrees(hire, sandbox):
+    trader = hire().start()
+    drain, calls = trader.feed.drain, []
+
+    def silent(*counts):
+        items = drain(*counts)
+        calls.append(len(items))
+        return [item for item in items if not isinstance(item, Bar)] if 3 < len(calls) <= 8 else items
+
+    trader.feed.drain = silent
+    trader.builder.deadline_ns = 10**18
+    trader.builder._assembler.deadline_ns = 10**18
+    done = trader.run(until=timedelta(hours=12))
+    known = replay(trader.journal_path)
+    assert known.is_equal, known.difference
+    assert done.slices == 12 - 5
+    decided = [market.time for market in known.slices]
+    passed = [entry for entry in read_journal(trader.journal_path) if entry.kind == "warm"]
+    assert len(passed) == 5
+    assert trader.online.time == decided[-1]
+
+
+def test_minutes_lost_over_the_close_of_an_hour_are_fetched_before_the_hour_is_closed(bundle, tmp_path):
+    values = []
+    for name, loses in (("whole", False), ("holed", True)):
+        with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), lockstep=True) as venue:
+            trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=tmp_path / f"{name}.sqlite").start()
+            if loses:
+                drain = trader.feed.drain
+
+                def holed(*counts, drain=drain):
+                    return [
+                        item
+                        for item in drain(*counts)
+                        if not (isinstance(item, Bar) and item.open_time // (60 * 10**9) % 60 >= 57)
+                    ]
+
+                trader.feed.drain = holed
+                trader.builder.deadline_ns = 0
+            trader.run(until=timedelta(hours=6))
+            values.append(np.array([market.values for market in replay(trader.journal_path).slices]))
+    assert values[0].shape == values[1].shape
+    assert values[1] == pytest.approx(values[0], rel=1e-12)
+
+
+def test_what_is_overdue_is_asked_for_once():
+    bars = bar_rows(frame_of(gapping_panel(3, ("A/USD",))))
+    builder = SliceBuilder(("A/USD",), "2h", bars[0].open_time, HOUR_NS // 2)
+    builder.take(bars[0])
+    end = bars[0].open_time + 2 * HOUR_NS
+    assert builder.overdue(end) == []
+    assert builder.overdue(end + HOUR_NS // 2) == [("A/USD", bars[0].time, end)]
+    assert builder.overdue(end + HOUR_NS // 2) == []
+    builder.take(bars[1])
+    assert builder.overdue(end + HOUR_NS) == []
+
+
+def test_a_symbol_whose_history_lags_is_brought_up_to_now(bundle, sandbox, tmp_path):
+    store, now = Store(tmp_path / "store"), sandbox.market.now
+    download(store, "BTC/USD", "1h", "2024-01-01", source=sandbox.alpaca())
+    download(store, "ETH/USD", "5m", "2024-01-01", iso(now - 60 * HOUR_NS), source=sandbox.alpaca())
+    panel = history(bundle, store, sandbox.alpaca(), now)
+    assert int(panel.times[-1]) == now
+    assert panel[-1].present.all()
+    assert not np.isnan(panel.field("close")[-60:]).any()
+
+
+def test_a_strategy_of_ones_own_trades_and_its_journal_is_read_again(bundle, sandbox, tmp_path):
+    trader = Trader(with_strategy(bundle, Own()), sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j")
+    done = trader.run(until=timedelta(hours=5))
+    assert done.fills == 2
+    assert replay(tmp_path / "j", {"Own": Own}).is_equal
+    assert trader.report().statistics.fills == 2

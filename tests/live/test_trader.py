@@ -1,0 +1,217 @@
+"""The trader on the sandbox venue: what was tested is what trades, and a crash changes nothing."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from cryptoquant.backtest.sandbox import Sandbox
+from cryptoquant.cli.parity import parity
+from cryptoquant.data.store import Store
+from cryptoquant.errors import AuthenticationError, HaltedError, JournalError, VenueUnreachableError
+from cryptoquant.live.journal import read_journal
+from cryptoquant.live.replay import replay
+from cryptoquant.live.trader import Trader
+from cryptoquant.market.schema import Bar
+from cryptoquant.market.slice import Panel
+from cryptoquant.trading.order import Order
+from cryptoquant.trading.risk import RiskLimits
+
+MINUTE_NS = 60 * 10**9
+
+
+def past_of(trader) -> Panel:
+    bars = trader.store.bars(list(trader.bundle.symbols), trader.bundle.timeframe)
+    first = replay(trader.journal_path).slices[0].time
+    return Panel.from_frame(bars, trader.bundle.symbols).between(0, first - 1)
+
+
+def test_in_lockstep_paper_replay_and_backtest_agree_order_by_order(hire, sandbox):
+    trader = hire()
+    done = trader.run(until=timedelta(hours=48))
+    again = replay(trader.journal_path)
+    compared = parity(again, trader.bundle, past_of(trader))
+    assert done.state == "stopped"
+    assert done.slices == 48
+    assert done.orders > 10
+    assert done.fills >= done.orders - 2
+    assert again.is_equal, again.difference
+    assert compared.is_equal, str(compared)
+    books = sandbox.account()
+    assert books.cash == trader.engine.portfolio.cash
+    assert (books.lots == trader.engine.portfolio.lots).all()
+    assert trader.report().statistics.fills == done.fills
+
+
+def test_a_start_in_the_middle_of_a_bar_trades_on_whole_bars(hire, sandbox):
+    sandbox.advance(timedelta(minutes=25))
+    trader = hire()
+    trader.run(until=timedelta(hours=20))
+    traded = replay(trader.journal_path).slices
+    whole = trader.connection.fetch_bars("BTC/USD", "1h", traded[0].time - 3_600 * 10**9, traded[-1].time)
+    closes = [row for page in whole for row in page["volume"].to_list()]
+    assert [market.field("volume")[0] for market in traded] == pytest.approx(closes, rel=1e-12)
+
+
+def test_minutes_that_the_stream_loses_are_fetched_and_change_nothing(bundle, tmp_path):
+    journals = []
+    for name, loses in (("whole", False), ("holed", True)):
+        with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), lockstep=True) as venue:
+            trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=tmp_path / f"{name}.sqlite")
+            trader.start()
+            if loses:
+                drain = trader.feed.drain
+
+                def holed(*counts, drain=drain):
+                    items = drain(*counts)
+                    return [i for i in items if not (isinstance(i, Bar) and 17 <= i.open_time // MINUTE_NS % 60 < 31)]
+
+                trader.feed.drain = holed
+            trader.run(until=timedelta(hours=12))
+            journals.append(replay(trader.journal_path))
+    whole, holed = journals
+    assert len(whole.journalled) > 2
+    assert holed.journalled == whole.journalled
+    for ours, theirs in zip(holed.slices, whole.slices, strict=True):
+        assert ours.values == pytest.approx(theirs.values, rel=1e-12)
+
+
+def test_parity_notices_an_order_that_differs(hire):
+    trader = hire()
+    trader.run(until=timedelta(hours=24))
+    again = replay(trader.journal_path)
+    again.journalled[0] = Order("cq-other", "main", "BTC/USD", "buy", 1.0, 1)
+    compared = parity(again, trader.bundle, past_of(trader))
+    assert not compared.is_equal
+    assert "differ" in str(compared)
+    assert "order 0" in again.difference
+
+
+def test_a_trader_stopped_and_started_again_ends_with_the_orders_of_one_that_never_stopped(bundle, tmp_path):
+    journals = []
+    for name, parts in (("whole", [30]), ("parts", [7, 11, 12])):
+        with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), lockstep=True) as venue:
+            journal = tmp_path / f"{name}.sqlite"
+            for hours in parts:
+                trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=journal)
+                trader.run(until=timedelta(hours=hours))
+            journals.append(replay(journal))
+    whole, parts = journals
+    assert len(whole.journalled) > 5
+    assert parts.is_equal, parts.difference
+    assert [(o.id, o.lots) for o in parts.journalled] == [(o.id, o.lots) for o in whole.journalled]
+    assert parts.engine.portfolio.cash == whole.engine.portfolio.cash
+
+
+class Crash(BaseException):
+    """A stand-in for kill -9 inside one process: nothing catches it."""
+
+
+@pytest.mark.parametrize("after_sending", [False, True], ids=["before the order is sent", "after the order is sent"])
+def test_a_crash_around_a_submission_neither_loses_nor_doubles_the_order(hire, sandbox, after_sending):
+    trader = hire()
+    trader.start()
+    send = trader.broker.submit
+
+    def submit(order):
+        if after_sending:
+            send(order)
+        raise Crash
+
+    trader.broker.submit = submit
+    with pytest.raises(Crash):
+        trader.run(until=timedelta(hours=24))
+    intents = [entry for entry in read_journal(trader.journal_path) if entry.kind == "order"]
+    assert len(intents) >= 1
+
+    second = hire()
+    second.run(until=timedelta(hours=24))
+    again = replay(second.journal_path)
+    assert again.is_equal, again.difference
+    books = sandbox.account()
+    assert books.cash == second.engine.portfolio.cash
+    assert (books.lots == second.engine.portfolio.lots).all()
+    orders = second.connection.trading().get("/orders", {"status": "all", "limit": 500})
+    ids = [order["client_order_id"] for order in orders]
+    assert len(ids) == len(set(ids))
+    assert set(ids) <= {order.id for order in again.journalled}
+
+
+def test_coins_that_no_journal_explains_halt_the_trader(hire, sandbox):
+    client = sandbox.alpaca().trading()
+    body = {"symbol": "BTC/USD", "notional": "1000", "side": "buy", "type": "market", "time_in_force": "gtc"}
+    client.post("/orders", body)
+    sandbox.advance(timedelta(minutes=2))
+    with pytest.raises(HaltedError, match="no journal explains"):
+        hire().start()
+
+
+def test_a_position_changed_behind_the_traders_back_halts_it_and_the_halt_survives(hire, sandbox):
+    trader = hire()
+    trader.run(until=timedelta(hours=12))
+    body = {"symbol": "ETH/USD", "notional": "500", "side": "buy", "type": "market", "time_in_force": "gtc"}
+    sandbox.alpaca().trading().post("/orders", body)
+    sandbox.advance(timedelta(minutes=2))
+    second = hire()
+    with pytest.raises(HaltedError, match="ETH/USD: our books hold"):
+        second.start()
+    assert replay(second.journal_path).engine.risk.halted.startswith("ETH/USD: our books hold")
+
+
+def test_a_journal_of_another_trader_is_refused(hire):
+    hire().run(until=timedelta(hours=2))
+    with pytest.raises(HaltedError, match="belongs to"):
+        hire(profile="other").start()
+
+
+def test_two_traders_cannot_share_a_journal(hire):
+    first = hire().start()
+    try:
+        with pytest.raises(JournalError, match="written by another trader"):
+            hire().start()
+    finally:
+        first.stop()
+
+
+def test_wrong_keys_and_a_dead_venue_give_one_clear_error(hire, sandbox):
+    wrong = replace(sandbox.alpaca(), api_secret="wrong")
+    with pytest.raises(AuthenticationError, match="refused the keys"):
+        hire(connection=wrong).start()
+    gone = sandbox.alpaca()
+    sandbox.stop()
+    with pytest.raises(VenueUnreachableError):
+        hire(connection=gone)
+
+
+def test_the_risk_gate_is_on(hire):
+    trader = hire(limits=RiskLimits(max_weight=0.1))
+    done = trader.run(until=timedelta(hours=24))
+    assert done.fills == 0
+    assert done.refused > 3
+    reasons = {entry.fact().reason for entry in read_journal(trader.journal_path) if entry.kind == "rejection"}
+    assert reasons == {"weight above 10.0%"}
+    assert replay(trader.journal_path).is_equal
+
+
+def test_on_a_clock_that_runs_by_itself_books_balance_and_nothing_is_double(bundle, tmp_path):
+    past = timedelta(days=10)
+    with Sandbox(11, bundle.symbols, days=15, history=past, speed=7_200) as venue:
+        trader = Trader(bundle, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "journal.sqlite")
+        done = trader.run(until=timedelta(hours=12))
+        again = replay(trader.journal_path)
+        assert again.is_equal, again.difference
+        assert done.slices >= 10
+        assert len({order.id for order in again.journalled}) == len(again.journalled)
+        held = {s: Decimal(p["qty"]) for p in venue.alpaca().trading().get("/positions") for s in [p["symbol"]]}
+        for symbol, quantity in done.positions.items():
+            if not done.in_flight:
+                assert float(held.get(symbol.replace("/", ""), 0)) == pytest.approx(quantity, abs=1e-8)
+
+
+def test_keys_appear_in_no_journal(hire, sandbox):
+    trader = hire()
+    trader.run(until=timedelta(hours=3))
+    raw = b"".join(path.read_bytes() for path in trader.journal_path.parent.glob("journal.sqlite*"))
+    assert sandbox.api_secret.encode() not in raw
+    assert sandbox.api_key.encode() not in raw

@@ -1,0 +1,167 @@
+"""Bundles: what is loaded is what was saved, and nothing else is believed."""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryptoquant.errors import BundleError
+from cryptoquant.market.slice import Panel, Slice
+from cryptoquant.models import Logistic, XGBoost
+from cryptoquant.models.bundle import STRATEGIES, Bundle, strategy_to_dict
+from cryptoquant.performance.evidence import Evidence
+from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.strategy import LongFlat
+from cryptoquant.trading.venue import Costs
+from tests.models.datasets import HOUR, small_dataset
+
+STRONG = Evidence(
+    days=400, sharpe=2.5, sharpe_before_costs=3.0, sharpe_double_costs=2.0, sharpe_low=1.0, sharpe_high=4.0, psr=0.999,
+    dsr=float("nan"), minimum_track_record_days=100.0, max_drawdown=-0.1, max_drawdown_low=-0.2, round_trips=200,
+    study_trials=1, tuning_trials=0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Contrarian:
+    """A strategy that the library does not know."""
+
+    level: float = 0.4
+    lookback: int = 1
+
+    def decide(self, view):
+        return {}
+
+
+def small_bundle(model=XGBoost(n_estimators=10, seed=1), evidence: Evidence = STRONG, **changed) -> Bundle:  # noqa: B008
+    dataset = small_dataset(days=15)
+    known = dataset.examples.take(np.flatnonzero(~np.isnan(dataset.rises)))
+    bundle = Bundle(
+        name="btc-eth-1h",
+        symbols=dataset.symbols,
+        timeframe="1h",
+        predictor=model.fit(known.features, known.rises, known.returns),
+        features=dataset.feature_set,
+        strategy=LongFlat(threshold=0.52, max_weight=0.4),
+        execution=Execution(reserve=0.02, band=0.01),
+        costs=Costs.alpaca(3, 2.0),
+        horizon=timedelta(hours=12),
+        evidence=evidence,
+        fingerprints={"data": dataset.fingerprint, "configuration": "none"},
+        study="a study",
+    )
+    return replace(bundle, **changed)
+
+
+def at(number: int = 0) -> Slice:
+    return Slice(number * HOUR, number * HOUR + 7, ("BTC/USD", "ETH/USD"), np.ones((2, 7)))
+
+
+def altered(folder: Path, **changed) -> None:
+    path = folder / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+@pytest.mark.parametrize("model", [XGBoost(n_estimators=10, seed=1), Logistic()], ids=["trees", "line"])
+def test_a_loaded_bundle_gives_the_same_signals_to_the_bit(model, tmp_path):
+    bundle = small_bundle(model)
+    loaded = Bundle.load(bundle.save(tmp_path / "bundle"))
+    panel = Panel.from_frame(small_dataset(days=15).bars)
+    rows = bundle.features.compute_panel(panel)
+    said = 0
+    for number, market in enumerate(panel):
+        one, two = bundle.signals(market, rows[number]), loaded.signals(market, rows[number])
+        assert one == two
+        said += len(one)
+    assert said == len(small_dataset(days=15))
+    for name in ("name", "symbols", "timeframe", "features", "strategy", "execution", "costs", "horizon", "study"):
+        assert getattr(loaded, name) == getattr(bundle, name), name
+    assert loaded.fingerprints == bundle.fingerprints
+    assert repr(loaded.evidence) == repr(bundle.evidence)
+
+
+def test_a_signal_says_who_what_when_and_for_how_long():
+    bundle = small_bundle()
+    first, second = bundle.signals(at(3), np.zeros((2, 3)))
+    assert (first.name, first.symbol, second.symbol) == ("btc-eth-1h", "BTC/USD", "ETH/USD")
+    assert (first.time, first.known, first.kind, first.horizon) == (3 * HOUR, 3 * HOUR + 7, "probability", 12 * HOUR)
+
+
+def test_a_row_that_is_not_complete_gives_no_signal():
+    bundle = small_bundle()
+    rows = np.zeros((2, 3))
+    rows[0, 1] = np.nan
+    assert [signal.symbol for signal in bundle.signals(at(), rows)] == ["ETH/USD"]
+    assert bundle.signals(at(), rows)[0].value == bundle.signals(at(), np.zeros((2, 3)))[1].value
+    assert bundle.signals(at(), np.full((2, 3), np.nan)) == []
+    with pytest.raises(BundleError, match=r"feature rows of shape \(1, 3\), wanted \(2, 3\)"):
+        bundle.signals(at(), rows[:1])
+
+
+def test_an_altered_model_file_is_refused(tmp_path):
+    folder = small_bundle().save(tmp_path)
+    content = bytearray((folder / "model.ubj").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.ubj").write_bytes(content)
+    with pytest.raises(BundleError, match=r"model.ubj is missing or was altered"):
+        Bundle.load(folder)
+    (folder / "model.ubj").unlink()
+    with pytest.raises(BundleError, match="missing or was altered"):
+        Bundle.load(folder)
+
+
+def test_a_bundle_of_another_format_or_of_other_feature_code_is_refused(tmp_path):
+    folder = small_bundle().save(tmp_path)
+    altered(folder, features_fingerprint="0" * 64)
+    with pytest.raises(BundleError, match="features were computed by other code"):
+        Bundle.load(folder)
+    altered(folder, format=99)
+    with pytest.raises(BundleError, match="bundle format 99, this version reads 1"):
+        Bundle.load(folder)
+    (folder / "bundle.json").write_text("[]")
+    with pytest.raises(BundleError, match="bundle format list"):
+        Bundle.load(folder)
+    (folder / "bundle.json").write_text("{")
+    with pytest.raises(BundleError, match=r"no readable bundle\.json"):
+        Bundle.load(folder)
+    with pytest.raises(BundleError, match=r"no readable bundle\.json in nowhere"):
+        Bundle.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"execution": {"reserve": 2.0}}, "reserve must lie"),
+        ({"costs": {"taker": 2.0}}, "taker"),
+        ({"features": {"features": [{"name": "magic", "parameters": {}, "version": 1}]}}, "magic"),
+        ({"evidence": {}}, "Evidence"),
+        ({"model": {}}, "file"),
+    ],
+)
+def test_a_bundle_whose_values_make_no_sense_is_refused(tmp_path, changed, text):
+    folder = small_bundle().save(tmp_path)
+    altered(folder, **changed)
+    with pytest.raises(BundleError, match=text):
+        Bundle.load(folder)
+
+
+def test_a_strategy_of_ones_own_is_loaded_only_when_it_is_named(tmp_path):
+    folder = small_bundle(strategy=Contrarian(0.3)).save(tmp_path)
+    with pytest.raises(BundleError, match="strategy Contrarian is unknown; known: BuyAndHold, LongFlat"):
+        Bundle.load(folder)
+    loaded = Bundle.load(folder, {**STRATEGIES, "Contrarian": Contrarian})
+    assert loaded.strategy == Contrarian(0.3)
+
+
+def test_a_strategy_without_named_parameters_cannot_be_kept():
+    class Loose:
+        lookback = 1
+
+        def decide(self, view):
+            return {}
+
+    with pytest.raises(TypeError, match="frozen dataclass"):
+        strategy_to_dict(Loose())

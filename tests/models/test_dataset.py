@@ -1,0 +1,119 @@
+"""Datasets: which rows are kept, in which order, and what their fingerprint tells apart."""
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cryptoquant import features as f
+from cryptoquant.errors import ModelError, SchemaError
+from cryptoquant.features import FeatureSet
+from cryptoquant.models.dataset import Dataset
+from tests.market_makers import frame_of, gapping_panel
+from tests.models.datasets import FEATURES, HOUR, LABEL, market_bars, small_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return small_dataset()
+
+
+def test_rows_are_ordered_by_time_then_symbol(dataset):
+    assert dataset.frame.equals(dataset.frame.sort("time", "symbol"))
+    assert dataset.symbols == ("BTC/USD", "ETH/USD")
+    assert len(dataset) == dataset.features.shape[0]
+    assert dataset.features.flags.c_contiguous
+    assert (dataset.width, dataset.timeframe) == (HOUR, "1h")
+
+
+def test_every_bar_after_the_lookback_is_a_row_and_none_before(dataset):
+    hours = 40 * 24
+    assert len(dataset) == 2 * (hours - FEATURES.lookback)
+    assert np.isfinite(dataset.features).all()
+    assert dataset.names == ("log_return_1", "zscore_volume_48", "rsi_14")
+
+
+def test_columns_are_those_of_the_features_and_the_label(dataset):
+    bars = market_bars()
+    wanted = FEATURES.compute(bars).join(LABEL.build(bars), on=["symbol", "time"], how="left")
+    wanted = wanted.filter(pl.all_horizontal(pl.col(FEATURES.names).is_finite())).sort("time", "symbol")
+    assert np.array_equal(dataset.features, wanted.select(FEATURES.names).to_numpy())
+    assert np.array_equal(dataset.returns, wanted["label_return"].fill_null(np.nan).to_numpy(), equal_nan=True)
+
+
+def test_the_tail_without_an_outcome_is_kept_without_a_label(dataset):
+    open_ended = np.isnan(dataset.rises)
+    assert 0 < open_ended.sum() <= 2 * 13
+    assert np.array_equal(open_ended, dataset.label_known == np.iinfo(np.int64).max)
+    assert np.array_equal(open_ended, np.isnan(dataset.returns))
+    assert dataset.times[open_ended].min() > dataset.times[-1] - 13 * HOUR
+    assert (dataset.label_known > dataset.times).all()
+
+
+def test_a_rise_is_a_label_above_zero_and_a_timeout_counts_by_its_return():
+    dataset = small_dataset(days=10)
+    known = dataset.frame.filter(pl.col("label").is_not_null())
+    rows = {1.0: 1.0, -1.0: 0.0}
+    rises = dataset.rises[~np.isnan(dataset.rises)]
+    for label, outcome, rise in zip(known["label"], known["label_return"], rises, strict=True):
+        assert rise == rows.get(label, float(outcome > 0))
+    assert set(known["label"].unique()) == {-1.0, 0.0, 1.0}
+    forward = Dataset.build(market_bars(10), FEATURES, f.forward_return(timedelta(hours=3)))
+    there = ~np.isnan(forward.rises)
+    assert np.array_equal(forward.rises[there], (forward.returns[there] > 0).astype(float))
+
+
+def test_the_fingerprint_knows_bars_features_and_label_but_not_the_order_of_rows():
+    bars = market_bars(10)
+    first = Dataset.build(bars, FEATURES, LABEL).fingerprint
+    assert Dataset.build(bars.clone(), FEATURES, LABEL).fingerprint == first
+    assert Dataset.build(bars.sort("time", "symbol"), FEATURES, LABEL).fingerprint == first
+    touched = bars.with_columns(volume=pl.when(pl.int_range(pl.len()) == 99).then(1.5).otherwise("volume"))
+    later = bars.with_columns(
+        known=pl.when(pl.int_range(pl.len()) == 99).then(pl.col("known") + pl.duration(seconds=1)).otherwise("known")
+    )
+    renamed = bars.with_columns(symbol=pl.col("symbol").replace("ETH/USD", "LTC/USD"))
+    others = [
+        Dataset.build(touched, FEATURES, LABEL),
+        Dataset.build(later, FEATURES, LABEL),
+        Dataset.build(renamed, FEATURES, LABEL),
+        Dataset.build(bars, FeatureSet([*FEATURES.features[:2], f.rsi(15)]), LABEL),
+        Dataset.build(bars, FEATURES, f.triple_barrier(1.5, 1.6, timedelta(hours=12), 24)),
+    ]
+    assert len({first, *(other.fingerprint for other in others)}) == 6
+
+
+def test_the_fingerprint_is_the_same_number_everywhere():
+    bars = frame_of(gapping_panel(60, ("A/USD", "B/USD"), seed=1))
+    features, label = FeatureSet([f.log_return(1)]), f.forward_return(timedelta(hours=1))
+    one = Dataset.build(bars, features, label)
+    other = Dataset(one.frame, one.bars.rechunk().sort("time"), features, label)
+    assert one.fingerprint == other.fingerprint
+    assert len(one.fingerprint) == 64
+
+
+def test_a_history_shorter_than_the_lookback_is_refused():
+    bars = market_bars(1)
+    with pytest.raises(ModelError, match=r"no row has all 3 features: 10 bars, lookback \d+"):
+        Dataset.build(bars.filter(pl.col("time") < bars["time"].min() + timedelta(hours=5)), FEATURES, LABEL)
+
+
+def test_mixed_timeframes_are_refused():
+    bars = market_bars(10)
+    longer = bars.filter(pl.col("symbol") == "ETH/USD").with_columns(
+        open_time=pl.col("open_time") - pl.lit(timedelta(hours=1)).cast(pl.Duration("ns"))
+    )
+    mixed = pl.concat([bars.filter(pl.col("symbol") == "BTC/USD"), longer])
+    with pytest.raises(SchemaError, match="mixed timeframes"):
+        Dataset.build(mixed, FEATURES, LABEL)
+
+
+def test_taking_examples_keeps_their_rows_together(dataset):
+    rows = np.array([5, 2, 9])
+    taken = dataset.examples.take(rows)
+    assert np.array_equal(taken.features, dataset.features[rows])
+    assert np.array_equal(taken.times, dataset.times[rows])
+    assert np.array_equal(taken.rises, dataset.rises[rows])
+    assert np.array_equal(taken.returns, dataset.returns[rows])
+    assert np.array_equal(taken.label_known, dataset.label_known[rows])

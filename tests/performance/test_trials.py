@@ -1,0 +1,118 @@
+"""The ledger counts each configuration once, and survives crashes and company."""
+
+import multiprocessing
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryptoquant.errors import DataError
+from cryptoquant.performance.metrics import sharpe_ratio
+from cryptoquant.performance.trials import StudyTrial, TrialLedger
+
+
+def trial(key: str, returns, first: int = 0, study: str = "s") -> StudyTrial:
+    values = np.asarray(returns, dtype=float)
+    return StudyTrial(study, key, np.arange(first, first + len(values), dtype=np.int64), values, {"key": key})
+
+
+def add_many(path: Path, name: str, count: int, start) -> None:
+    ledger = TrialLedger(path)
+    start.wait(60)
+    for number in range(count):
+        ledger.add_study_trial(trial(f"{name}-{number}", np.full(3, 0.01)))
+
+
+@pytest.fixture(params=["memory", "file"])
+def ledger(request, tmp_path):
+    return TrialLedger(tmp_path / "deep" / "trials.jsonl" if request.param == "file" else None)
+
+
+def test_a_configuration_counts_once_with_its_last_run(ledger):
+    ledger.add_study_trial(trial("a", [0.01, 0.02]))
+    ledger.add_study_trial(trial("b", [0.03, 0.01]))
+    ledger.add_study_trial(trial("a", [0.05, 0.07]))
+    ledger.add_study_trial(trial("a", [0.0, 0.1], study="another"))
+    found = ledger.study_trials("s")
+    assert [one.key for one in found] == ["a", "b"]
+    assert found[0].returns.tolist() == [0.05, 0.07]
+    assert found[0].settings == {"key": "a"}
+
+
+def test_a_trial_that_never_traded_counts_with_a_ratio_of_zero_and_disjoint_days_are_not_defined(ledger):
+    ledger.add_study_trial(trial("a", [0.01, 0.02, -0.01]))
+    ledger.add_study_trial(trial("idle", [0.0, 0.0, 0.0]))
+    assert ledger.sharpes("s").tolist() == [sharpe_ratio(np.array([0.01, 0.02, -0.01])), 0.0]
+    ledger.add_study_trial(trial("later", [0.01, 0.02], first=50))
+    assert np.isnan(ledger.sharpes("s")).all()
+
+
+def test_tuning_trials_are_counted_apart(ledger):
+    ledger.add_tuning_trials("s", "a", 0, [{"score": 1.0}, {"state": "pruned"}])
+    ledger.add_tuning_trials("s", "a", 1, [{"score": float("nan")}])
+    assert ledger.tuning_count("s") == 3
+    assert ledger.study_trials("s") == []
+    assert len(ledger.sharpes("s")) == 0
+
+
+def test_sharpe_ratios_use_the_days_common_to_all_trials(ledger):
+    first, second = [0.01, 0.02, -0.01, 0.03, 0.5], [0.02, -0.01, 0.01, 0.4]
+    ledger.add_study_trial(trial("a", first))
+    ledger.add_study_trial(trial("b", second, first=1))
+    common = [sharpe_ratio(np.array(first[1:])), sharpe_ratio(np.array(second))]
+    assert ledger.sharpes("s").tolist() == pytest.approx(common)
+    ledger.add_study_trial(trial("c", [0.1, 0.2], first=100))
+    assert np.isnan(ledger.sharpes("s")).all()
+
+
+@pytest.mark.parametrize("torn", [b'{"kind": "study", "stu', b'{"kind": "study"}'])
+def test_a_torn_last_line_is_as_if_it_was_never_written(tmp_path, torn):
+    path = tmp_path / "trials.jsonl"
+    TrialLedger(path).add_study_trial(trial("a", [0.01, 0.02]))
+    with path.open("ab") as file:
+        file.write(torn)
+    assert [one.key for one in TrialLedger(path).study_trials("s")] == ["a"]
+    TrialLedger(path).add_study_trial(trial("b", np.full(3_000, 0.01)))
+    assert [one.key for one in TrialLedger(path).study_trials("s")] == ["a", "b"]
+
+
+def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    TrialLedger(path).add_study_trial(trial("a", [0.01]))
+    path.write_bytes(path.read_bytes() + b"garbage\n")
+    TrialLedger(path).add_study_trial(trial("b", [0.01]))
+    with pytest.raises(DataError, match="line 2 is not readable"):
+        TrialLedger(path).study_trials("s")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file locks are POSIX")
+def test_two_processes_append_at_once_without_losing_a_trial(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(2)
+    workers = [context.Process(target=add_many, args=(path, name, 300, start)) for name in ("left", "right")]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert len(TrialLedger(path).study_trials("s")) == 600
+
+
+def test_evidence_is_deflated_anew_by_the_trials_that_came_later(ledger):
+    from dataclasses import replace
+
+    from cryptoquant.performance.trials import recount
+    from tests.performance.reports import GOOD
+
+    rng = np.random.default_rng(0)
+    ledger.add_study_trial(trial("own", 0.001 + 0.01 * rng.standard_normal(200)))
+    first = replace(GOOD, study_trials=1, dsr=float("nan"))
+    assert recount(first, ledger, "s", "own") is first
+    assert recount(first, ledger, "s", "stranger") is first
+    for number in range(30):
+        ledger.add_study_trial(trial(str(number), 0.01 * rng.standard_normal(200)))
+    later = recount(first, ledger, "s", "own")
+    assert later.study_trials == 31
+    assert 0 < later.dsr < 0.95

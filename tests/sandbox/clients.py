@@ -1,0 +1,85 @@
+"""Clients that talk to a sandbox over its sockets: the unmodified SDK streams in a thread, and a bare msgpack one."""
+
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import msgpack
+from websockets.sync.client import ClientConnection, connect
+
+from cryptoquant.backtest.sandbox import Sandbox
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "websockets.legacy is deprecated", DeprecationWarning)
+    from alpaca.data.live.crypto import CryptoDataStream
+    from alpaca.trading.stream import TradingStream
+
+PATIENCE = 10.0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "nothing came"
+        time.sleep(0.002)
+
+
+class Tape:
+    """An unmodified stream client in a thread, and what its handlers received."""
+
+    def __init__(self, stream: CryptoDataStream | TradingStream) -> None:
+        self.stream, self.received = stream, []
+        self._thread = threading.Thread(target=stream.run, daemon=True)
+
+    async def keep(self, message: object) -> None:
+        self.received.append(message)
+
+    def play(self) -> "Tape":
+        self._thread.start()
+        until(lambda: self.stream._running)
+        return self
+
+    def wait(self, count: int) -> list:
+        until(lambda: len(self.received) >= count)
+        assert len(self.received) == count
+        return self.received
+
+    def end(self, sandbox: Sandbox) -> None:
+        self.stream.stop()
+        sandbox.stop()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+
+class Wire:
+    """A bare msgpack websocket client."""
+
+    def __init__(self, sandbox: Sandbox, headers: dict[str, str] | None = None, **options: object) -> None:
+        chosen = {"Content-Type": "application/msgpack", **(headers or {})}
+        self.keys = {"key": sandbox.api_key, "secret": sandbox.api_secret}
+        self._open = ExitStack()
+        door = connect(sandbox.data_stream_url, additional_headers=chosen, proxy=None, **options)
+        self.socket: ClientConnection = self._open.enter_context(door)
+
+    def close(self) -> None:
+        self._open.close()
+
+    def say(self, **message: object) -> None:
+        self.socket.send(msgpack.packb(message))
+
+    def bytes(self) -> bytes:
+        frame = self.socket.recv(timeout=PATIENCE)
+        assert isinstance(frame, bytes)
+        return frame
+
+    def hear(self) -> list[dict]:
+        return msgpack.unpackb(self.bytes())
+
+    def sign_in(self, **channels: list[str]) -> list[dict]:
+        assert self.hear() == [{"T": "success", "msg": "connected"}]
+        self.say(action="auth", **self.keys)
+        assert self.hear() == [{"T": "success", "msg": "authenticated"}]
+        self.say(action="subscribe", **channels)
+        return self.hear()

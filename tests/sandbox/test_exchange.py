@@ -1,0 +1,272 @@
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cryptoquant.backtest.sandbox.exchange import Exchange, Ticket
+from cryptoquant.backtest.sandbox.refusal import Refusal
+from cryptoquant.market.slice import FIELDS, Slice
+from cryptoquant.trading.portfolio import Portfolio
+from cryptoquant.trading.venue import Costs, Venue, increments
+
+MINUTE = 60_000_000_000
+SYMBOLS = ("BTC/USD", "ETH/USD")
+INSTRUMENTS = [
+    increments("BTC/USD", "0.000000001", "0.01", "0.000016"),
+    increments("ETH/USD", "0.000000001", "0.01", "0.0004"),
+]
+
+
+def exchange(cash: float = 100_000.0, prices: tuple[float, float] = (50_000.0, 2_000.0), **costs: float) -> Exchange:
+    terms = Costs(**({"maker_bps": 15.0, "taker_bps": 25.0} | costs))
+    return Exchange(Venue.alpaca(terms, INSTRUMENTS), np.array(prices), cash)
+
+
+def minute(index: int, *prices: tuple[float, float, float, float]) -> Slice:
+    values = np.full((2, len(FIELDS)), np.nan)
+    for row, price in enumerate(prices):
+        values[row] = [*price, 1.0, 1.0, price[3]]
+    time = (index + 1) * MINUTE
+    return Slice(time, time, SYMBOLS, values)
+
+
+def order(side: str = "buy", qty: str | None = "1", symbol: str = "BTC/USD", **changes: object) -> dict[str, object]:
+    body = {"symbol": symbol, "side": side, "type": "market", "time_in_force": "gtc", "qty": qty}
+    return {key: value for key, value in (body | changes).items() if value is not None}
+
+
+def flat(index: int, price: float = 50_000.0) -> Slice:
+    return minute(index, (price,) * 4, (2_000.0,) * 4)
+
+
+moves = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("submit"),
+            st.sampled_from(SYMBOLS),
+            st.sampled_from(("buy", "sell")),
+            st.sampled_from(("market", "limit")),
+            st.sampled_from(("gtc", "ioc")),
+            st.integers(1, 4_000_000_000),
+            st.integers(-300, 300),
+        ),
+        st.tuples(st.just("cancel"), st.integers(0, 30)),
+        st.tuples(st.just("bar"), st.integers(-200, 200), st.integers(-200, 200), st.integers(0, 100)),
+    ),
+    max_size=40,
+)
+
+
+def play(steps: list, venue: Exchange) -> int:
+    asked, index = 0, 0
+    for kind, *values in steps:
+        if kind == "submit":
+            symbol, side, type_, force, nano, ticks = values
+            limit = {"limit_price": f"{venue.mark(symbol) * (1 + ticks / 10_000):.2f}"} if type_ == "limit" else {}
+            body = order(side, str(Decimal(nano).scaleb(-9)), symbol, type=type_, time_in_force=force, **limit)
+            venue.submit(body, index * MINUTE)
+            asked += 1
+        elif kind == "cancel":
+            for key in list(venue.tickets)[values[0] : values[0] + 1]:
+                venue.cancel(key, index * MINUTE)
+        else:
+            rows = []
+            for symbol, move in zip(SYMBOLS, values[:2], strict=True):
+                opened = venue.mark(symbol)
+                closed = opened * (1 + move / 10_000)
+                width = opened * values[2] / 10_000
+                rows.append((opened, max(opened, closed) + width, min(opened, closed) - width, closed))
+            venue.match(minute(index, *rows), index * MINUTE)
+            index += 1
+    return asked
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(moves)
+def test_books_balance_whatever_is_ordered(steps: list) -> None:
+    venue = exchange()
+    asked = play(steps, venue)
+    assert venue.submitted == asked == len(venue.tickets) + venue.refused
+    books = venue.portfolio
+    assert (books.lots >= 0).all()
+    assert books.cash >= 0
+    assert venue.cash == Decimal(100_000) + sum(
+        (Decimal(int(fill.cash_change)) * Decimal("0.000001") for fill in venue.fills), Decimal(0)
+    )
+    for symbol in SYMBOLS:
+        assert venue.position(symbol).lots == books.held(symbol)
+        assert 0 <= venue.available(symbol) <= venue.coins(symbol, books.held(symbol))
+    states = {ticket.id: ticket.status for ticket in venue.tickets.values()}
+    assert {key for key, status in states.items() if status == "new"} == set(venue.matcher.open)
+    assert [u.ticket.id for u in venue.updates if u.event == "new"] == list(venue.tickets)
+    assert sum(u.event != "new" for u in venue.updates) == sum(status != "new" for status in states.values())
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(moves)
+def test_replaying_the_fills_gives_the_same_books(steps: list) -> None:
+    venue = exchange()
+    play(steps, venue)
+    again = Portfolio(SYMBOLS, venue.venue, 100_000.0)
+    for fill in venue.fills:
+        assert again.apply(fill)
+    assert again.cash == venue.portfolio.cash
+    assert (again.lots == venue.portfolio.lots).all()
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(moves)
+def test_the_same_steps_give_the_same_updates(steps: list) -> None:
+    first, second = exchange(), exchange()
+    play(steps, first)
+    play(steps, second)
+    assert first.updates == second.updates
+
+
+def test_a_market_buy_fills_at_the_open_and_pays_its_fee_in_coins() -> None:
+    venue = exchange()
+    ticket = venue.submit(order(qty="0.1"), 0)
+    assert isinstance(ticket, Ticket)
+    venue.match(minute(0, (50_100.0, 50_200.0, 49_900.0, 50_000.0)), 0)
+    (fill,) = venue.fills
+    assert (fill.price, fill.time, fill.liquidity) == (50_100.0, 0, "taker")
+    assert venue.coins("BTC/USD", venue.portfolio.held("BTC/USD")) == Decimal("0.09975")
+    assert venue.cash == Decimal("94990")
+    assert venue.position("BTC/USD").price == 50_100.0
+    assert [update.event for update in venue.updates] == ["new", "fill"]
+    assert venue.updates[-1].position == Decimal("0.09975")
+
+
+def test_a_resting_limit_order_fills_at_its_limit_and_pays_as_maker() -> None:
+    venue = exchange()
+    venue.submit(order(qty="0.1", type="limit", limit_price="49000"), 0)
+    venue.match(minute(0, (50_000.0, 50_000.0, 49_000.0, 49_500.0)), 0)
+    assert not venue.fills
+    venue.match(minute(1, (49_500.0, 49_500.0, 48_999.0, 49_500.0)), MINUTE)
+    (fill,) = venue.fills
+    assert (fill.price, fill.time, fill.liquidity) == (49_000.0, 2 * MINUTE, "maker")
+    assert venue.coins("BTC/USD", fill.lots_change) == Decimal("0.09985")
+
+
+def test_an_order_that_arrives_inside_a_bar_waits_for_the_next_open() -> None:
+    venue = exchange()
+    venue.submit(order(qty="0.1"), MINUTE // 2)
+    venue.match(flat(0), 0)
+    assert not venue.fills
+    venue.match(flat(1, 51_000.0), MINUTE)
+    assert venue.fills[0].price == 51_000.0
+
+
+def test_an_ioc_limit_that_does_not_fill_is_canceled() -> None:
+    venue = exchange()
+    ticket = venue.submit(order(type="limit", limit_price="100", time_in_force="ioc"), 0)
+    venue.match(flat(0), 0)
+    assert isinstance(ticket, Ticket)
+    assert venue.tickets[ticket.id].status == "canceled"
+    assert venue.buying_power == venue.cash
+
+
+def test_a_buy_that_the_cash_no_longer_covers_at_the_open_is_rejected() -> None:
+    venue = exchange(cash=10_000.0)
+    ticket = venue.submit(order(qty="0.195"), 0)
+    assert isinstance(ticket, Ticket)
+    venue.match(minute(0, (60_000.0,) * 4), 0)
+    assert venue.tickets[ticket.id].status == "rejected"
+    assert not venue.fills
+    assert venue.cash == 10_000
+
+
+def test_a_position_is_averaged_over_buys_and_gone_after_the_last_sell() -> None:
+    venue = exchange(maker_bps=0.0, taker_bps=0.0)
+    venue.submit(order(qty="0.1"), 0)
+    venue.match(flat(0, 50_000.0), 0)
+    venue.submit(order(qty="0.3"), MINUTE)
+    venue.match(flat(1, 54_000.0), MINUTE)
+    assert venue.position("BTC/USD").price == pytest.approx(53_000.0)
+    venue.close_position("BTC/USD", 2 * MINUTE)
+    venue.match(flat(2, 54_000.0), 2 * MINUTE)
+    assert venue.position("BTC/USD").lots == 0
+    assert venue.cash == Decimal("100400")
+
+
+def test_a_resting_sell_holds_its_coins_back() -> None:
+    venue = exchange(maker_bps=0.0, taker_bps=0.0)
+    venue.submit(order(qty="1"), 0)
+    venue.match(flat(0), 0)
+    venue.submit(order("sell", "0.7", type="limit", limit_price="90000"), MINUTE)
+    refused = venue.submit(order("sell", "0.5"), MINUTE)
+    assert isinstance(refused, Refusal)
+    assert refused.message == "insufficient balance for BTC (requested: 0.5, available: 0.3)"
+    assert dict(refused.details) == {"available": "0.3", "balance": "1", "symbol": "BTC"}
+
+
+def test_a_notional_order_becomes_the_quantity_it_buys_at_the_last_price() -> None:
+    venue = exchange()
+    ticket = venue.submit(order(qty=None, notional="1000.01"), 0)
+    assert isinstance(ticket, Ticket)
+    assert venue.coins("BTC/USD", ticket.order.lots) == Decimal("0.0200002")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "message"),
+    [
+        (order("sell", "0.1"), 403, 40310000, "insufficient balance for BTC (requested: 0.1, available: 0)"),
+        (order(qty="3"), 403, 40310000, "insufficient balance for USD (requested: 153750, available: 100000)"),
+        (order(qty="0.0001"), 403, 40310000, "cost basis must be >= minimal amount of order 10"),
+        (order(qty="5"), 422, 42210000, "order value must be <= maximal amount of order 200000"),
+        (order(time_in_force="day"), 422, 42210000, "invalid crypto time_in_force"),
+        (order(time_in_force="fok"), 422, 42210000, "invalid crypto time_in_force"),
+        (order(type="stop"), 422, 42210000, "invalid order type for crypto order"),
+        (order(type="trailing_stop"), 422, 42210000, "invalid order type for crypto order"),
+        (order(order_class="bracket"), 422, 42210000, "order_class bracket is not offered for crypto orders"),
+        (order(symbol="FOO/USD"), 422, 42210000, 'asset "FOO/USD" not found'),
+        (order(qty="0.0123456789"), 422, 42210000, "qty must be a multiple of 0.000000001"),
+        (order(qty=None, notional="10.001"), 422, 42210000, "notional value must be limited to 2 decimal places"),
+        (order(type="limit", limit_price="1.001"), 422, 42210000, "limit_price must be a multiple of 0.01"),
+        (order(type="limit"), 422, 40010001, "limit orders require a limit price"),
+        (order(limit_price="1"), 422, 40010001, "market orders take no price"),
+        (order(notional="10"), 422, 40010001, "exactly one of qty or notional is accepted, not both"),
+        (order(qty=None), 422, 40010001, "exactly one of qty or notional is required"),
+        (order(qty="-1"), 422, 40010001, "qty must be a positive number, found -1"),
+        (order(qty="NaN"), 422, 40010001, "qty must be a positive number, found NaN"),
+        (order(side="hold"), 422, 40010001, "side must be buy or sell, found hold"),
+        (order(client_order_id="x" * 129), 422, 40010001, "client_order_id must be no more than 128 characters"),
+    ],
+)
+def test_a_bad_order_is_refused_in_alpacas_words(body: dict, status: int, code: int, message: str) -> None:
+    venue = exchange()
+    refused = venue.submit(body, 0)
+    assert isinstance(refused, Refusal)
+    assert (refused.status, refused.code, refused.message) == (status, code, message)
+    assert not venue.tickets
+    assert not venue.updates
+
+
+def test_a_number_with_an_exponent_is_read_exactly() -> None:
+    ticket = exchange().submit(order(qty=2.5e-4), 0)
+    assert isinstance(ticket, Ticket)
+    assert ticket.request.quantity == Decimal("0.00025")
+
+
+def test_a_client_order_id_is_taken_once() -> None:
+    venue = exchange()
+    first = venue.submit(order(qty="0.1", client_order_id="mine"), 0)
+    again = venue.submit(order(qty="0.1", client_order_id="mine"), 0)
+    assert isinstance(first, Ticket)
+    assert venue.find("mine") == first
+    assert isinstance(again, Refusal)
+    assert (again.status, again.code, again.message) == (422, 40010001, "client_order_id must be unique")
+
+
+def test_canceling_tells_unknown_from_already_filled() -> None:
+    venue = exchange()
+    ticket = venue.submit(order(qty="0.1"), 0)
+    venue.match(flat(0), 0)
+    assert isinstance(ticket, Ticket)
+    late, unknown = venue.cancel(ticket.id, MINUTE), venue.cancel("none", MINUTE)
+    assert isinstance(late, Refusal)
+    assert isinstance(unknown, Refusal)
+    assert (late.status, late.code, late.message) == (422, 42210000, 'order is already in "filled" state')
+    assert (unknown.status, unknown.code) == (404, 40410000)
