@@ -11,9 +11,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from cryptoquant.cli.app import VERBS, app
+from cryptoquant.cli.app import VERBS, app, guarded
 from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket
 
@@ -256,6 +257,23 @@ def test_a_sandbox_serves_download_record_and_paper_of_other_processes(home):
         code, out, said = venue.stop(signal.SIGTERM)
     assert code == 0, said
     assert "sandbox stopped" in out
+
+
+def test_an_interrupt_that_falls_into_a_finalizer_is_not_lost():
+    class Mortal:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    @guarded
+    def verb() -> None:
+        Mortal()
+        time.sleep(20)
+
+    began = time.monotonic()
+    with pytest.raises(typer.Exit) as ended:
+        verb()
+    assert ended.value.exit_code == 1
+    assert time.monotonic() - began < 10
 
 
 def test_an_interrupted_demo_ends_with_one_line_and_goes_on_from_there(home):

@@ -1,14 +1,44 @@
 """The executable ``cryptoquant``: its verbs, and what an error looks like (one line, exit code 1; wrong usage: 2)."""
 
+import _thread
 import errno
 import functools
-from collections.abc import Callable
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import typer
 
 from cryptoquant.cli import data, demo, live, registry, research
 from cryptoquant.cli.terminal import complain
 from cryptoquant.errors import CryptoquantError
+
+LATER = 0.05
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Send an interrupt again that fell into a finalizer or a callback, where Python would drop it."""
+    before, main = sys.unraisablehook, threading.main_thread().ident or 0
+
+    def again() -> None:
+        time.sleep(LATER)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    def unraisable(lost: "sys.UnraisableHookArgs") -> None:
+        if lost.exc_type is KeyboardInterrupt:
+            _thread.start_new_thread(again, ())
+        else:
+            before(lost)
+
+    sys.unraisablehook = unraisable
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def guarded(verb: Callable[..., None]) -> Callable[..., None]:
@@ -17,7 +47,8 @@ def guarded(verb: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(verb)
     def run(*args: object, **options: object) -> None:
         try:
-            verb(*args, **options)
+            with interruptible():
+                verb(*args, **options)
         except KeyboardInterrupt:
             reason = "interrupted; what was written so far is whole, and the same command goes on from there"
         except (CryptoquantError, ValueError) as error:
