@@ -188,7 +188,7 @@ class Sandbox:
     def _advance_to(self, target: int) -> dict[str, Any]:
         if not self.lockstep:
             raise ConfigurationError("this sandbox's clock runs by itself: start it with lockstep=True to advance it")
-        return self._server.call(self._clockwork.advance_to(target))
+        return self._server.call(lambda: self._clockwork.advance_to(target))
 
     def status(self) -> dict[str, Any]:
         """Return the market's moment, its end, and how much was put on the sockets."""
@@ -197,7 +197,7 @@ class Sandbox:
 
     def account(self) -> Portfolio:
         """Return a copy of the venue's books of the account."""
-        return self._server.call(self._books()) if self._server.is_running else copy.deepcopy(self._exchange.portfolio)
+        return self._server.call(self._books) if self._server.is_running else copy.deepcopy(self._exchange.portfolio)
 
     async def _books(self) -> Portfolio:
         return copy.deepcopy(self._exchange.portfolio)

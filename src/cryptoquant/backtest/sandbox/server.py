@@ -5,6 +5,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import uvicorn
@@ -50,6 +51,7 @@ class LoopbackServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
         self._failure: BaseException | None = None
+        self._calls: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
 
     @property
@@ -95,12 +97,30 @@ class LoopbackServer:
         if self._socket is not None:
             self._socket.close()
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the server's loop and return its result."""
-        if self._loop is None or not self.is_running:
-            work.close()
+    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine in the server's loop and return its result.
+
+        The coroutine is made in the loop's thread, so that an interrupt of the caller leaves none behind unawaited.
+        """
+        loop, done = self._loop, Future[T]()
+        if loop is None or not self.is_running:
             raise VenueUnreachableError("the sandbox is not running: call start() first")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+        def begin() -> None:
+            task = loop.create_task(work())
+            self._calls.add(task)
+            task.add_done_callback(finish)
+
+        def finish(task: "asyncio.Task[T]") -> None:
+            self._calls.discard(task)
+            error = VenueUnreachableError("the sandbox was stopped") if task.cancelled() else task.exception()
+            if error is None:
+                done.set_result(task.result())
+            else:
+                done.set_exception(error)
+
+        loop.call_soon_threadsafe(begin)
+        return done.result()
 
     def _run(self) -> None:
         try:
