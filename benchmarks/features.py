@@ -28,11 +28,11 @@ def market(rows: int, symbols: int = 1, seed: int = 7) -> Panel:
     volume = rng.lognormal(0, 1, close.shape)
     values = np.stack([before, high, low, close, volume, np.ones_like(close), close], axis=2)
     times = HOUR * np.arange(1, rows + 1, dtype=np.int64)
-    return Panel(times, times, tuple(f"S{index}/USD" for index in range(symbols)), values, HOUR)
+    return Panel.from_values(times, times, tuple(f"S{index}/USD" for index in range(symbols)), values, HOUR)
 
 
 def frame(panel: Panel) -> pl.DataFrame:
-    columns = {name: panel.values[:, 0, index] for index, name in enumerate(FIELDS)}
+    columns = {name: panel.field(name)[:, 0] for name in FIELDS}
     stamps = {"time": panel.times, "known": panel.times, "open_time": panel.times - HOUR}
     table = pl.DataFrame({"symbol": [panel.symbols[0]] * len(panel), **stamps, **columns})
     return table.with_columns(
@@ -83,7 +83,7 @@ def in_talib() -> list[f.Feature]:
 
 def call_talib(panel: Panel) -> None:
     high, low, close = (
-        np.ascontiguousarray(panel.values[:, 0, FIELDS.index(name)]) for name in ("high", "low", "close")
+        np.ascontiguousarray(panel.field(name)[:, 0]) for name in ("high", "low", "close")
     )
     talib.ROCP(close, 10)
     talib.RSI(close, 14)

@@ -45,7 +45,7 @@ def market(bars: int, seed: int = 7) -> Panel:
     for index, field in enumerate((opened, np.maximum(opened, close), np.minimum(opened, close), close)):
         values[:, 0, index] = field
     times = MINUTE * np.arange(1, bars + 1, dtype=np.int64)
-    return Panel(times, times, ("BTC/USD",), values, MINUTE)
+    return Panel.from_values(times, times, ("BTC/USD",), values, MINUTE)
 
 
 def median(work: Callable[[], object], runs: int = RUNS) -> float:

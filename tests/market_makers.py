@@ -29,14 +29,14 @@ def gapping_panel(
     gone[0] = False
     values[gone] = np.nan
     times = START + HOUR * np.arange(1, slices + 1, dtype=np.int64)
-    return Panel(times, times.copy(), symbols, values, HOUR)
+    return Panel.from_values(times, times.copy(), symbols, values, HOUR)
 
 
 def frame_of(panel: Panel) -> pl.DataFrame:
     """Return the bars frame of a panel, by symbol in time order."""
     parts = []
     for column, symbol in enumerate(panel.symbols):
-        values = panel.values[:, column, :]
+        values = panel.rows(0, len(panel))[:, column, :]
         there = ~np.isnan(values[:, 3])
         data = {field: values[there, index] for index, field in enumerate(FIELDS)}
         parts.append(

@@ -75,7 +75,7 @@ def ten_bars(open_: list[float]) -> Panel:
     values[:, 0, 3] = close
     values[:, 0, 4] = 1.0
     times = START + 24 * HOUR * np.arange(1, 11, dtype=np.int64)
-    return Panel(times, times, ("BTC/USD",), values, 24 * HOUR)
+    return Panel.from_values(times, times, ("BTC/USD",), values, 24 * HOUR)
 
 
 class SevenUnits:
@@ -212,7 +212,7 @@ def test_doubling_prices_and_halving_quantities_changes_no_return():
     weights = np.random.default_rng(1).choice([np.nan, 0.0, 0.9], size=(80, 1))
     values = panel.values.copy()
     values[:, :, :4] *= 2
-    doubled = Panel(panel.times, panel.known, panel.symbols, values, panel.width)
+    doubled = Panel.from_values(panel.times, panel.known, panel.symbols, values, panel.width)
     venue = Venue.research(Costs(0, 25, 5))
     one, two = (simulate(weights, p, venue=venue).equity["equity"].to_numpy() for p in (panel, doubled))
     assert one == pytest.approx(two, rel=1e-12)
@@ -221,7 +221,7 @@ def test_doubling_prices_and_halving_quantities_changes_no_return():
 def test_the_order_of_symbols_changes_nothing_when_cash_is_ample():
     panel = gapping_panel(80, ("A/USD", "B/USD"), seed=4)
     weights = np.random.default_rng(1).choice([np.nan, 0.0, 0.4], size=(80, 2))
-    turned = Panel(panel.times, panel.known, ("B/USD", "A/USD"), np.ascontiguousarray(panel.values[:, ::-1]), HOUR)
+    turned = Panel.from_values(panel.times, panel.known, ("B/USD", "A/USD"), np.ascontiguousarray(panel.values[:, ::-1]), HOUR)
     one = simulate(weights, panel, Costs.alpaca())
     two = simulate(np.ascontiguousarray(weights[:, ::-1]), turned, Costs.alpaca())
     assert one.equity["equity"].to_numpy() == pytest.approx(two.equity["equity"].to_numpy(), rel=1e-12)
@@ -250,7 +250,7 @@ def test_a_buy_that_gaps_above_the_cash_is_refused_and_not_shrunk():
     panel = gapping_panel(3, seed=2)
     values = panel.values.copy()
     values[1:, :, :4] *= 1.5
-    jumped = Panel(panel.times, panel.known, panel.symbols, values, panel.width)
+    jumped = Panel.from_values(panel.times, panel.known, panel.symbols, values, panel.width)
     report = simulate(np.array([[1.0], [np.nan], [np.nan]]), jumped, Costs.free())
     assert report.rejections["reason"].to_list() == ["insufficient cash"]
     assert report.equity["equity"].to_list() == [100_000.0] * 3
@@ -260,7 +260,7 @@ def test_a_market_order_for_an_absent_symbol_waits_for_its_next_bar():
     panel = gapping_panel(6, ("A/USD", "B/USD"), seed=2)
     values = panel.values.copy()
     values[2:4, 0] = np.nan
-    holed = Panel(panel.times, panel.known, panel.symbols, values, panel.width)
+    holed = Panel.from_values(panel.times, panel.known, panel.symbols, values, panel.width)
     weights = np.full((6, 2), np.nan)
     weights[1, 0] = 0.5
     report = simulate(weights, holed, Costs.free())

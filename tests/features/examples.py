@@ -48,6 +48,11 @@ def panel_of(close: NDArray[np.float64], *, spread: float = 0.001) -> Panel:
     values[..., 4] = rng.lognormal(0, 1, close.shape)
     values[..., 5] = 3
     values[..., 6] = close
-    times = START + HOUR * np.arange(1, len(close) + 1, dtype=np.int64)
-    symbols = tuple(f"S{index}/USD" for index in range(close.shape[1]))
-    return Panel(times, times.copy(), symbols, values, HOUR)
+    return panel_with(values)
+
+
+def panel_with(values: NDArray[np.float64]) -> Panel:
+    """Return a panel of hourly bars, ``values`` of shape (slices, symbols, fields)."""
+    times = START + HOUR * np.arange(1, len(values) + 1, dtype=np.int64)
+    symbols = tuple(f"S{index}/USD" for index in range(values.shape[1]))
+    return Panel.from_values(times, times.copy(), symbols, values, HOUR)

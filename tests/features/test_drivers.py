@@ -30,7 +30,7 @@ def rough_panels(draw: st.DrawFn) -> Panel:
         values[rng.random(values.shape[:2]) < 0.02] *= 1e8
     if draw(st.booleans()):
         values[len(values) // 2 :] = values[len(values) // 2]
-    return Panel(panel.times, panel.known, panel.symbols, values, panel.width)
+    return Panel.from_values(panel.times, panel.known, panel.symbols, values, panel.width)
 
 
 def same_bits(one: np.ndarray, two: np.ndarray) -> bool:
@@ -51,7 +51,7 @@ def test_a_memory_saved_and_restored_anywhere_goes_on_as_if_nothing_happened(pan
     history = features.compute_panel(panel)
     cut, end = sorted((min(one, len(panel)), min(two, len(panel))))
     first, second = features.online(panel.symbols), features.online(panel.symbols)
-    first.warm(Panel(panel.times[:cut], panel.known[:cut], panel.symbols, panel.values[:cut]))
+    first.warm(Panel.from_values(panel.times[:cut], panel.known[:cut], panel.symbols, panel.values[:cut]))
     second.restore(first.state())
     assert second.time == first.time
     for row in range(cut, end):
@@ -63,7 +63,7 @@ def test_a_memory_saved_and_restored_anywhere_goes_on_as_if_nothing_happened(pan
 @given(rough_panels(), st.integers(1, 160))
 def test_no_row_changes_when_the_later_rows_are_cut_off(panel: Panel, cut: int) -> None:
     features = every_feature()
-    part = Panel(panel.times[:cut], panel.known[:cut], panel.symbols, panel.values[:cut])
+    part = Panel.from_values(panel.times[:cut], panel.known[:cut], panel.symbols, panel.values[:cut])
     assert same_bits(features.compute_panel(part), features.compute_panel(panel)[:cut])
 
 
@@ -71,7 +71,7 @@ def test_no_row_changes_when_the_later_rows_are_cut_off(panel: Panel, cut: int) 
 def test_the_order_of_the_symbols_does_not_matter_to_the_bit(panel: Panel, order: list[int]) -> None:
     features = every_feature()
     symbols = tuple(panel.symbols[index] for index in order)
-    turned = Panel(panel.times, panel.known, symbols, np.ascontiguousarray(panel.values[:, order]))
+    turned = Panel.from_values(panel.times, panel.known, symbols, np.ascontiguousarray(panel.values[:, order]))
     assert same_bits(features.compute_panel(turned), features.compute_panel(panel)[:, order])
 
 
@@ -97,7 +97,7 @@ def test_an_absent_symbol_gives_nan_and_does_not_step() -> None:
     panel = gapping_panel(100, SYMBOLS, seed=3)
     values = np.insert(panel.values, 50, np.nan, axis=0)
     times = panel.times[0] + np.arange(101) * panel.width
-    holed = features.compute_panel(Panel(times, times, panel.symbols, values))
+    holed = features.compute_panel(Panel.from_values(times, times, panel.symbols, values))
     alone = [index for index, name in enumerate(features.names) if not name.startswith("hour")]
     assert np.isnan(holed[50]).all()
     assert same_bits(np.delete(holed, 50, axis=0)[:, :, alone], features.compute_panel(panel)[:, :, alone])
@@ -109,8 +109,8 @@ def test_a_missing_input_silences_only_the_features_that_read_it_for_one_bar(bad
     panel = gapping_panel(100, seed=3)
     values = panel.values.copy()
     values[80, 0, FIELDS.index("volume")] = bad
-    found = features.compute_panel(Panel(panel.times, panel.known, panel.symbols, values))
-    skipped = Panel(panel.times[:99], panel.known[:99], panel.symbols, np.delete(panel.values, 80, axis=0))
+    found = features.compute_panel(Panel.from_values(panel.times, panel.known, panel.symbols, values))
+    skipped = Panel.from_values(panel.times[:99], panel.known[:99], panel.symbols, np.delete(panel.values, 80, axis=0))
     assert np.isnan(found[80, 0, :2]).all()
     assert same_bits(np.delete(found, 80, axis=0)[:, :, :2], features.compute_panel(skipped)[:, :, :2])
     assert same_bits(found[:, :, 2], features.compute_panel(panel)[:, :, 2])
@@ -136,7 +136,7 @@ def test_after_its_warm_up_a_feature_forgets_where_the_series_began() -> None:
     column = 0
     for feature in features.features:
         start = len(panel) - feature.warm_up
-        part = Panel(panel.times[start:], panel.known[start:], panel.symbols, panel.values[start:])
+        part = Panel.from_values(panel.times[start:], panel.known[start:], panel.symbols, panel.values[start:])
         late = features.compute_panel(part)[-1]
         last = column + len(feature.outputs)
         tolerance = 0.0 if feature.memory == "finite" and feature.warm_up <= 64 else 1e-9

@@ -5,8 +5,8 @@ import pytest
 import talib
 
 from cryptoquant import features as f
-from cryptoquant.market.slice import FIELDS, Panel
-from tests.features.examples import panel_of
+from cryptoquant.market.slice import Panel
+from tests.features.examples import panel_of, panel_with
 
 ROWS = 400
 
@@ -16,10 +16,9 @@ def series(kind: str) -> Panel:
     if kind == "random":
         return panel_of(5e4 * np.exp(np.cumsum(rng.standard_t(4, ROWS) * 1e-3)))
     if kind == "gapping":
-        panel = panel_of(100 * np.exp(np.cumsum(rng.standard_normal(ROWS) * 0.05)))
-        shift = np.exp(rng.standard_normal(ROWS) * 0.1)[:, None, None]
-        panel.values[..., :4] *= shift
-        return panel
+        values = panel_of(100 * np.exp(np.cumsum(rng.standard_normal(ROWS) * 0.05))).values
+        values[..., :4] *= np.exp(rng.standard_normal(ROWS) * 0.1)[:, None, None]
+        return panel_with(values)
     if kind == "flat":
         return panel_of(np.full(ROWS, 123.45), spread=0.0)
     if kind == "rising":
@@ -33,7 +32,7 @@ KINDS = ("random", "gapping", "flat", "rising", "falling", "tiny")
 
 
 def column(panel: Panel, field: str) -> np.ndarray:
-    return np.ascontiguousarray(panel.values[:, 0, FIELDS.index(field)])
+    return np.ascontiguousarray(panel.field(field)[:, 0])
 
 
 def computed(feature: f.Feature, panel: Panel) -> list[np.ndarray]:
@@ -126,8 +125,9 @@ def test_deviations_equal_numpy_over_every_window(window: int) -> None:
 
 
 def test_a_flat_market_gives_neutral_numbers() -> None:
-    panel = series("flat")
-    panel.values[..., 4] = 0.0
+    values = series("flat").values
+    values[..., 4] = 0.0
+    panel = panel_with(values)
     last = {
         feature.name: [values[-1] for values in computed(feature, panel)]
         for feature in (
@@ -158,8 +158,9 @@ def test_the_clock_goes_round_once_a_day() -> None:
 
 def test_panel_features_compare_the_symbols_that_are_present() -> None:
     close = np.array([[1.0, 1.0, 1.0, 1.0], [2.0, 4.0, 4.0, 1.0], [4.0, 4.0, 8.0, 2.0]])
-    panel = panel_of(close)
-    panel.values[2, 3] = np.nan
+    values = panel_of(close).values
+    values[2, 3] = np.nan
+    panel = panel_with(values)
     relative = computed_panel(f.relative_return(1), panel)
     ranks = computed_panel(f.cross_sectional_rank(1), panel)
     two = np.log(2.0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cryptoquant import features as f
 from cryptoquant.errors import SchemaError
-from tests.features.examples import panel_of
+from tests.features.examples import panel_of, panel_with
 from tests.market_makers import HOUR, frame_of, gapping_panel
 
 TRIPLE = f.triple_barrier(take=2.0, stop=1.0, horizon=timedelta(hours=6), volatility_window=5)
@@ -76,18 +76,17 @@ def test_a_forward_return_is_the_log_return_to_the_first_close_at_or_after_the_h
 
 
 def test_when_one_bar_spans_both_barriers_the_stop_counts() -> None:
-    panel = panel_of(np.array([100.0, 101.0, 100.0, 101.0, 100.0, 101.0, 100.0]))
-    panel.values[6, 0, 1], panel.values[6, 0, 2] = 1000.0, 1.0
-    last = TRIPLE.build(frame_of(panel)).row(-1, named=True)
+    values = panel_of(np.array([100.0, 101.0, 100.0, 101.0, 100.0, 101.0, 100.0])).values
+    values[6, 0, 1], values[6, 0, 2] = 1000.0, 1.0
+    last = TRIPLE.build(frame_of(panel_with(values))).row(-1, named=True)
     assert last["label"] == -1.0
     assert last["label_return"] < 0.0
 
 
 def test_a_bar_that_opens_beyond_a_barrier_leaves_at_its_open() -> None:
-    panel = panel_of(np.array([100.0, 101.0, 100.0, 101.0, 100.0, 101.0, 50.0]))
-    panel.values[6, 0, 0] = 60.0
-    panel.values[6, 0, 1] = 200.0
-    row = TRIPLE.build(frame_of(panel)).row(-1, named=True)
+    values = panel_of(np.array([100.0, 101.0, 100.0, 101.0, 100.0, 101.0, 50.0])).values
+    values[6, 0, :2] = 60.0, 200.0
+    row = TRIPLE.build(frame_of(panel_with(values))).row(-1, named=True)
     assert row["label_return"] == pytest.approx(np.log(60 / 101))
 
 

@@ -147,3 +147,35 @@ def run_weights(
                 queue[queued] = column
                 queued += 1
     return curve, fills[:filled], refusals[:refused]
+
+
+@kernel
+def mark_books(
+    places: NDArray[np.int64],
+    after: Floats,
+    close: Floats,
+    book: tuple[Floats, Floats, Floats, float, float],
+    equity: Floats,
+    cash: Floats,
+) -> None:
+    """Write equity and cash, in cash units, at every close.
+
+    Parameters
+    ----------
+    places, after
+        Shape (changes, 2): slice and symbol of a change; lots of the symbol and cash after it.
+    close
+        Shape (slices, symbols), NaN where absent.
+    book
+        At the start: lots, coins in a lot and marks, shape (symbols,); cash; quote currency in a cash unit.
+    """
+    lots, lot, marks, money, unit = book
+    change = 0
+    for row in range(len(close)):
+        while change < len(places) and places[change, 0] == row:
+            lots[places[change, 1]], money = after[change, 0], after[change, 1]
+            change += 1
+        for column in range(len(marks)):
+            if not np.isnan(close[row, column]):
+                marks[column] = close[row, column]
+        equity[row], cash[row] = equity_units(money, lots, lot, marks, unit), money

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cryptoquant.backtest.loop import run_weights
+from cryptoquant.backtest.loop import mark_books, run_weights
 from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.schema import SIGNALS, to_polars, validate
 from cryptoquant.market.signal import Signal
@@ -108,35 +108,67 @@ def drive(engine: Engine, panel: Panel, signals: dict[int, list[Signal]]) -> Run
 
     ``signals`` holds the signals of each close by its time; one that is known later than its slice is not shown.
     """
-    matcher = Matcher(engine.venue, _books_like(engine))
-    length = len(panel)
-    equity, cash, exposure = np.empty(length), np.empty(length), np.empty(length)
+    matcher, book = Matcher(engine.venue, _books_like(engine)), engine.portfolio
+    tape = Tape(book)
     orders: list[Order] = []
     fills: list[Fill] = []
     rejections: list[Rejection] = []
-    for row, market in enumerate(panel):
-        for outcome in matcher.match(market, market.time - panel.width):
-            engine.on(outcome)
-            if isinstance(outcome, Fill):
-                fills.append(outcome)
-            elif isinstance(outcome, Rejection):
-                rejections.append(outcome)
-        for signal in signals.get(market.time, ()):
-            if signal.known <= market.known:
-                engine.on(signal)
+    for market in panel:
+        if matcher.open:
+            for outcome in matcher.match(market, market.time - panel.width):
+                engine.on(outcome)
+                if isinstance(outcome, Fill):
+                    fills.append(outcome)
+                    tape.note(market.row, book.index(outcome.symbol))
+                elif isinstance(outcome, Rejection):
+                    rejections.append(outcome)
+        if signals:
+            for signal in signals.get(market.time, ()):
+                if signal.known <= market.known:
+                    engine.on(signal)
         for said in engine.on(market):
             if isinstance(said, Rejection):
                 rejections.append(said)
                 continue
             orders.append(said)
-            refused = matcher.submit(said, float(engine.portfolio.marks[panel.symbols.index(said.symbol)]))
+            refused = matcher.submit(said, book.marks.item(book.index(said.symbol)))
             if refused is not None:
                 engine.on(refused)
                 rejections.append(refused)
-        book = engine.portfolio
-        equity[row], cash[row] = book.equity, book.cash_value
-        exposure[row] = 1.0 - cash[row] / equity[row]
-    return Run(equity, cash, exposure, orders, fills, rejections)
+    equity, cash = tape.curve(panel)
+    return Run(equity, cash, 1.0 - cash / equity, orders, fills, rejections)
+
+
+class Tape:
+    """What changed in a book and when, from which its curve is computed afterwards in one compiled pass."""
+
+    def __init__(self, book: Portfolio) -> None:
+        self._book = book
+        self._start = (book.lots.copy(), book.marks, book.cash)
+        self._places: list[tuple[int, int]] = []
+        self._after: list[tuple[float, float]] = []
+
+    def note(self, row: int, place: int) -> None:
+        """Remember what the book holds of a symbol, and its cash, after a change in a slice."""
+        self._places.append((row, place))
+        self._after.append((self._book.lots.item(place), self._book.cash))
+
+    def curve(self, panel: Panel) -> tuple[Floats, Floats]:
+        """Return equity and cash at every close, shape (slices,), in quote currency."""
+        book = self._book
+        places, after = np.array(self._places, dtype=np.int64), np.array(self._after, dtype=np.float64)
+        equity, cash = np.empty(len(panel)), np.empty(len(panel))
+        lots, marks, money = self._start
+        shape = (len(self._places), 2)
+        mark_books(
+            places.reshape(shape),
+            after.reshape(shape),
+            panel.field("close"),
+            (lots.copy(), book.lot, marks.copy(), money, book.unit),
+            equity,
+            cash,
+        )
+        return equity * book.unit, cash * book.unit
 
 
 def simulate_weights(weights: Floats, panel: Panel, venue: Venue, cash: float, execution: Execution) -> Run:
@@ -146,7 +178,7 @@ def simulate_weights(weights: Floats, panel: Panel, venue: Venue, cash: float, e
     costs = venue.costs
     terms = np.array([costs.taker_bps * BASIS_POINT, costs.slippage_bps * BASIS_POINT, venue.unit, venue.collar])
     flags = np.array([not venue.is_continuous, costs.fee_asset == "quote", venue.allows_short])
-    open_, high, low, close = (np.ascontiguousarray(panel.field(field)) for field in ("open", "high", "low", "close"))
+    open_, high, low, close = (panel.field(field) for field in ("open", "high", "low", "close"))
     plan = np.array([execution.reserve, execution.band])
     curve, records, refused = run_weights(
         open_, high, low, close, weights, book.lot, bounds, terms, flags, plan, book.cash

@@ -59,7 +59,7 @@ def parity(live: Replay, bundle: Bundle, history: Panel) -> Parity:
         The slices before the start that warmed the live features up.
     """
     traded = panel_of(live.slices, bundle)
-    whole = Panel(
+    whole = Panel.from_values(
         np.concatenate([history.times, traded.times]),
         np.concatenate([history.known, traded.known]),
         bundle.symbols,
@@ -74,7 +74,7 @@ def parity(live: Replay, bundle: Bundle, history: Panel) -> Parity:
 
 def panel_of(slices: list[Slice], bundle: Bundle) -> Panel:
     """Return journalled slices as a panel."""
-    return Panel(
+    return Panel.from_values(
         np.array([market.time for market in slices], dtype=np.int64),
         np.array([market.known for market in slices], dtype=np.int64),
         bundle.symbols,

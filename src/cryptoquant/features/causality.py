@@ -258,7 +258,7 @@ def _futures(future: pl.DataFrame, index: int, seed: int) -> Iterator[tuple[str,
 def _with_holes(panel: Panel, seed: int) -> Panel:
     """Return the first slices of a panel with some symbols absent and some inputs infinite."""
     rng = np.random.default_rng(seed)
-    values = panel.values[:ONLINE_SLICES].copy()
+    values = panel.rows(0, ONLINE_SLICES)
     values[rng.random(values.shape[:2]) < 0.05] = np.nan
     values[rng.random(values.shape) < 0.005] = np.inf
-    return Panel(panel.times[:ONLINE_SLICES], panel.known[:ONLINE_SLICES], panel.symbols, values)
+    return Panel.from_values(panel.times[:ONLINE_SLICES], panel.known[:ONLINE_SLICES], panel.symbols, values)

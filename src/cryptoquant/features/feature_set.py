@@ -167,7 +167,7 @@ class FeatureSet:
     def compute_panel(self, panel: Panel) -> Floats:
         """Return the features of a panel, shape (slices, symbols, columns); NaN where absent or not yet defined."""
         slices, symbols = len(panel), len(panel.symbols)
-        fields = np.ascontiguousarray(panel.values.transpose(2, 1, 0)).reshape(len(FIELDS), symbols * slices)
+        fields = np.stack([panel.field(name).T for name in FIELDS]).reshape(len(FIELDS), symbols * slices)
         ordered = np.empty((len(self.names), symbols * slices))
         times = np.tile(panel.times, symbols)
         self._run_symbols(fields, times, np.arange(symbols + 1) * slices, ordered)
@@ -211,8 +211,9 @@ class FeatureSet:
 
     def _run_panels(self, panel: Panel, out: Floats) -> None:
         """Run the panel features into their columns of ``out`` (slices, symbols, columns)."""
-        first = 0
-        values, times = np.ascontiguousarray(panel.values), np.ascontiguousarray(panel.times)
+        if not self._across_columns():
+            return
+        first, values, times = 0, panel.values, np.ascontiguousarray(panel.times)
         for feature in self.features:
             last = first + len(feature.outputs)
             if feature.across:

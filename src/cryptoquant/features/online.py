@@ -103,7 +103,7 @@ class OnlineFeatures:
         if np.any(np.diff(panel.times) <= 0):
             raise DataError("online features: the times of the history do not rise strictly")
         p = self._program
-        values, times = np.ascontiguousarray(panel.values), np.ascontiguousarray(panel.times)
+        values, times = panel.values, np.ascontiguousarray(panel.times)
         out = np.empty((len(self.symbols), p.columns))
         step_slices(p.table, p.settings, p.picks, self._state, values, times, out)
         self._time = int(panel.times[-1])
@@ -152,12 +152,10 @@ class OnlineFeatures:
 
     def _step(self, slice: Slice, state: Floats) -> Floats:
         self._check(slice.symbols, slice.time)
-        if slice.values.shape != (len(self.symbols), len(FIELDS)):
-            raise ValueError(
-                f"online features: slice of shape {slice.values.shape}, wanted {(len(self.symbols), len(FIELDS))}"
-            )
+        values = np.ascontiguousarray(slice.values, dtype=np.float64)
+        if values.shape != (len(self.symbols), len(FIELDS)):
+            raise ValueError(f"online features: slice of shape {values.shape}, wanted {(len(self.symbols), len(FIELDS))}")
         p = self._program
         out = np.empty((len(self.symbols), p.columns))
-        values = np.ascontiguousarray(slice.values, dtype=np.float64)
         step_slice(p.table, p.settings, p.picks, state, values, slice.time, out)
         return out

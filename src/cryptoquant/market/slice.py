@@ -1,9 +1,10 @@
 """All bars of one close over the universe: the moment at which a strategy decides."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -12,11 +13,11 @@ from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.schema import Bar, check_bars, validate
 
 FIELDS = ("open", "high", "low", "close", "volume", "trade_count", "vwap")
+PLACE = {name: place for place, name in enumerate(FIELDS)}
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The bars of one close.
 
     Attributes
@@ -25,18 +26,29 @@ class Slice:
         Nanoseconds UTC: the common close, and when the last of its bars was known.
     symbols
         The universe, in its fixed order.
-    values
-        Shape (symbols, fields) in the order of ``FIELDS``; a row of NaN marks an absent symbol.
+    source, row
+        An array of shape (symbols, fields) in the order of ``FIELDS``, a row of NaN marking an absent symbol; or the
+        panel that the slice is a row of.
+    is_complete
+        True when it is certain that no symbol is absent.
     """
 
     time: int
     known: int
     symbols: tuple[str, ...]
-    values: Floats
+    source: Any
+    row: int = -1
+    is_complete: bool = False
+
+    @property
+    def values(self) -> Floats:
+        """Shape (symbols, fields) in the order of ``FIELDS``; a row of NaN marks an absent symbol."""
+        values: Floats = self.source if self.row < 0 else self.source.rows(self.row, self.row + 1)[0]
+        return values
 
     def field(self, name: str) -> Floats:
         """Return one field for all symbols, shape (symbols,); NaN where absent."""
-        column: Floats = self.values[:, FIELDS.index(name)]
+        column: Floats = self.source[:, PLACE[name]] if self.row < 0 else self.source.columns[name][self.row]
         return column
 
     @property
@@ -48,7 +60,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Many slices as dense arrays: the form in which history is computed on.
+    """Many slices as dense columns: the form in which history is computed on.
 
     Attributes
     ----------
@@ -56,8 +68,8 @@ class Panel:
         Shape (slices,), int64 nanoseconds UTC, times rising strictly.
     symbols
         The universe, in a fixed order.
-    values
-        Shape (slices, symbols, fields) in the order of ``FIELDS``; NaN where a symbol is absent.
+    columns
+        One read-only array for each name in ``FIELDS``, shape (slices, symbols); NaN where a symbol is absent.
     width
         Nanoseconds from the open of a bar to its close.
     """
@@ -65,27 +77,63 @@ class Panel:
     times: NDArray[np.int64]
     known: NDArray[np.int64]
     symbols: tuple[str, ...]
-    values: Floats
+    columns: Mapping[str, Floats]
     width: int = 0
+
+    def __post_init__(self) -> None:
+        shape = (len(self.times), len(self.symbols))
+        fixed = {}
+        for name in FIELDS:
+            column = self.columns[name].view()
+            if column.shape != shape:
+                raise SchemaError(f"panel: {name} has shape {column.shape}, wanted {shape} (slices, symbols)")
+            column.flags.writeable = False
+            fixed[name] = column
+        object.__setattr__(self, "columns", fixed)
 
     def __len__(self) -> int:
         return len(self.times)
 
     def __getitem__(self, index: int) -> Slice:
-        return Slice(int(self.times[index]), int(self.known[index]), self.symbols, self.values[index])
+        row = range(len(self))[index]
+        return Slice(int(self.times[row]), int(self.known[row]), self.symbols, self, row)
 
     def __iter__(self) -> Iterator[Slice]:
-        return (self[index] for index in range(len(self)))
+        symbols, complete = self.symbols, ~np.isnan(self.columns["close"]).any(axis=1)
+        rows = zip(self.times.tolist(), self.known.tolist(), range(len(self)), complete.tolist(), strict=True)
+        return (Slice(time, known, symbols, self, row, is_complete) for time, known, row, is_complete in rows)
+
+    @property
+    def values(self) -> Floats:
+        """A copy of all fields, shape (slices, symbols, fields) in the order of ``FIELDS``."""
+        return self.rows(0, len(self))
+
+    def rows(self, first: int, last: int) -> Floats:
+        """Return a copy of some slices, shape (last - first, symbols, fields) in the order of ``FIELDS``."""
+        return np.stack([self.columns[name][first:last] for name in FIELDS], axis=-1)
 
     def field(self, name: str) -> Floats:
         """Return one field, shape (slices, symbols)."""
-        column: Floats = self.values[:, :, FIELDS.index(name)]
-        return column
+        return self.columns[name]
 
     def between(self, start: int, end: int) -> "Panel":
         """Return the slices with ``start < time <= end`` (nanoseconds)."""
         first, last = np.searchsorted(self.times, [start, end], side="right")
-        return Panel(self.times[first:last], self.known[first:last], self.symbols, self.values[first:last], self.width)
+        part = {name: column[first:last] for name, column in self.columns.items()}
+        return Panel(self.times[first:last], self.known[first:last], self.symbols, part, self.width)
+
+    @classmethod
+    def from_values(
+        cls,
+        times: NDArray[np.int64],
+        known: NDArray[np.int64],
+        symbols: tuple[str, ...],
+        values: Floats,
+        width: int = 0,
+    ) -> "Panel":
+        """Return the panel of an array of shape (slices, symbols, fields) in the order of ``FIELDS``; it is copied."""
+        columns = {name: np.ascontiguousarray(values[:, :, place]) for name, place in PLACE.items()}
+        return cls(times, known, symbols, columns, width)
 
     @classmethod
     def from_frame(cls, bars: Any, symbols: Sequence[str] | None = None) -> "Panel":
@@ -121,9 +169,10 @@ class Panel:
         times, rows = np.unique(stamps, return_inverse=True)
         order = {symbol: index for index, symbol in enumerate(universe)}
         columns = frame["symbol"].replace_strict(order, return_dtype=pl.Int64).to_numpy()
-        values = np.full((len(times), len(universe), len(FIELDS)), np.nan)
-        data = frame.select(pl.col(name).cast(pl.Float64).fill_null(np.nan) for name in FIELDS).to_numpy()
-        values[rows, columns] = data
+        values = {}
+        for name in FIELDS:
+            values[name] = np.full((len(times), len(universe)), np.nan)
+            values[name][rows, columns] = frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
         known = np.full(len(times), np.iinfo(np.int64).min)
         np.maximum.at(known, rows, frame["known"].dt.epoch("ns").to_numpy())
         width = int(spans.dt.total_nanoseconds().item())

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from cryptoquant.market.signal import Signal
-from cryptoquant.market.slice import FIELDS, Slice
+from cryptoquant.market.slice import Slice
 from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.history import History
 from cryptoquant.trading.matching import reject
 from cryptoquant.trading.order import Adjustment, Cancellation, Fill, Order, Rejection
 from cryptoquant.trading.portfolio import Portfolio
@@ -29,27 +28,6 @@ class Command(msgspec.Struct, frozen=True, tag="command", tag_field="event"):
 
 Event = Slice | Signal | Fill | Rejection | Cancellation | Adjustment | Command
 Outcome = Order | Rejection
-
-
-class History:
-    """The last slices of a universe as one contiguous array, bounded in memory."""
-
-    __slots__ = ("_buffer", "_end", "length")
-
-    def __init__(self, length: int, symbols: int) -> None:
-        self.length = max(1, length)
-        self._buffer: NDArray[np.float64] = np.full((max(64, 4 * self.length), symbols, len(FIELDS)), np.nan)
-        self._end = 0
-
-    def append(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Add the values of a slice; return the last ``length`` slices, shape (slices, symbols, fields)."""
-        if self._end == len(self._buffer):
-            keep = self.length - 1
-            self._buffer[:keep] = self._buffer[self._end - keep : self._end]
-            self._end = keep
-        self._buffer[self._end] = values
-        self._end += 1
-        return self._buffer[max(0, self._end - self.length) : self._end]
 
 
 class Engine:
@@ -95,12 +73,13 @@ class Engine:
         self.filled: dict[str, float] = {}
         self._history = History(strategy.lookback, len(self.portfolio.symbols))
         self._signals: dict[str, Signal] = {}
+        self._watches_losses = self.limits.max_drawdown < 1.0 or self.limits.max_daily_loss < 1.0
 
     def warm(self, slices: Iterable[Slice]) -> None:
         """Take slices from before the start: they fill the strategy's view of the past and are not decided on."""
         for market in slices:
-            self._history.append(market.values)
-            self.portfolio.mark(market.field("close"))
+            self._history.append(market)
+            self.portfolio.mark(market.field("close"), is_complete=market.is_complete)
 
     def on(self, event: Event) -> Sequence[Outcome]:
         """Take the next event; return the orders to submit and the refusals, in the order of their submission."""
@@ -131,19 +110,19 @@ class Engine:
             del self.in_flight[order.id], self.filled[order.id]
 
     def _decide(self, market: Slice) -> Sequence[Outcome]:
-        if market.symbols != self.portfolio.symbols:
-            raise ValueError(f"slice of {market.symbols}, the engine trades {self.portfolio.symbols}")
-        history = self._history.append(market.values)
-        self.portfolio.mark(market.field("close"))
-        equity = self.portfolio.equity
-        self.risk.observe(market.time, equity, self.limits)
-        target = self.strategy.decide(View(market, history, self._signals, self.portfolio, equity))
+        portfolio = self.portfolio
+        if market.symbols is not portfolio.symbols and market.symbols != portfolio.symbols:
+            raise ValueError(f"slice of {market.symbols}, the engine trades {portfolio.symbols}")
+        self._history.append(market)
+        portfolio.mark(market.field("close"), is_complete=market.is_complete)
+        if self._watches_losses:
+            self.risk.observe(market.time, portfolio.equity, self.limits)
+        target = self.strategy.decide(View(market, self._history, self._signals, portfolio))
         if not target:
             return ()
-        unknown = [symbol for symbol in target if symbol not in self.portfolio.symbols]
-        if unknown:
-            raise ValueError(f"the strategy wants {', '.join(unknown)}, the universe is {self.portfolio.symbols}")
-        orders, refused = self.execution.orders(target, self.portfolio, self.venue, market.time, self.in_flight)
+        orders, refused = self.execution.orders(target, portfolio, self.venue, market.time, self.in_flight)
+        if not orders:
+            return refused
         said: list[Outcome] = [*refused]
         approved: list[Order] = []
         for order in orders:

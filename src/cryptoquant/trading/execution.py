@@ -4,10 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import kernel, plain
 from cryptoquant.trading.matching import NO_CASH, REASONS, bounds_of, buying_power, refusal
 from cryptoquant.trading.order import Order, Rejection, Side, client_order_id
 from cryptoquant.trading.portfolio import Portfolio
@@ -86,14 +83,15 @@ class Execution:
         above the venue's largest order is sliced. Cash that a sell will bring is not there for a buy of the same
         moment.
         """
-        vector = np.array([weights.get(symbol, math.nan) for symbol in portfolio.symbols])
-        changes, refused = self._changes(vector, portfolio, venue, time, in_flight)
+        changes, refused = self._changes(weights, portfolio, venue, time, in_flight)
+        if not changes:
+            return [], refused
         free = portfolio.cash_value
         for symbol in dict.fromkeys(order.symbol for order in in_flight.values() if order.side == "buy"):
             bought = sum(order.lots for order in in_flight.values() if order.symbol == symbol)
             free -= _needed(bought, symbol, portfolio, venue)
         orders: list[Order] = []
-        for symbol, change in sorted(changes.items(), key=lambda item: item[1] > 0):
+        for symbol, change in sorted(changes, key=lambda item: item[1] > 0):
             if change > 0:
                 needed = _needed(change, symbol, portfolio, venue)
                 if needed > free:
@@ -105,32 +103,42 @@ class Execution:
 
     def _changes(
         self,
-        weights: NDArray[np.float64],
+        weights: Mapping[str, float],
         portfolio: Portfolio,
         venue: Venue,
         time: int,
         in_flight: Mapping[str, Order],
-    ) -> tuple[dict[str, float], list[Rejection]]:
-        """Return the signed lots to trade by symbol, and those that the venue's rules refuse."""
-        equity = portfolio.equity
-        busy = {order.symbol for order in in_flight.values()}
-        changes: dict[str, float] = {}
+    ) -> tuple[list[tuple[str, float]], list[Rejection]]:
+        """Return the signed lots to trade by symbol, and those that the venue's rules refuse, in the universe's order.
+
+        Raises
+        ------
+        ValueError
+            A symbol is not in the universe, or a weight is infinite.
+        """
+        equity, is_whole = portfolio.equity, not venue.is_continuous
+        if equity != equity:
+            return [], []
+        busy = {order.symbol for order in in_flight.values()} if in_flight else ()
+        changes: list[tuple[str, float]] = []
         refused: list[Rejection] = []
-        for index, symbol in enumerate(portfolio.symbols):
-            price = float(portfolio.marks[index])
-            if math.isnan(weights[index]) or math.isnan(price) or symbol in busy:
+        wanted = plain(wanted_lots)
+        for symbol in weights if len(weights) == 1 else sorted(weights, key=portfolio.index):
+            index, weight = portfolio.index(symbol), weights[symbol]
+            price = portfolio.marks.item(index)
+            if math.isinf(weight):
+                raise ValueError(f"the strategy wants a weight of {weight} in {symbol}")
+            if weight != weight or price != price or symbol in busy:
                 continue
-            lot, held = float(portfolio.lot[index]), float(portfolio.lots[index])
-            change = wanted_lots(
-                float(weights[index]), equity, price, held, lot, self.reserve, self.band, not venue.is_continuous
-            )
+            lot, held = portfolio.lot.item(index), portfolio.lots.item(index)
+            change = wanted(weight, equity, price, held, lot, self.reserve, self.band, is_whole)
             if change == 0.0:
                 continue
             code = refusal(math.copysign(1.0, change), abs(change), price, held, lot, whole_bounds(venue, symbol))
             if code:
                 refused.append(_refused(symbol, change, portfolio, time, code))
             else:
-                changes[symbol] = change
+                changes.append((symbol, change))
         return changes, refused
 
 
@@ -141,7 +149,7 @@ def whole_bounds(venue: Venue, symbol: str) -> tuple[float, float, float, bool]:
 
 
 def _legs(symbol: str, change: float, portfolio: Portfolio, venue: Venue, time: int) -> list[Order]:
-    index = portfolio.symbols.index(symbol)
+    index = portfolio.index(symbol)
     side: Side = "buy" if change > 0 else "sell"
     legs = leg_count(abs(change), float(portfolio.lot[index]), float(portfolio.marks[index]), venue.maximum_notional)
     return [
@@ -164,5 +172,5 @@ def _refused(symbol: str, change: float, portfolio: Portfolio, time: int, code: 
 
 
 def _needed(lots: float, symbol: str, portfolio: Portfolio, venue: Venue) -> float:
-    index = portfolio.symbols.index(symbol)
+    index = portfolio.index(symbol)
     return buying_power(lots, float(portfolio.lot[index]), float(portfolio.marks[index]), venue.collar)

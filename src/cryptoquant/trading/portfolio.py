@@ -1,15 +1,16 @@
 """The books: lots and cash as a fold over fills and adjustments, one ledger for each strategy profile."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import kernel, plain
 from cryptoquant.trading.order import Adjustment, Fill
 from cryptoquant.trading.venue import Venue
 
 Floats = NDArray[np.float64]
+FEW = 8
 
 
 @kernel
@@ -40,7 +41,21 @@ class Portfolio:
         Paid so far, in quote currency.
     """
 
-    __slots__ = ("_index", "_seen", "cash", "fees", "lot", "lots", "marks", "profile", "slippage", "symbols", "unit")
+    __slots__ = (
+        "_add",
+        "_few",
+        "_index",
+        "_seen",
+        "cash",
+        "fees",
+        "lot",
+        "lots",
+        "marks",
+        "profile",
+        "slippage",
+        "symbols",
+        "unit",
+    )
 
     def __init__(self, symbols: Sequence[str], venue: Venue, cash: float = 0.0, profile: str = "main") -> None:
         self.symbols = tuple(symbols)
@@ -54,6 +69,8 @@ class Portfolio:
         self.slippage = 0.0
         self._index = {symbol: index for index, symbol in enumerate(self.symbols)}
         self._seen: set[str] = set()
+        self._few: list[float] = self.lot.tolist() if len(self.symbols) <= FEW else []
+        self._add: Callable[..., float] = plain(equity_units)
 
     def apply(self, fact: Fill | Adjustment) -> bool:
         """Book a fill or an adjustment; a fact that was booked before is ignored and False is returned."""
@@ -69,19 +86,34 @@ class Portfolio:
             self.slippage += fact.slippage
         return True
 
-    def mark(self, closes: Floats) -> None:
-        """Take new prices, shape (symbols,); NaN keeps the last one."""
-        np.copyto(self.marks, closes, where=~np.isnan(closes))
+    def mark(self, closes: Floats, *, is_complete: bool = False) -> None:
+        """Take new prices, shape (symbols,); NaN keeps the last one. ``is_complete`` promises that there is no NaN."""
+        self.marks = closes if is_complete else np.where(np.isnan(closes), self.marks, closes)
 
     @property
     def equity(self) -> float:
         """Cash plus holdings at their marks, in quote currency."""
+        if self._few:
+            return self._add(self.cash, self.lots.tolist(), self._few, self.marks.tolist(), self.unit) * self.unit
         return float(equity_units(self.cash, self.lots, self.lot, self.marks, self.unit)) * self.unit
 
     @property
     def cash_value(self) -> float:
         """Cash in quote currency."""
         return self.cash * self.unit
+
+    def index(self, symbol: str) -> int:
+        """Return the place of a symbol in the universe.
+
+        Raises
+        ------
+        ValueError
+            The symbol is not in the universe.
+        """
+        place = self._index.get(symbol)
+        if place is None:
+            raise ValueError(f"{symbol} is not in the universe {', '.join(self.symbols)}")
+        return place
 
     def quantity(self, symbol: str) -> float:
         """Return the coins held of a symbol."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cryptoquant.compiled import kernel
 from cryptoquant.market.signal import Signal
-from cryptoquant.market.slice import FIELDS, Panel, Slice
+from cryptoquant.market.slice import Panel, Slice
+from cryptoquant.trading.history import History
 from cryptoquant.trading.portfolio import Portfolio
 
 Floats = NDArray[np.float64]
@@ -21,25 +22,24 @@ HOLD: Target = {}
 class View:
     """What a strategy may see at the close of a slice: the past up to now, its signals and its own book.
 
+    It is good for this decision only: do not keep it.
+
     Attributes
     ----------
     slice
         The bars of this close.
     symbols
         The universe.
-    equity
-        Of this profile, in quote currency, marked at this close.
     """
 
-    __slots__ = ("_history", "_portfolio", "_signals", "equity", "slice", "symbols")
+    __slots__ = ("_columns", "_first", "_portfolio", "_signals", "_stop", "slice", "symbols")
 
-    def __init__(
-        self, market: Slice, history: Floats, signals: Mapping[str, Signal], portfolio: Portfolio, equity: float
-    ) -> None:
+    def __init__(self, market: Slice, history: History, signals: Mapping[str, Signal], portfolio: Portfolio) -> None:
         self.slice = market
         self.symbols = market.symbols
-        self.equity = equity
-        self._history = history
+        self._columns = history.columns
+        self._first = history.first
+        self._stop = history.stop
         self._signals = signals
         self._portfolio = portfolio
 
@@ -48,10 +48,17 @@ class View:
         """The close of this slice, nanoseconds UTC."""
         return self.slice.time
 
+    @property
+    def equity(self) -> float:
+        """Of this profile, in quote currency, marked at this close."""
+        return self._portfolio.equity
+
     def history(self, symbol: str, field: str = "close", length: int | None = None) -> Floats:
         """Return the last values of a field, oldest first, this close included; shorter at the start of history."""
-        column = self._history[:, self.symbols.index(symbol), FIELDS.index(field)]
-        return column if length is None else column[-length:]
+        first, stop = self._first, self._stop
+        if length is not None and stop - length > first:
+            first = stop - length
+        return self._columns[field][first:stop, self._portfolio.index(symbol)]
 
     def signal(self, symbol: str) -> Signal | None:
         """Return the signal of this close for a symbol, None when there is none."""
@@ -60,7 +67,8 @@ class View:
 
     def weight(self, symbol: str) -> float:
         """Return the present share of the equity in a symbol."""
-        book, index = self._portfolio, self.symbols.index(symbol)
+        book = self._portfolio
+        index = book.index(symbol)
         held = float(book.lots[index])
         return held * float(book.lot[index] * book.marks[index]) / self.equity if held else 0.0
 
