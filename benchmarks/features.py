@@ -82,9 +82,7 @@ def in_talib() -> list[f.Feature]:
 
 
 def call_talib(panel: Panel) -> None:
-    high, low, close = (
-        np.ascontiguousarray(panel.field(name)[:, 0]) for name in ("high", "low", "close")
-    )
+    high, low, close = (np.ascontiguousarray(panel.field(name)[:, 0]) for name in ("high", "low", "close"))
     talib.ROCP(close, 10)
     talib.RSI(close, 14)
     talib.SMA(close, 20)

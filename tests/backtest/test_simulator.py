@@ -221,7 +221,9 @@ def test_doubling_prices_and_halving_quantities_changes_no_return():
 def test_the_order_of_symbols_changes_nothing_when_cash_is_ample():
     panel = gapping_panel(80, ("A/USD", "B/USD"), seed=4)
     weights = np.random.default_rng(1).choice([np.nan, 0.0, 0.4], size=(80, 2))
-    turned = Panel.from_values(panel.times, panel.known, ("B/USD", "A/USD"), np.ascontiguousarray(panel.values[:, ::-1]), HOUR)
+    turned = Panel.from_values(
+        panel.times, panel.known, ("B/USD", "A/USD"), np.ascontiguousarray(panel.values[:, ::-1]), HOUR
+    )
     one = simulate(weights, panel, Costs.alpaca())
     two = simulate(np.ascontiguousarray(weights[:, ::-1]), turned, Costs.alpaca())
     assert one.equity["equity"].to_numpy() == pytest.approx(two.equity["equity"].to_numpy(), rel=1e-12)

@@ -91,7 +91,11 @@ def test_the_evidence_and_the_report_say_the_same(study):
     assert evidence.days == len(daily)
     assert evidence.sharpe == pytest.approx(daily.mean() / daily.std(ddof=1) * math.sqrt(365))
     assert evidence.max_drawdown == report.statistics.max_drawdown
-    assert evidence.round_trips == len({(row["symbol"], row["opened"]) for row in report.trades.to_dicts()})
+    held, ended = dict.fromkeys(report.fills["symbol"].unique(), 0.0), 0
+    for symbol, change in report.fills.select("symbol", "quantity_change").iter_rows():
+        before, held[symbol] = held[symbol], held[symbol] + change
+        ended += abs(held[symbol]) < 1e-9 * abs(before)
+    assert evidence.round_trips == ended
     assert 0 < evidence.round_trips <= report.statistics.trades
     assert (evidence.study_trials, evidence.tuning_trials) == (1, 0)
     assert math.isnan(evidence.dsr)

@@ -81,6 +81,7 @@ def test_a_loaded_bundle_gives_the_same_signals_to_the_bit(model, tmp_path):
         assert getattr(loaded, name) == getattr(bundle, name), name
     assert loaded.fingerprints == bundle.fingerprints
     assert repr(loaded.evidence) == repr(bundle.evidence)
+    assert "NaN" not in (tmp_path / "bundle" / "bundle.json").read_text()
 
 
 def test_a_signal_says_who_what_when_and_for_how_long():

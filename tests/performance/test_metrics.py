@@ -109,6 +109,7 @@ def test_partial_closes_are_trades_at_average_cost():
     )
     trades = metrics.round_trips(fills)
     assert trades["quantity"].to_list() == [0.5, 1.5]
+    assert trades["is_final"].to_list() == [False, True]
     assert trades["profit"].to_list() == pytest.approx([0.5 * 30, 1.5 * -10])
     assert trades["return"].to_list() == pytest.approx([0.2, -10 / 150])
     assert trades["opened"].to_list() == [fills["time"][0]] * 2
@@ -119,6 +120,7 @@ def test_a_fill_through_zero_closes_and_opens_the_opposite():
     fills = fills_of([(0, "BTC/USD", 1.0, 100.0), (1, "BTC/USD", -3.0, 120.0), (2, "BTC/USD", 2.0, 90.0)], fee=0.01)
     trades = metrics.round_trips(fills)
     assert trades["quantity"].to_list() == [1.0, 2.0]
+    assert trades["is_final"].to_list() == [True, True]
     assert trades["profit"].to_list() == pytest.approx([118.8 - 101.0, 2 * 118.8 - 2 * 90.9])
     assert trades["opened"].to_list() == fills["time"][:2].to_list()
 

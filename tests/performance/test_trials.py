@@ -1,5 +1,6 @@
 """The ledger counts each configuration once, and survives crashes and company."""
 
+import json
 import multiprocessing
 import sys
 from pathlib import Path
@@ -54,6 +55,18 @@ def test_tuning_trials_are_counted_apart(ledger):
     assert ledger.tuning_count("s") == 3
     assert ledger.study_trials("s") == []
     assert len(ledger.sharpes("s")) == 0
+
+
+def test_every_line_is_strict_json(tmp_path):
+    def refuse(constant: str) -> float:
+        raise AssertionError(constant)
+
+    path = tmp_path / "trials.jsonl"
+    TrialLedger(path).add_study_trial(trial("a", [0.01, np.nan]))
+    TrialLedger(path).add_tuning_trials("s", "a", 0, [{"score": float("nan"), "params": {"depth": float("inf")}}])
+    lines = [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["study", "tuning"]
+    assert np.isnan(TrialLedger(path).study_trials("s")[0].returns[1])
 
 
 def test_sharpe_ratios_use_the_days_common_to_all_trials(ledger):

@@ -44,7 +44,7 @@ def judge(report: Report, free: Report, dear: Report, ledger: TrialLedger, study
         minimum_track_record_days=minimum_track_record(returns),
         max_drawdown=report.statistics.max_drawdown,
         max_drawdown_low=spread["max_drawdown"].low,
-        round_trips=report.trades.select("symbol", "opened").n_unique(),
+        round_trips=int(report.trades["is_final"].sum()),
         study_trials=len(trials),
         tuning_trials=ledger.tuning_count(study),
     )

@@ -109,7 +109,7 @@ def run_weights(
         for column in range(symbols):
             changes[column] = 0.0
             weight, mark = weights[row, column], marks[column]
-            if np.isnan(weight) or np.isnan(mark) or pending[column] != 0.0:
+            if np.isnan(weight) or not mark > 0.0 or pending[column] != 0.0:
                 continue
             change = wanted_lots(weight, equity, mark, lots[column], lot[column], plan[0], plan[1], is_whole)
             if change == 0.0:

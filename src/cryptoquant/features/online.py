@@ -154,7 +154,9 @@ class OnlineFeatures:
         self._check(slice.symbols, slice.time)
         values = np.ascontiguousarray(slice.values, dtype=np.float64)
         if values.shape != (len(self.symbols), len(FIELDS)):
-            raise ValueError(f"online features: slice of shape {values.shape}, wanted {(len(self.symbols), len(FIELDS))}")
+            raise ValueError(
+                f"online features: slice of shape {values.shape}, wanted {(len(self.symbols), len(FIELDS))}"
+            )
         p = self._program
         out = np.empty((len(self.symbols), p.columns))
         step_slice(p.table, p.settings, p.picks, state, values, slice.time, out)

@@ -91,6 +91,9 @@ class Panel:
             fixed[name] = column
         object.__setattr__(self, "columns", fixed)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Panel, (self.times, self.known, self.symbols, dict(self.columns), self.width)
+
     def __len__(self) -> int:
         return len(self.times)
 
@@ -99,8 +102,8 @@ class Panel:
         return Slice(int(self.times[row]), int(self.known[row]), self.symbols, self, row)
 
     def __iter__(self) -> Iterator[Slice]:
-        symbols, complete = self.symbols, ~np.isnan(self.columns["close"]).any(axis=1)
-        rows = zip(self.times.tolist(), self.known.tolist(), range(len(self)), complete.tolist(), strict=True)
+        symbols, complete = self.symbols, np.all(~np.isnan(self.columns["close"]), axis=1).tolist()
+        rows = zip(self.times.tolist(), self.known.tolist(), range(len(self)), complete, strict=True)
         return (Slice(time, known, symbols, self, row, is_complete) for time, known, row, is_complete in rows)
 
     @property

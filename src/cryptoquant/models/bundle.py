@@ -106,7 +106,7 @@ class Bundle:
             "execution": asdict(self.execution),
             "costs": asdict(self.costs),
             "horizon_seconds": self.horizon.total_seconds(),
-            "evidence": self.evidence.to_dict(),
+            "evidence": self.evidence.to_json(),
             "fingerprints": dict(self.fingerprints),
             "libraries": library_versions(),
         }

@@ -45,10 +45,15 @@ class Evidence:
         """Return the numbers by name."""
         return asdict(self)
 
+    def to_json(self) -> dict[str, float | int | str]:
+        """Return the numbers as strict JSON takes them: one that is not finite is a text, ``nan`` or ``inf``."""
+        return {name: value if math.isfinite(value) else str(value) for name, value in self.to_dict().items()}
+
     @classmethod
     def from_dict(cls, numbers: Mapping[str, Any]) -> "Evidence":
-        """Return the evidence of ``to_dict``."""
-        return cls(**numbers)
+        """Return the evidence of ``to_dict`` or ``to_json``."""
+        read: dict[str, Any] = {n: float(value) if isinstance(value, str) else value for n, value in numbers.items()}
+        return cls(**read)
 
     def show(self) -> None:
         """Print the numbers with a word on each."""

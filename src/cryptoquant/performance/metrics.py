@@ -103,29 +103,29 @@ def drawdowns(equity: Floats, initial: float) -> Floats:
 
 def longest_drawdown(times: NDArray[np.int64], equity: Floats, initial: float) -> float:
     """Return the longest time below an earlier high, in days."""
-    longest, since = 0, int(times[0]) if len(times) else 0
-    peak = initial
-    for time, value in zip(times.tolist(), equity.tolist(), strict=True):
-        if value >= peak:
-            peak, since = value, time
-        longest = max(longest, time - since)
-    return longest / 86_400e9
+    if not len(times):
+        return 0.0
+    peaks = np.maximum.accumulate(np.concatenate([[initial], equity]))
+    highs = np.where(equity >= peaks[:-1], times, times[0])
+    return float((times - np.maximum.accumulate(highs)).max()) / 86_400e9
 
 
 def moments(returns: Floats) -> tuple[float, float]:
     """Return skewness and Pearson kurtosis (normal: 3), by population moments; NaN for a constant series."""
     centred = returns - np.mean(returns) if len(returns) else returns
-    variance = float(np.mean(centred**2)) if len(returns) else 0.0
+    squared = centred * centred
+    variance = float(np.mean(squared)) if len(returns) else 0.0
     if variance <= 0:
         return math.nan, math.nan
-    return float(np.mean(centred**3)) / variance**1.5, float(np.mean(centred**4)) / variance**2
+    return float(np.mean(squared * centred)) / variance**1.5, float(np.mean(squared * squared)) / variance**2
 
 
 def round_trips(fills: pl.DataFrame) -> pl.DataFrame:
-    """Return closed trades, by average cost: symbol, opened, closed, quantity, profit (after fees), return.
+    """Return closed trades, by average cost: symbol, opened, closed, quantity, profit (after fees), return, is_final.
 
-    Every reduction of a position is a trade of the part that it closes; a fill through zero closes one position and
-    opens the opposite one. A rest below a billionth of the position is rounding, not a position.
+    Every reduction of a position is a trade of the part that it closes; the one that ends it is final. A fill through
+    zero closes one position and opens the opposite one. A rest below a billionth of the position is rounding, not a
+    position.
 
     Parameters
     ----------
@@ -144,12 +144,13 @@ def round_trips(fills: pl.DataFrame) -> pl.DataFrame:
         "quantity": pl.Float64(),
         "profit": pl.Float64(),
         "return": pl.Float64(),
+        "is_final": pl.Boolean(),
     }
     return pl.DataFrame(rows, schema=schema, orient="row").sort("closed", "symbol", maintain_order=True)
 
 
-def _closed_trades(facts: Iterable[tuple[Any, float, float]]) -> Iterator[tuple[Any, Any, float, float, float]]:
-    """Yield opened, closed, quantity, profit and return of one symbol's trades from its (time, quantity, value)."""
+def _closed_trades(facts: Iterable[tuple[Any, float, float]]) -> Iterator[tuple[Any, Any, float, float, float, bool]]:
+    """Yield opened, closed, quantity, profit, return and finality of a symbol's trades from time, quantity, value."""
     held, spent, opened = 0.0, 0.0, None
     for time, quantity, value in facts:
         if held * quantity >= 0:
@@ -160,8 +161,10 @@ def _closed_trades(facts: Iterable[tuple[Any, float, float]]) -> Iterator[tuple[
         gained = value * min(1.0, abs(held / quantity))
         profit = cost + gained
         left = held + quantity
-        yield opened, time, min(abs(held), abs(quantity)), profit, profit / abs(cost) if cost else math.nan
-        if abs(left) <= ROUNDING_SHARE * abs(held):
+        is_flat = abs(left) <= ROUNDING_SHARE * abs(held)
+        is_final = is_flat or left * held < 0
+        yield opened, time, min(abs(held), abs(quantity)), profit, profit / abs(cost) if cost else math.nan, is_final
+        if is_flat:
             held, spent = 0.0, 0.0
         elif left * held < 0:
             held, spent, opened = left, value - gained, time

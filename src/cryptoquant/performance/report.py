@@ -86,7 +86,7 @@ class Report:
 
     @property
     def trades(self) -> pl.DataFrame:
-        """Closed round trips: symbol, opened, closed, quantity, profit, return."""
+        """Closed round trips: symbol, opened, closed, quantity, profit, return, is_final; see ``round_trips``."""
         return round_trips(self.fills)
 
     @property

@@ -111,7 +111,7 @@ class TrialLedger:
         with self.path.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.truncate(_complete_length(file.seek(0, os.SEEK_END), file))
-            file.write(json.dumps(line, allow_nan=True).encode() + b"\n")
+            file.write(json.dumps(_strict(line), allow_nan=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -126,6 +126,15 @@ class TrialLedger:
             except ValueError as error:
                 raise DataError(f"{self.path}: line {number} is not readable: {line[:40]!r}") from error
         return lines
+
+
+def _strict(value: Any) -> Any:
+    """Return a value as strict JSON takes it: a float that is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _sharpe(returns: NDArray[np.float64]) -> float:

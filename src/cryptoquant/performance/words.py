@@ -290,7 +290,7 @@ def _evidence_texts(e: Evidence) -> list[tuple[str, str, str, str]]:
         ),
         ("max_drawdown", "Largest drawdown", _or_undefined(percent(e.max_drawdown)), "as it happened, after costs"),
         ("max_drawdown_low", "Drawdown, lower end", _or_undefined(percent(e.max_drawdown_low)), deep),
-        ("round_trips", "Closed positions", f"{e.round_trips:,}", "positions that were opened and reduced or closed"),
+        ("round_trips", "Closed positions", f"{e.round_trips:,}", "positions that were opened and closed again"),
         (
             "study_trials",
             "Study trials",

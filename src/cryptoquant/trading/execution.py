@@ -128,13 +128,15 @@ class Execution:
             price = portfolio.marks.item(index)
             if math.isinf(weight):
                 raise ValueError(f"the strategy wants a weight of {weight} in {symbol}")
-            if weight != weight or price != price or symbol in busy:
+            if weight != weight or not price > 0.0 or symbol in busy:
                 continue
             lot, held = portfolio.lot.item(index), portfolio.lots.item(index)
             change = wanted(weight, equity, price, held, lot, self.reserve, self.band, is_whole)
             if change == 0.0:
                 continue
-            code = refusal(math.copysign(1.0, change), abs(change), price, held, lot, whole_bounds(venue, symbol))
+            code = plain(refusal)(
+                math.copysign(1.0, change), abs(change), price, held, lot, whole_bounds(venue, symbol)
+            )
             if code:
                 refused.append(_refused(symbol, change, portfolio, time, code))
             else:
@@ -149,16 +151,17 @@ def whole_bounds(venue: Venue, symbol: str) -> tuple[float, float, float, bool]:
 
 
 def _legs(symbol: str, change: float, portfolio: Portfolio, venue: Venue, time: int) -> list[Order]:
-    index = portfolio.index(symbol)
+    index, lots = portfolio.index(symbol), abs(change)
     side: Side = "buy" if change > 0 else "sell"
-    legs = leg_count(abs(change), float(portfolio.lot[index]), float(portfolio.marks[index]), venue.maximum_notional)
+    lot, price, profile = portfolio.lot.item(index), portfolio.marks.item(index), portfolio.profile
+    legs = plain(leg_count)(lots, lot, price, venue.maximum_notional)
     return [
         Order(
-            client_order_id(portfolio.profile, symbol, time, leg),
-            portfolio.profile,
+            client_order_id(profile, symbol, time, leg),
+            profile,
             symbol,
             side,
-            leg_lots(abs(change), legs, leg, not venue.is_continuous),
+            float(plain(leg_lots)(lots, legs, leg, not venue.is_continuous)),
             time,
         )
         for leg in range(legs)
@@ -173,4 +176,4 @@ def _refused(symbol: str, change: float, portfolio: Portfolio, time: int, code: 
 
 def _needed(lots: float, symbol: str, portfolio: Portfolio, venue: Venue) -> float:
     index = portfolio.index(symbol)
-    return buying_power(lots, float(portfolio.lot[index]), float(portfolio.marks[index]), venue.collar)
+    return plain(buying_power)(lots, portfolio.lot.item(index), portfolio.marks.item(index), venue.collar)

@@ -7,7 +7,7 @@ sandbox venue and shadow accounts.
 import math
 from collections.abc import Sequence
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import kernel, plain
 from cryptoquant.market.slice import Slice
 from cryptoquant.trading.order import Cancellation, Fill, Liquidity, Order, Rejection
 from cryptoquant.trading.portfolio import Portfolio
@@ -124,14 +124,13 @@ class Matcher:
         self.venue = venue
         self.portfolio = portfolio
         self.open: dict[str, Order] = {}
-        self._index = {symbol: index for index, symbol in enumerate(portfolio.symbols)}
 
     def submit(self, order: Order, price: float) -> Rejection | None:
         """Take an order at the current price; return the refusal, or None when it was accepted."""
         lot = self.venue.instrument(order.symbol).lot
-        held = self.portfolio.lots[self._index[order.symbol]] - self.reserved(order.symbol)
+        held = self.portfolio.held(order.symbol) - self.reserved(order.symbol)
         reference = price if order.limit_price is None else order.limit_price
-        code = refusal(order.sign, order.lots, reference, held, lot, bounds_of(self.venue, order.symbol))
+        code = plain(refusal)(order.sign, order.lots, reference, held, lot, bounds_of(self.venue, order.symbol))
         if code:
             return reject(order, REASONS[code], order.time)
         self.open[order.id] = order
@@ -153,16 +152,17 @@ class Matcher:
         return [outcome for order in arrived for outcome in self._match_one(order, market, start)]
 
     def _match_one(self, order: Order, market: Slice, opened: int) -> Sequence[Fill | Rejection | Cancellation]:
-        index = self._index[order.symbol]
-        open_, high, low = (float(market.field(name)[index]) for name in ("open", "high", "low"))
+        index = self.portfolio.index(order.symbol)
+        open_ = market.field("open").item(index)
         if math.isnan(open_):
             return ()
         costs, limit = self.venue.costs, order.limit_price if order.limit_price is not None else math.nan
         kind = MARKET if order.limit_price is None else LIMIT
-        price = fill_price(order.sign, kind, limit, open_, high, low, costs.slippage_bps * BASIS_POINT)
+        high, low = market.field("high").item(index), market.field("low").item(index)
+        price = plain(fill_price)(order.sign, kind, limit, open_, high, low, costs.slippage_bps * BASIS_POINT)
         if math.isnan(price):
             return () if order.time_in_force == "gtc" else _drop(self.cancel(order.id, market.time))
-        taker = is_taker(order.sign, kind, limit, open_)
+        taker = plain(is_taker)(order.sign, kind, limit, open_)
         fill = execute(order, price, opened if taker else market.time, self.venue, "taker" if taker else "maker", open_)
         del self.open[order.id]
         if self.portfolio.cash + fill.cash_change < 0 and order.side == "buy" and not self.venue.allows_short:
@@ -177,7 +177,7 @@ def execute(
     """Return the fill of a whole order at ``price``: fee, settlement and slippage against ``reference``."""
     costs, lot = venue.costs, venue.instrument(order.symbol).lot
     rate = (costs.taker_bps if liquidity == "taker" else costs.maker_bps) * BASIS_POINT
-    lots_change, cash_change, fee = settle(
+    lots_change, cash_change, fee = plain(settle)(
         order.sign, order.lots, price, rate, lot, venue.unit, not venue.is_continuous, costs.fee_asset == "quote"
     )
     slippage = order.sign * (price - reference) * order.lots * lot if reference is not None else 0.0
@@ -190,9 +190,9 @@ def execute(
         lots=order.lots,
         price=price,
         time=time,
-        lots_change=lots_change,
-        cash_change=cash_change,
-        fee=fee,
+        lots_change=float(lots_change),
+        cash_change=float(cash_change),
+        fee=float(fee),
         slippage=max(slippage, 0.0),
         liquidity=liquidity,
     )

@@ -97,14 +97,11 @@ def refuse(
     Orders that reduce a position pass every limit: what protects must not keep a position open. ``ahead`` are the
     orders of the same slice that were approved before: they count as if they were filled.
     """
-    index = portfolio.symbols.index(order.symbol)
-    prices = portfolio.lot * portfolio.marks
-    price = float(prices[index])
-    held = portfolio.lots.copy()
-    for other in ahead:
-        held[portfolio.symbols.index(other.symbol)] += other.sign * other.lots
-    after = held[index] + order.sign * order.lots
-    if abs(after) < abs(held[index]):
+    index = portfolio.index(order.symbol)
+    price = portfolio.lot.item(index) * portfolio.marks.item(index)
+    held = portfolio.lots.item(index) + sum(o.sign * o.lots for o in ahead if o.symbol == order.symbol)
+    after = held + order.sign * order.lots
+    if abs(after) < abs(held):
         return ""
     if state.halted:
         return state.halted
@@ -115,10 +112,16 @@ def refuse(
         return f"more than {limits.max_orders_per_minute} orders in a minute"
     if age_ns > limits.max_age * NANOSECONDS_PER_SECOND:
         return f"data is {age_ns / NANOSECONDS_PER_SECOND:.1f} s old, at most {limits.max_age:.1f} s"
-    equity = portfolio.equity
-    held[index] = after
-    if abs(after) * price > limits.max_weight * equity:
+    if limits.max_weight < math.inf and abs(after) * price > limits.max_weight * portfolio.equity:
         return f"weight above {limits.max_weight:.1%}"
-    if float(np.abs(held * prices)[held != 0].sum()) > limits.max_gross * equity:
+    if limits.max_gross < math.inf and _gross(portfolio, ahead, order) > limits.max_gross * portfolio.equity:
         return f"gross exposure above {limits.max_gross:.1%}"
     return ""
+
+
+def _gross(portfolio: Portfolio, ahead: Sequence[Order], order: Order) -> float:
+    """Return the value of all positions, each taken as positive, as if the orders were filled."""
+    held = portfolio.lots.copy()
+    for other in (*ahead, order):
+        held[portfolio.index(other.symbol)] += other.sign * other.lots
+    return float(np.abs(held * portfolio.lot * portfolio.marks)[held != 0].sum())

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 from cryptoquant.market.instrument import Instrument
@@ -107,7 +108,7 @@ class Venue:
         known = self.instruments.get(symbol)
         if known is not None:
             return known
-        return Instrument.continuous(symbol) if self.is_continuous else Instrument(symbol)
+        return _unlisted(symbol, is_continuous=self.is_continuous)
 
     @property
     def unit(self) -> float:
@@ -127,6 +128,11 @@ class Venue:
     def research(cls, costs: Costs | None = None, *, allows_short: bool = True) -> "Venue":
         """Return a continuous market without smallest or largest order, on which other simulators can be compared."""
         return cls(costs or Costs(), {}, 0.0, float("inf"), 0.0, allows_short, is_continuous=True, collar=math.nan)
+
+
+@lru_cache(maxsize=4096)
+def _unlisted(symbol: str, *, is_continuous: bool) -> Instrument:
+    return Instrument.continuous(symbol) if is_continuous else Instrument(symbol)
 
 
 def increments(symbol: str, quantity: str, price: str, minimum: str) -> Instrument:
