@@ -85,6 +85,15 @@ def test_statistics_of_a_year_of_days_by_hand():
     assert math.isnan(found.profit_factor)
 
 
+@pytest.mark.parametrize(
+    ("values", "hours"),
+    [([90, 80, 100, 100, 90], 2), ([100, 100, 100], 0), ([110, 90, 110, 100, 120], 2), ([90, 80, 70], 2), ([120], 0)],
+)
+def test_the_longest_drawdown_counts_from_the_last_time_at_the_high(values, hours):
+    times = START + HOUR * np.arange(len(values), dtype=np.int64)
+    assert metrics.longest_drawdown(times, np.array(values, dtype=float), 100.0) == pytest.approx(hours / 24)
+
+
 def test_one_period_has_no_growth_per_year_and_a_short_rise_does_not_overflow():
     fills = fills_of([])
     alone = metrics.statistics(curve_of([110.0]), fills, 100.0)

@@ -251,6 +251,16 @@ def test_what_the_gate_approves_stays_within_the_limits(cash, max_weight, max_gr
                 one.on(execute(outcome, float(closes[PAIRS.index(outcome.symbol)]), market.time, one.venue, "taker"))
 
 
+def test_the_gross_limit_counts_the_orders_of_the_same_slice_that_were_approved_before():
+    panel = gapping_panel(1, PAIRS, seed=1)
+    one = engine(RiskLimits(max_gross=0.6), max_weight=0.4)
+    for symbol in PAIRS:
+        one.on(signal(panel[0], 0.9, symbol))
+    approved, refused = one.on(panel[0])
+    assert (approved.symbol, refused.symbol) == PAIRS
+    assert refused.reason == "gross exposure above 60.0%"
+
+
 def test_a_drawdown_latches_until_it_is_reset_and_never_stops_a_sell():
     panel = gapping_panel(6, PAIRS, seed=1)
     one = engine(RiskLimits(max_drawdown=0.05), max_weight=0.5)
