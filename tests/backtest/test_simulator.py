@@ -1,7 +1,10 @@
 """The simulator: two drivers with one truth, held against hand-computed vectors and vectorbt."""
 
 import math
+import pickle
+from decimal import Decimal
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -64,6 +67,51 @@ def test_the_compiled_loop_and_the_event_driver_agree_to_the_last_bit(
     assert sorted(map(repr, compiled.rejections)) == sorted(map(repr, events.rejections))
     assert [o.id for o in compiled.orders] == [f.order_id for f in compiled.fills]
     assert {o.id for o in events.orders} >= {o.id for o in compiled.orders}
+
+
+def test_both_drivers_agree_on_a_coin_of_which_more_is_held_than_an_integer_counts():
+    panel = gapping_panel(20, seed=3)
+    cheap = Panel(panel.times, panel.known, panel.symbols, {n: c * 1e-7 for n, c in panel.columns.items()}, HOUR)
+    weights = np.full((20, 1), np.nan)
+    weights[3], weights[12] = 1.0, 0.0
+    plan, venue = Execution(), Venue.alpaca(Costs.alpaca())
+    compiled = simulate_weights(weights, cheap, venue, 100_000.0, plan)
+    events = drive(Engine(Replayed(cheap, weights), venue, cheap.symbols, 100_000.0, execution=plan), cheap, {})
+    assert compiled.fills == events.fills
+    assert max(fill.lots for fill in events.fills) > 2**62
+    assert np.array_equal(compiled.equity, events.equity)
+
+
+def test_a_short_that_loses_more_than_everything_is_followed_by_both_drivers():
+    panel = gapping_panel(60, ("A/USD", "B/USD"), seed=3, sigma=0.01)
+    columns = dict(panel.columns)
+    for name in ("open", "high", "low", "close"):
+        columns[name] = columns[name] * np.linspace([1.0, 1.0], [4.0, 1.0], 60)
+    rising = Panel(panel.times, panel.known, panel.symbols, columns, HOUR)
+    weights = np.full((60, 2), np.nan)
+    weights[2, 0], weights[50, 1] = -1.0, 0.5
+    plan, venue = Execution(), Venue.research(Costs(10, 20))
+    compiled = simulate_weights(weights, rising, venue, 1000.0, plan)
+    events = drive(Engine(Replayed(rising, weights), venue, rising.symbols, 1000.0, execution=plan), rising, {})
+    assert compiled.equity.min() < 0
+    assert np.array_equal(compiled.equity, events.equity)
+    assert compiled.fills == events.fills
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, Decimal, int])
+def test_a_weight_may_be_any_number_and_an_engine_travels_to_another_process(kind):
+    class Wants:
+        lookback = 1
+
+        def decide(self, view):
+            return {"BTC/USD": kind(1)}
+
+    panel, venue = gapping_panel(5, seed=3), Venue.research()
+    run = drive(Engine(Wants(), venue, panel.symbols, 1000.0), panel, {})
+    assert msgspec.json.encode(run.orders)
+    assert all(type(order.lots) is float for order in run.orders)
+    engine = pickle.loads(pickle.dumps(Engine(BuyAndHold(), venue, panel.symbols, 1000.0)))
+    assert drive(engine, panel, {}).fills
 
 
 def ten_bars(open_: list[float]) -> Panel:

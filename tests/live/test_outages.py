@@ -34,6 +34,16 @@ class Own:
         return {symbol: self.share for symbol in view.symbols if view.weight(symbol) == 0.0}
 
 
+@dataclass(frozen=True)
+class Broken:
+    """A strategy with a defect."""
+
+    lookback: int = 1
+
+    def decide(self, view):
+        return dict.fromkeys(view.symbols, 1 / 0)
+
+
 def with_strategy(bundle, strategy):
     from dataclasses import replace
 
@@ -166,3 +176,10 @@ def test_a_strategy_of_ones_own_trades_and_its_journal_is_read_again(bundle, san
     assert done.fills == 2
     assert replay(tmp_path / "j", {"Own": Own}).is_equal
     assert trader.report().statistics.fills == 2
+
+
+def test_whatever_a_strategy_raises_halts_the_trader_and_is_journalled(bundle, sandbox, tmp_path):
+    trader = Trader(with_strategy(bundle, Broken()), sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j")
+    with pytest.raises(HaltedError, match="ZeroDivisionError: division by zero"):
+        trader.run(until=timedelta(hours=2))
+    assert replay(tmp_path / "j", {"Broken": Broken}).engine.risk.halted == "ZeroDivisionError: division by zero"

@@ -87,7 +87,7 @@ def test_statistics_of_a_year_of_days_by_hand():
 
 @pytest.mark.parametrize(
     ("values", "hours"),
-    [([90, 80, 100, 100, 90], 2), ([100, 100, 100], 0), ([110, 90, 110, 100, 120], 2), ([90, 80, 70], 2), ([120], 0)],
+    [([90, 80, 100, 100, 90], 1), ([100, 100, 100], 0), ([110, 90, 110, 100, 120], 1), ([90, 80, 70], 2), ([120], 0)],
 )
 def test_the_longest_drawdown_counts_from_the_last_time_at_the_high(values, hours):
     times = START + HOUR * np.arange(len(values), dtype=np.int64)

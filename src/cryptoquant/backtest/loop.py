@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import kernel
-from cryptoquant.trading.execution import leg_count, leg_lots, wanted_lots
+from cryptoquant.trading.execution import is_tradable, leg_count, leg_lots, wanted_lots
 from cryptoquant.trading.matching import NO_CASH, buying_power, fill_price, refusal, settle
 from cryptoquant.trading.portfolio import equity_units
 
@@ -109,7 +109,7 @@ def run_weights(
         for column in range(symbols):
             changes[column] = 0.0
             weight, mark = weights[row, column], marks[column]
-            if np.isnan(weight) or not mark > 0.0 or pending[column] != 0.0:
+            if not is_tradable(weight, equity, mark * lot[column]) or pending[column] != 0.0:
                 continue
             change = wanted_lots(weight, equity, mark, lots[column], lot[column], plan[0], plan[1], is_whole)
             if change == 0.0:

@@ -244,8 +244,8 @@ class Trader:
             self.reason = "interrupted by the user"
         except HaltedError:
             raise
-        except CryptoquantError as error:
-            self._halt(str(error))
+        except Exception as error:  # noqa: BLE001 - a strategy is the user's code: whatever it raises is journalled
+            self._halt(str(error) if isinstance(error, CryptoquantError) else f"{type(error).__name__}: {error}")
         finally:
             self.stop()
         return self.status()

@@ -27,8 +27,8 @@ class Slice(msgspec.Struct, frozen=True, eq=False, gc=False):
     symbols
         The universe, in its fixed order.
     source, row
-        An array of shape (symbols, fields) in the order of ``FIELDS``, a row of NaN marking an absent symbol; or the
-        panel that the slice is a row of.
+        Where the bars lie; read them by ``field`` and ``values``. An array of shape (symbols, fields) in the order of
+        ``FIELDS``, a row of NaN marking an absent symbol; or the panel that the slice is a row of.
     is_complete
         True when it is certain that no symbol is absent.
     """
@@ -39,6 +39,9 @@ class Slice(msgspec.Struct, frozen=True, eq=False, gc=False):
     source: Any
     row: int = -1
     is_complete: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Slice, (self.time, self.known, self.symbols, self.values)
 
     @property
     def values(self) -> Floats:
@@ -56,6 +59,14 @@ class Slice(msgspec.Struct, frozen=True, eq=False, gc=False):
         """Which symbols have a bar, shape (symbols,)."""
         there: NDArray[np.bool_] = ~np.isnan(self.field("close"))
         return there
+
+
+def read_only(columns: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return views of the columns named in ``FIELDS`` that cannot be written through."""
+    views = {name: columns[name].view() for name in FIELDS}
+    for view in views.values():
+        view.flags.writeable = False
+    return views
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +93,12 @@ class Panel:
 
     def __post_init__(self) -> None:
         shape = (len(self.times), len(self.symbols))
-        fixed = {}
         for name in FIELDS:
-            column = self.columns[name].view()
-            if column.shape != shape:
-                raise SchemaError(f"panel: {name} has shape {column.shape}, wanted {shape} (slices, symbols)")
-            column.flags.writeable = False
-            fixed[name] = column
-        object.__setattr__(self, "columns", fixed)
+            if self.columns[name].shape != shape:
+                raise SchemaError(
+                    f"panel: {name} has shape {self.columns[name].shape}, wanted {shape} (slices, symbols)"
+                )
+        object.__setattr__(self, "columns", read_only(self.columns))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Panel, (self.times, self.known, self.symbols, dict(self.columns), self.width)

@@ -105,7 +105,7 @@ def longest_drawdown(times: NDArray[np.int64], equity: Floats, initial: float) -
     """Return the longest time below an earlier high, in days."""
     if not len(times):
         return 0.0
-    peaks = np.maximum.accumulate(np.concatenate([[initial], equity]))
+    peaks = np.fmax.accumulate(np.concatenate([[initial], equity]))
     highs = np.where(equity >= peaks[:-1], times, times[0])
     return float((times - np.maximum.accumulate(highs)).max()) / 86_400e9
 

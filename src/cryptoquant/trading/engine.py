@@ -1,5 +1,6 @@
 """The engine: ``on(event)`` gives orders. Simulator, journal replay and paper trading drive this one object."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -73,11 +74,12 @@ class Engine:
         self.filled: dict[str, float] = {}
         self._history = History(strategy.lookback, len(self.portfolio.symbols))
         self._signals: dict[str, Signal] = {}
-        self._watches_losses = self.limits.max_drawdown < 1.0 or self.limits.max_daily_loss < 1.0
+        self._watches_losses = min(self.limits.max_drawdown, self.limits.max_daily_loss) < math.inf
 
     def warm(self, slices: Iterable[Slice]) -> None:
         """Take slices from before the start: they fill the strategy's view of the past and are not decided on."""
         for market in slices:
+            self._check(market)
             self._history.append(market)
             self.portfolio.mark(market.field("close"), is_complete=market.is_complete)
 
@@ -99,6 +101,11 @@ class Engine:
             self.filled.pop(event.order_id, None)
         return ()
 
+    def _check(self, market: Slice) -> None:
+        own = self.portfolio.symbols
+        if market.symbols is not own and market.symbols != own:
+            raise ValueError(f"slice of {market.symbols}, the engine trades {own}")
+
     def _fill(self, fill: Fill) -> None:
         if not self.portfolio.apply(fill):
             return
@@ -111,8 +118,7 @@ class Engine:
 
     def _decide(self, market: Slice) -> Sequence[Outcome]:
         portfolio = self.portfolio
-        if market.symbols is not portfolio.symbols and market.symbols != portfolio.symbols:
-            raise ValueError(f"slice of {market.symbols}, the engine trades {portfolio.symbols}")
+        self._check(market)
         self._history.append(market)
         portfolio.mark(market.field("close"), is_complete=market.is_complete)
         if self._watches_losses:

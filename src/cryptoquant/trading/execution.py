@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptoquant.compiled import kernel, plain
-from cryptoquant.trading.matching import NO_CASH, REASONS, bounds_of, buying_power, refusal
+from cryptoquant.trading.matching import NO_CASH, REASONS, bounds_of, buying_power, refusal, whole
 from cryptoquant.trading.order import Order, Rejection, Side, client_order_id
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.venue import Venue
@@ -22,11 +22,17 @@ def wanted_lots(
     """
     target = weight * equity * (1.0 - reserve) / (price * lot)
     if is_whole:
-        target = math.floor(target) if target >= 0.0 else math.ceil(target)
+        target += -target % 1.0 if target < 0.0 else -(target % 1.0)
     change = target - held
     if target * held > 0.0 and abs(change) * lot * price < band * equity:
         return 0.0
     return change
+
+
+@kernel
+def is_tradable(weight: float, equity: float, lot_value: float) -> bool:
+    """Return whether there is a weight, an equity and a price: what a decision needs."""
+    return weight == weight and -math.inf < equity < math.inf and 0.0 < lot_value < math.inf
 
 
 @kernel
@@ -43,7 +49,7 @@ def leg_lots(lots: float, legs: int, leg: int, is_whole: bool) -> float:
     """Return the lots of one of ``legs`` orders: equal parts, whole lots where the venue counts them."""
     if not is_whole:
         return lots / legs
-    part = math.floor(lots / legs)
+    part = whole(lots / legs)
     return part + (1.0 if leg < lots - part * legs else 0.0)
 
 
@@ -117,20 +123,18 @@ class Execution:
             A symbol is not in the universe, or a weight is infinite.
         """
         equity, is_whole = portfolio.equity, not venue.is_continuous
-        if equity != equity:
-            return [], []
         busy = {order.symbol for order in in_flight.values()} if in_flight else ()
         changes: list[tuple[str, float]] = []
         refused: list[Rejection] = []
-        wanted = plain(wanted_lots)
+        wanted, can_trade = plain(wanted_lots), plain(is_tradable)
         for symbol in weights if len(weights) == 1 else sorted(weights, key=portfolio.index):
-            index, weight = portfolio.index(symbol), weights[symbol]
-            price = portfolio.marks.item(index)
+            index, weight = portfolio.index(symbol), float(weights[symbol])
+            lot, price = portfolio.lot.item(index), portfolio.marks.item(index)
             if math.isinf(weight):
                 raise ValueError(f"the strategy wants a weight of {weight} in {symbol}")
-            if weight != weight or not price > 0.0 or symbol in busy:
+            if not can_trade(weight, equity, price * lot) or symbol in busy:
                 continue
-            lot, held = portfolio.lot.item(index), portfolio.lots.item(index)
+            held = portfolio.lots.item(index)
             change = wanted(weight, equity, price, held, lot, self.reserve, self.band, is_whole)
             if change == 0.0:
                 continue
@@ -161,7 +165,7 @@ def _legs(symbol: str, change: float, portfolio: Portfolio, venue: Venue, time: 
             profile,
             symbol,
             side,
-            float(plain(leg_lots)(lots, legs, leg, not venue.is_continuous)),
+            leg_lots(lots, legs, leg, not venue.is_continuous),
             time,
         )
         for leg in range(legs)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoquant.market.slice import FIELDS, Panel, Slice
+from cryptoquant.market.slice import FIELDS, Panel, Slice, read_only
 
 SMALLEST = 64
 
@@ -52,7 +52,7 @@ class History:
             self._buffer = {name: np.full(rows, np.nan) for name in FIELDS}
             for name, column in past.items():
                 self._buffer[name][:keep] = column
-            self._panel, self.columns, self.first, self.stop = None, self._buffer, 0, keep
+            self._panel, self.columns, self.first, self.stop = None, read_only(self._buffer), 0, keep
         for name in FIELDS:
             self._buffer[name][self.stop] = market.field(name)
         self.stop += 1

@@ -51,6 +51,19 @@ def is_taker(sign: float, kind: int, limit: float, open_: float) -> bool:
 
 
 @kernel
+def whole(number: float) -> float:
+    """Return a number of zero or more without its fraction, as a float however large it is."""
+    return number - number % 1.0
+
+
+@kernel
+def whole_above(number: float) -> float:
+    """Return the smallest whole number that is not below a number of zero or more."""
+    down = whole(number)
+    return down + 1.0 if number > down else down
+
+
+@kernel
 def settle(
     sign: float, lots: float, price: float, fee_rate: float, lot: float, unit: float, is_whole: bool, in_quote: bool
 ) -> tuple[float, float, float]:
@@ -61,15 +74,15 @@ def settle(
     """
     cash = lots * lot * price / unit
     if is_whole:
-        cash = math.floor(cash + 0.5)
+        cash = whole(cash + 0.5)
     if sign > 0 and not in_quote:
         fee_lots = lots * fee_rate
         if is_whole:
-            fee_lots = math.ceil(fee_lots - 1e-9)
+            fee_lots = whole_above(max(fee_lots - 1e-9, 0.0))
         return lots - fee_lots, -cash, fee_lots * lot * price
     fee = cash * fee_rate
     if is_whole:
-        fee = math.ceil(fee - 1e-9)
+        fee = whole_above(max(fee - 1e-9, 0.0))
     return sign * lots, -sign * cash - fee, fee * unit
 
 

@@ -23,6 +23,9 @@ def equity_units(cash: float, lots: Floats, lot: Floats, marks: Floats, unit: fl
     return total
 
 
+add_up: Callable[..., float] = plain(equity_units)
+
+
 class Portfolio:
     """One ledger.
 
@@ -42,7 +45,6 @@ class Portfolio:
     """
 
     __slots__ = (
-        "_add",
         "_few",
         "_index",
         "_seen",
@@ -70,7 +72,6 @@ class Portfolio:
         self._index = {symbol: index for index, symbol in enumerate(self.symbols)}
         self._seen: set[str] = set()
         self._few: list[float] = self.lot.tolist() if len(self.symbols) <= FEW else []
-        self._add: Callable[..., float] = plain(equity_units)
 
     def apply(self, fact: Fill | Adjustment) -> bool:
         """Book a fill or an adjustment; a fact that was booked before is ignored and False is returned."""
@@ -94,7 +95,7 @@ class Portfolio:
     def equity(self) -> float:
         """Cash plus holdings at their marks, in quote currency."""
         if self._few:
-            return self._add(self.cash, self.lots.tolist(), self._few, self.marks.tolist(), self.unit) * self.unit
+            return add_up(self.cash, self.lots.tolist(), self._few, self.marks.tolist(), self.unit) * self.unit
         return float(equity_units(self.cash, self.lots, self.lot, self.marks, self.unit)) * self.unit
 
     @property

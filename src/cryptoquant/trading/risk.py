@@ -52,7 +52,7 @@ class RiskLimits:
             raise ValueError(f"max_orders_per_minute must be at least 1, found {self.max_orders_per_minute}")
 
 
-UNLIMITED = RiskLimits(max_weight=math.inf, max_gross=math.inf, max_orders_per_minute=2**31)
+UNLIMITED = RiskLimits(math.inf, math.inf, math.inf, math.inf, math.inf, max_orders_per_minute=2**31)
 
 
 @dataclass(slots=True)
@@ -99,7 +99,10 @@ def refuse(
     """
     index = portfolio.index(order.symbol)
     price = portfolio.lot.item(index) * portfolio.marks.item(index)
-    held = portfolio.lots.item(index) + sum(o.sign * o.lots for o in ahead if o.symbol == order.symbol)
+    held = portfolio.lots.item(index)
+    for other in ahead:
+        if other.symbol == order.symbol:
+            held += other.sign * other.lots
     after = held + order.sign * order.lots
     if abs(after) < abs(held):
         return ""
@@ -124,4 +127,4 @@ def _gross(portfolio: Portfolio, ahead: Sequence[Order], order: Order) -> float:
     held = portfolio.lots.copy()
     for other in (*ahead, order):
         held[portfolio.index(other.symbol)] += other.sign * other.lots
-    return float(np.abs(held * portfolio.lot * portfolio.marks)[held != 0].sum())
+    return float(np.abs(held * (portfolio.lot * portfolio.marks))[held != 0].sum())

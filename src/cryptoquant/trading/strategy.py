@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.compiled import kernel
 from cryptoquant.market.signal import Signal
-from cryptoquant.market.slice import Panel, Slice
+from cryptoquant.market.slice import FIELDS, Panel, Slice
 from cryptoquant.trading.history import History
 from cryptoquant.trading.portfolio import Portfolio
 
@@ -58,7 +58,10 @@ class View:
         first, stop = self._first, self._stop
         if length is not None and stop - length > first:
             first = stop - length
-        return self._columns[field][first:stop, self._portfolio.index(symbol)]
+        column = self._columns.get(field)
+        if column is None:
+            raise ValueError(f"there is no field {field!r}, wanted one of {', '.join(FIELDS)}")
+        return column[first:stop, self._portfolio.index(symbol)]
 
     def signal(self, symbol: str) -> Signal | None:
         """Return the signal of this close for a symbol, None when there is none."""
