@@ -13,7 +13,7 @@ import polars as pl
 import talib
 
 from cryptoquant import features as f
-from cryptoquant.market.slice import FIELDS, Panel
+from cryptoquant.market.slice import FIELDS, Panel, Slice
 
 HOUR = 3_600_000_000_000
 RUNS = 5
@@ -127,7 +127,8 @@ def online(symbols: int, slices: int = 3_000) -> None:
     panel = market(slices, symbols)
     updater = features.online(panel.symbols)
     spent = np.empty(slices)
-    for row, piece in enumerate(panel):
+    live = [Slice(piece.time, piece.known, piece.symbols, piece.values) for piece in panel]
+    for row, piece in enumerate(live):
         start = time.perf_counter_ns()
         updater.update(piece)
         spent[row] = time.perf_counter_ns() - start

@@ -202,7 +202,7 @@ def _trade(run: Demo, version: Version) -> None:
     again = replay(journal)
     bars = run.store.bars(PAIRS, "1h", start=START)
     history = Panel.from_frame(bars, PAIRS).between(0, again.slices[0].time - 1)
-    held = ", ".join(f"{quantity:.6f} {symbol}" for symbol, quantity in done.positions.items())
+    held = ", ".join(f"{quantity:.9f} {symbol}" for symbol, quantity in done.positions.items())
     say(f"      {done.slices} slices, {done.orders} orders, {done.fills} fills, {done.refused} refused")
     say(f"      positions: {held}; our books and the venue's agree")
     say(f"      P&L {done.equity - again.start.cash:+,.2f} USD after {done.fees:,.2f} USD of fees")
