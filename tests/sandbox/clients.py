@@ -29,8 +29,8 @@ def until(condition: Callable[[], bool]) -> None:
 class Tape:
     """An unmodified stream client in a thread, and what its handlers received."""
 
-    def __init__(self, stream: CryptoDataStream | TradingStream) -> None:
-        self.stream, self.received = stream, []
+    def __init__(self, stream: CryptoDataStream | TradingStream, sandbox: Sandbox) -> None:
+        self.stream, self.sandbox, self.received = stream, sandbox, []
         self._thread = threading.Thread(target=stream.run, daemon=True)
 
     async def keep(self, message: object) -> None:
@@ -38,7 +38,8 @@ class Tape:
 
     def play(self) -> "Tape":
         self._thread.start()
-        until(lambda: self.stream._running)
+        kind = "data" if isinstance(self.stream, CryptoDataStream) else "trading"
+        until(lambda: self.sandbox.status()["listening"][kind] > 0)
         return self
 
     def wait(self, count: int) -> list:
@@ -46,9 +47,10 @@ class Tape:
         assert len(self.received) == count
         return self.received
 
-    def end(self, sandbox: Sandbox) -> None:
+    def end(self) -> None:
+        until(lambda: self.stream._running)
         self.stream.stop()
-        sandbox.stop()
+        self.sandbox.stop()
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 

@@ -55,12 +55,12 @@ def tape(sandbox: Sandbox) -> Iterator[Callable[..., Tape]]:
             "data": (CryptoDataStream, sandbox.data_stream_url),
             "trading": (TradingStream, sandbox.trading_stream_url),
         }[kind]
-        tapes.append(Tape(client(sandbox.api_key, sandbox.api_secret, url_override=url, **options)))
+        tapes.append(Tape(client(sandbox.api_key, sandbox.api_secret, url_override=url, **options), sandbox))
         return tapes[-1]
 
     yield build
     for one in tapes:
-        one.end(sandbox)
+        one.end()
 
 
 @pytest.fixture

@@ -48,7 +48,9 @@ def test_the_status_counts_every_data_point_that_the_client_receives(
     sandbox: Sandbox, wire: Callable[..., Wire]
 ) -> None:
     client = wire(sandbox)
+    assert sandbox.status()["listening"] == {"data": 0, "trading": 0}
     client.sign_in(**KINDS)
+    assert sandbox.status()["listening"] == {"data": 1, "trading": 0}
     status = sandbox.advance(3 * MINUTE)
     points = sum(len(client.hear()) for _ in range(6))
     assert status["sent"] == {"data": points, "trading": 0}

@@ -56,10 +56,11 @@ class Clockwork:
             await self.data.publish(bar)
 
     def status(self) -> dict[str, Any]:
-        """Return the moment, whether the market has ended, and how much was put on the sockets."""
+        """Return the moment, whether the market has ended, who listens, and how much was put on the sockets."""
         return {
             "now": iso(self.market.now),
             "sent": {"data": self.data.sent, "trading": self.updates.sent},
+            "listening": {"data": self.data.listening, "trading": self.updates.listening},
             "ended": self.market.has_ended,
             "lockstep": self.speed is None,
             "speed": self.speed,

@@ -191,7 +191,7 @@ class Sandbox:
         return self._server.call(lambda: self._clockwork.advance_to(target))
 
     def status(self) -> dict[str, Any]:
-        """Return the market's moment, its end, and how much was put on the sockets."""
+        """Return the market's moment, its end, who listens, and how much was put on the sockets."""
         running = self._server.is_running
         return {**self._clockwork.status(), "url": self.url if running else None, "running": running}
 

@@ -113,6 +113,11 @@ class DataStream:
         """Data points put on the current connection; control messages do not count."""
         return 0 if self.current is None else self.current.sent
 
+    @property
+    def listening(self) -> int:
+        """Clients that have subscribed to something."""
+        return int(self.current is not None and any(self.current.subscriptions.values()))
+
     def route(self) -> WebSocketRoute:
         """Return the route of the websocket."""
         return WebSocketRoute(PREFIX, self.serve)

@@ -42,6 +42,11 @@ class TradeUpdates:
         """Updates put on the newest connection."""
         return self._listeners[-1].sent if self._listeners else 0
 
+    @property
+    def listening(self) -> int:
+        """Clients that listen."""
+        return sum(listener.listens for listener in self._listeners)
+
     def route(self) -> WebSocketRoute:
         """Return the route of the websocket."""
         return WebSocketRoute(PATH, self.serve)
