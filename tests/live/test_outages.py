@@ -96,7 +96,7 @@ def test_a_crash_before_the_decision_is_journalled_leaves_a_journal_that_reads_o
 def test_a_feed_that_ends_halts_the_trader(bundle, tmp_path):
     with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), speed=3_600) as venue:
         trader = Trader(bundle, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").start()
-        trader.feed._cancels[0]()
+        trader.feed._cancels["data"]()
         with pytest.raises(HaltedError, match="feed-data has ended"):
             trader.run(until=timedelta(hours=48))
         assert trader.state == "halted"

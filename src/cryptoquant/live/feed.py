@@ -53,7 +53,7 @@ class Feed:
         self._connection = connection
         self._heard = time.monotonic()
         self._subscribed, self._listening = threading.Event(), threading.Event()
-        self._cancels: list[Callable[[], None]] = []
+        self._cancels: dict[str, Callable[[], None]] = {}
         self._threads: list[threading.Thread] = []
 
     def start(self) -> "Feed":
@@ -86,7 +86,7 @@ class Feed:
 
     def stop(self) -> None:
         """Close both streams."""
-        for cancel in self._cancels:
+        for cancel in self._cancels.values():
             cancel()
         for thread in self._threads:
             thread.join(timeout=5.0)
@@ -137,7 +137,7 @@ class Feed:
         note = functools.partial(self._note, confirmed=self._subscribed)
         is_paced = self._connection.control_url is not None
         stream = self._connection.data_stream(note, silent_after=None if is_paced else RECONNECT_AFTER)
-        self._remember()
+        self._remember("data")
 
         async def take(message: Any) -> None:
             try:
@@ -154,7 +154,7 @@ class Feed:
 
     async def _trading(self) -> None:
         stream = self._connection.trading_stream(functools.partial(self._note, confirmed=self._listening))
-        self._remember()
+        self._remember("trading")
 
         async def take(message: dict[str, Any]) -> None:
             self._items.put(OrderUpdate(message["data"]))
@@ -163,14 +163,14 @@ class Feed:
         stream.subscribe_trade_updates(take)
         await run_stream(stream)
 
-    def _remember(self) -> None:
+    def _remember(self, name: str) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
         def cancel() -> None:
             if not loop.is_closed() and task is not None:
                 loop.call_soon_threadsafe(task.cancel)
 
-        self._cancels.append(cancel)
+        self._cancels[name] = cancel
 
     def _note(self, event: str, text: str, confirmed: threading.Event) -> None:
         if event == "subscribed":
