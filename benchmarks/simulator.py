@@ -37,6 +37,17 @@ class Momentum:
         return {"BTC/USD": 0.5 if closes[-1] > closes[0] else 0.0} if len(closes) == 60 else {}
 
 
+@dataclass(frozen=True)
+class Steady:
+    """The same weight at every bar: what the driver takes when it hardly trades."""
+
+    lookback: int = 1
+
+    def decide(self, view):
+        """Return half of the equity."""
+        return {"BTC/USD": 0.5}
+
+
 def market(bars: int, seed: int = 7) -> Panel:
     rng = np.random.default_rng(seed)
     close = 4e4 * np.exp(np.cumsum(6e-4 * rng.standard_normal(bars)))
@@ -110,8 +121,11 @@ def main(bars: int = 1_000_000) -> None:
     for name, taken in seconds.items():
         print(f"{name:40}{taken:9.4f} s  {1e9 * taken / bars:8.1f} ns a bar  {taken / seconds['our loop']:8.1f}")
     few = panel.between(0, 200_000 * MINUTE)
-    taken = median(lambda: simulate(Momentum(), few, Costs.alpaca()), runs=1)
-    print(f"event driver, plain Python strategy: {len(few) / taken:,.0f} bars/s ({len(few):,} bars)")
+    for rule in (Momentum(), Steady()):
+        orders = simulate(rule, few, Costs.alpaca()).fills.height
+        taken = median(lambda rule=rule: simulate(rule, few, Costs.alpaca()))
+        name = f"event driver, {type(rule).__name__}, {orders:,} orders in {len(few):,} bars"
+        print(f"{name:60}{len(few) / taken:,.0f} bars/s")
 
 
 if __name__ == "__main__":

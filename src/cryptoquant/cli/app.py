@@ -16,7 +16,7 @@ from cryptoquant.cli import data, demo, live, registry, research
 from cryptoquant.cli.terminal import complain
 from cryptoquant.errors import CryptoquantError
 
-LATER = 0.05
+RESEND_AFTER_SECONDS = 0.05
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def interruptible() -> Iterator[None]:
     before, main = sys.unraisablehook, threading.main_thread().ident or 0
 
     def again() -> None:
-        time.sleep(LATER)
+        time.sleep(RESEND_AFTER_SECONDS)
         signal.pthread_kill(main, signal.SIGINT)
 
     def unraisable(lost: "sys.UnraisableHookArgs") -> None:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cryptoquant.performance.trials import strict_json
+
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -30,15 +32,7 @@ def complain(text: str) -> int:
 
 def answer(content: Mapping[str, Any] | list[Any]) -> None:
     """Print JSON that a program may read; not a number becomes null."""
-    print(json.dumps(_finite(content), default=str, indent=1))  # noqa: T201
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))) else value
+    print(json.dumps(strict_json(content), default=str, indent=1))  # noqa: T201
 
 
 def facts(content: Mapping[str, Any]) -> None:

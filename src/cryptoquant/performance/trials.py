@@ -111,7 +111,7 @@ class TrialLedger:
         with self.path.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.truncate(_complete_length(file.seek(0, os.SEEK_END), file))
-            file.write(json.dumps(_strict(line), allow_nan=False).encode() + b"\n")
+            file.write(json.dumps(strict_json(line), allow_nan=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -128,12 +128,12 @@ class TrialLedger:
         return lines
 
 
-def _strict(value: Any) -> Any:
+def strict_json(value: Any) -> Any:
     """Return a value as strict JSON takes it: a float that is not finite becomes null."""
     if isinstance(value, Mapping):
-        return {name: _strict(item) for name, item in value.items()}
+        return {name: strict_json(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
+        return [strict_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -79,9 +79,7 @@ class Engine:
     def warm(self, slices: Iterable[Slice]) -> None:
         """Take slices from before the start: they fill the strategy's view of the past and are not decided on."""
         for market in slices:
-            self._check(market)
-            self._history.append(market)
-            self.portfolio.mark(market.field("close"), is_complete=market.is_complete)
+            self._see(market)
 
     def on(self, event: Event) -> Sequence[Outcome]:
         """Take the next event; return the orders to submit and the refusals, in the order of their submission."""
@@ -101,10 +99,13 @@ class Engine:
             self.filled.pop(event.order_id, None)
         return ()
 
-    def _check(self, market: Slice) -> None:
+    def _see(self, market: Slice) -> None:
+        """Take a slice into the past and its closes as marks."""
         own = self.portfolio.symbols
         if market.symbols is not own and market.symbols != own:
             raise ValueError(f"slice of {market.symbols}, the engine trades {own}")
+        self._history.append(market)
+        self.portfolio.mark(market.field("close"), is_complete=market.is_complete)
 
     def _fill(self, fill: Fill) -> None:
         if not self.portfolio.apply(fill):
@@ -118,9 +119,7 @@ class Engine:
 
     def _decide(self, market: Slice) -> Sequence[Outcome]:
         portfolio = self.portfolio
-        self._check(market)
-        self._history.append(market)
-        portfolio.mark(market.field("close"), is_complete=market.is_complete)
+        self._see(market)
         if self._watches_losses:
             self.risk.observe(market.time, portfolio.equity, self.limits)
         target = self.strategy.decide(View(market, self._history, self._signals, portfolio))
@@ -132,7 +131,7 @@ class Engine:
         said: list[Outcome] = [*refused]
         approved: list[Order] = []
         for order in orders:
-            reason = refuse(order, self.portfolio, self.limits, self.risk, market.known - market.time, approved)
+            reason = refuse(order, portfolio, self.limits, self.risk, market.known - market.time, approved)
             if reason:
                 said.append(reject(order, reason, order.time))
                 continue

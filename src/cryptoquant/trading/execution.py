@@ -22,7 +22,7 @@ def wanted_lots(
     """
     target = weight * equity * (1.0 - reserve) / (price * lot)
     if is_whole:
-        target += -target % 1.0 if target < 0.0 else -(target % 1.0)
+        target -= math.copysign(abs(target) % 1.0, target)
     change = target - held
     if target * held > 0.0 and abs(change) * lot * price < band * equity:
         return 0.0

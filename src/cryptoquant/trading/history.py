@@ -48,10 +48,9 @@ class History:
         if self._panel is not None or not self._buffer or self.stop == len(self._buffer["close"]):
             keep = min(self.length, self.stop - self.first)
             rows = (max(SMALLEST, 4 * self.length), len(market.symbols))
-            past = {name: self.columns[name][self.stop - keep : self.stop] for name in FIELDS}
             self._buffer = {name: np.full(rows, np.nan) for name in FIELDS}
-            for name, column in past.items():
-                self._buffer[name][:keep] = column
+            for name in FIELDS:
+                self._buffer[name][:keep] = self.columns[name][self.stop - keep : self.stop]
             self._panel, self.columns, self.first, self.stop = None, read_only(self._buffer), 0, keep
         for name in FIELDS:
             self._buffer[name][self.stop] = market.field(name)

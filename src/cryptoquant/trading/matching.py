@@ -203,9 +203,9 @@ def execute(
         lots=order.lots,
         price=price,
         time=time,
-        lots_change=float(lots_change),
-        cash_change=float(cash_change),
-        fee=float(fee),
+        lots_change=lots_change,
+        cash_change=cash_change,
+        fee=fee,
         slippage=max(slippage, 0.0),
         liquidity=liquidity,
     )

@@ -10,7 +10,7 @@ from cryptoquant.trading.order import Adjustment, Fill
 from cryptoquant.trading.venue import Venue
 
 Floats = NDArray[np.float64]
-FEW = 8
+FEW = 8  # symbols up to which plain arithmetic is faster than entering machine code with arrays
 
 
 @kernel

@@ -52,7 +52,13 @@ class RiskLimits:
             raise ValueError(f"max_orders_per_minute must be at least 1, found {self.max_orders_per_minute}")
 
 
-UNLIMITED = RiskLimits(math.inf, math.inf, math.inf, math.inf, math.inf, max_orders_per_minute=2**31)
+UNLIMITED = RiskLimits(
+    max_weight=math.inf,
+    max_gross=math.inf,
+    max_drawdown=math.inf,
+    max_daily_loss=math.inf,
+    max_orders_per_minute=2**31,
+)
 
 
 @dataclass(slots=True)
