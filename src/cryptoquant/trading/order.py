@@ -1,5 +1,6 @@
-"""What is sent to a venue and what comes back: orders, fills, rejections, cancellations and adjustments."""
+"""What is sent to a venue and what comes back: orders, cancels, fills, rejections, cancellations and adjustments."""
 
+import math
 from typing import Literal
 
 import msgspec
@@ -8,14 +9,51 @@ from cryptoquant.market.instrument import compact_symbol
 from cryptoquant.market.time import NANOSECONDS_PER_SECOND
 
 Side = Literal["buy", "sell"]
-OrderType = Literal["market", "limit"]
-TimeInForce = Literal["gtc", "ioc"]
+OrderType = Literal["market", "limit", "stop", "stop_limit", "trailing_stop"]
+TimeInForce = Literal["gtc", "ioc", "fok", "gtt"]
 Liquidity = Literal["maker", "taker"]
 
 CLIENT_ID_LENGTH = 48
 
 
-class Order(msgspec.Struct, frozen=True, gc=False, tag="order", tag_field="event"):
+class Protection(msgspec.Struct, frozen=True, gc=False):
+    """What guards a position that an order opens: a stop and a target, of which one cancels the other.
+
+    They are held by the client, as the venue has neither, and come to life with each fill of the order, for what that
+    fill brought. Of a fraction and a price for the same thing, one may be given.
+
+    Attributes
+    ----------
+    stop_loss, take_profit
+        Distance from the fill's price, as a fraction of it.
+    trailing
+        Distance of the stop from the best price since the fill, as a fraction of it.
+    stop_price, target_price
+        The same as prices, in quote currency.
+    """
+
+    stop_loss: float | None = None
+    take_profit: float | None = None
+    trailing: float | None = None
+    stop_price: float | None = None
+    target_price: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("stop_loss", "take_profit", "trailing"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < (math.inf if name == "take_profit" else 1.0):
+                raise ValueError(f"{name} must be a fraction above zero, found {value}")
+        for name in ("stop_price", "target_price"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < math.inf:
+                raise ValueError(f"{name} must be a price above zero, found {value}")
+        if self.stop_loss is not None and self.stop_price is not None:
+            raise ValueError("stop_loss and stop_price say the same thing: give one")
+        if self.take_profit is not None and self.target_price is not None:
+            raise ValueError("take_profit and target_price say the same thing: give one")
+
+
+class Order(msgspec.Struct, frozen=True, gc=False, tag="order", tag_field="event", omit_defaults=True):
     """An instruction to trade.
 
     Attributes
@@ -31,7 +69,21 @@ class Order(msgspec.Struct, frozen=True, gc=False, tag="order", tag_field="event
     time
         The close of the slice on which it was decided, nanoseconds UTC.
     limit_price
-        In quote currency; None for a market order.
+        In quote currency, of ``limit`` and ``stop_limit``; None for the others.
+    stop_price
+        The price from which a ``stop`` or ``stop_limit`` acts, in quote currency.
+    trail
+        Distance of a ``trailing_stop`` from the best price since it rests, as a fraction of it.
+    expires
+        Nanoseconds UTC; a ``gtt`` order takes no part in bars that open then or later.
+    group
+        Orders that name the same group share their lots: what one fills, the others lose (one cancels the other).
+    reduces
+        Whether it may only reduce a position: it trades what is held at most, and ends when nothing is held.
+    protection
+        Exits that come to life with its fills.
+    replaces
+        The id of an open order that this one takes the place of.
     """
 
     id: str
@@ -43,6 +95,13 @@ class Order(msgspec.Struct, frozen=True, gc=False, tag="order", tag_field="event
     type: OrderType = "market"
     time_in_force: TimeInForce = "gtc"
     limit_price: float | None = None
+    stop_price: float | None = None
+    trail: float | None = None
+    expires: int = 0
+    group: str = ""
+    reduces: bool = False
+    protection: Protection | None = None
+    replaces: str = ""
 
     @property
     def sign(self) -> int:
@@ -64,7 +123,9 @@ class Fill(msgspec.Struct, frozen=True, gc=False, tag="fill", tag_field="event")
     fee
         Value of the fee in quote currency, whichever asset it was taken from.
     slippage
-        Cost against the reference price, in quote currency.
+        Cost against the reference price without the order's own impact, in quote currency.
+    impact
+        Cost of having moved the price by the order's own size, in quote currency.
     """
 
     order_id: str
@@ -80,6 +141,16 @@ class Fill(msgspec.Struct, frozen=True, gc=False, tag="fill", tag_field="event")
     fee: float
     slippage: float = 0.0
     liquidity: Liquidity = "taker"
+    impact: float = 0.0
+
+
+class Cancel(msgspec.Struct, frozen=True, gc=False, tag="cancel", tag_field="event"):
+    """The wish that an open order ends; what comes of it is a cancellation, or a fill that was faster."""
+
+    order_id: str
+    profile: str
+    symbol: str
+    time: int
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False, tag="rejection", tag_field="event"):
