@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoquant.backtest.simulator import drive, simulate, simulate_weights
+from cryptoquant.backtest.drive import drive
+from cryptoquant.backtest.simulator import simulate, simulate_weights
 from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.instrument import Instrument
 from cryptoquant.market.slice import FIELDS, Panel

@@ -1,17 +1,21 @@
-"""The simulator: a compiled loop for weights and an event driver for strategies, over the same matching rules.
+"""The simulator: a compiled loop for weights and orders, and an event driver for strategies, over the same matching.
 
 A decision at the close of a slice is filled at the next bar's open, never at the close that it saw.
 """
 
+import math
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cryptoquant.backtest.loop import mark_books, run_weights
+from cryptoquant.backtest.desk import COLUMNS, Market, Rules
+from cryptoquant.backtest.drive import drive
+from cryptoquant.backtest.loop import run_market, variances
+from cryptoquant.backtest.orders import Orders
+from cryptoquant.backtest.run import Reader, Run, Tape, tape_of
 from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.schema import SIGNALS, to_polars, validate
 from cryptoquant.market.signal import Signal
@@ -19,34 +23,17 @@ from cryptoquant.market.slice import Panel
 from cryptoquant.performance.report import Report, build_report, fills_frame, rejections_frame
 from cryptoquant.trading.engine import Engine
 from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.matching import REASONS, Matcher, bounds_of
-from cryptoquant.trading.order import Fill, Order, Rejection, Side, client_order_id
+from cryptoquant.trading.financing import financing_terms
+from cryptoquant.trading.matching import bounds_of, rates_of, terms_of
+from cryptoquant.trading.order import Order
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.risk import RiskLimits
+from cryptoquant.trading.schedule import volume_state
 from cryptoquant.trading.strategy import Strategy
-from cryptoquant.trading.venue import BASIS_POINT, Costs, Venue
+from cryptoquant.trading.venue import Costs, Venue
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a driver returns: the curve by slice and the facts in order.
-
-    Attributes
-    ----------
-    equity, cash, exposure
-        Shape (slices,), quote currency; exposure is the signed share of the equity invested.
-    orders, fills, rejections
-        In the order in which they happened.
-    """
-
-    equity: Floats
-    cash: Floats
-    exposure: Floats
-    orders: list[Order]
-    fills: list[Fill]
-    rejections: list[Rejection]
+NOTHING: Floats = np.empty((0, 0))
 
 
 def simulate(
@@ -99,127 +86,73 @@ def simulate(
         return report_of(name or describe(what), run, panel, rules, cash, signals=signals)
     if signals is not None or limits is not None:
         raise ValueError("signals and limits go with a strategy; weights are traded as they are")
+    if is_orders(what):
+        orders = (
+            Orders.of(what, panel, rules) if isinstance(what, list | tuple) else Orders.from_frame(what, panel, rules)
+        )
+        return report_of(name or "orders", simulate_orders(orders, panel, rules, cash), panel, rules, cash)
     run = simulate_weights(weights_of(what, panel), panel, rules, cash, plan)
     return report_of(name or "target weights", run, panel, rules, cash)
 
 
-def drive(engine: Engine, panel: Panel, signals: dict[int, list[Signal]]) -> Run:
-    """Drive an engine through a panel by events: match, signal, decide, submit; slice by slice.
-
-    ``signals`` holds the signals of each close by its time; one that is known later than its slice is not shown.
-    """
-    matcher, book = Matcher(engine.venue, _books_like(engine)), engine.portfolio
-    tape = Tape(book)
-    orders: list[Order] = []
-    fills: list[Fill] = []
-    rejections: list[Rejection] = []
-    for market in panel:
-        if matcher.open:
-            for outcome in matcher.match(market, market.time - panel.width):
-                engine.on(outcome)
-                if isinstance(outcome, Fill):
-                    fills.append(outcome)
-                    tape.note(market.row, book.index(outcome.symbol))
-                elif isinstance(outcome, Rejection):
-                    rejections.append(outcome)
-        if signals:
-            for signal in signals.get(market.time, ()):
-                if signal.known <= market.known:
-                    engine.on(signal)
-        for said in engine.on(market):
-            if isinstance(said, Rejection):
-                rejections.append(said)
-                continue
-            orders.append(said)
-            refused = matcher.submit(said, book.marks.item(book.index(said.symbol)))
-            if refused is not None:
-                engine.on(refused)
-                rejections.append(refused)
-    equity, cash = tape.curve(panel)
-    return Run(equity, cash, 1.0 - cash / equity, orders, fills, rejections)
-
-
-class Tape:
-    """What changed in a book and when, from which its curve is computed afterwards in one compiled pass."""
-
-    def __init__(self, book: Portfolio) -> None:
-        self._book = book
-        self._start = (book.lots.copy(), book.marks, book.cash)
-        self._places: list[tuple[int, int]] = []
-        self._after: list[tuple[float, float]] = []
-
-    def note(self, row: int, place: int) -> None:
-        """Remember what the book holds of a symbol, and its cash, after a change in a slice."""
-        self._places.append((row, place))
-        self._after.append((self._book.lots.item(place), self._book.cash))
-
-    def curve(self, panel: Panel) -> tuple[Floats, Floats]:
-        """Return equity and cash at every close, shape (slices,), in quote currency."""
-        book = self._book
-        places, after = np.array(self._places, dtype=np.int64), np.array(self._after, dtype=np.float64)
-        equity, cash = np.empty(len(panel)), np.empty(len(panel))
-        lots, marks, money = self._start
-        shape = (len(self._places), 2)
-        mark_books(
-            places.reshape(shape),
-            after.reshape(shape),
-            panel.field("close"),
-            (lots.copy(), book.lot, marks.copy(), money, book.unit),
-            equity,
-            cash,
-        )
-        return equity * book.unit, cash * book.unit
+def is_orders(what: Any) -> bool:
+    """Return whether orders are given rather than weights: a list of Order, or a frame with a side and a quantity."""
+    if isinstance(what, list | tuple):
+        return bool(what) and all(isinstance(one, Order) for one in what)
+    return {"side", "quantity"} <= set(getattr(what, "columns", ()))
 
 
 def simulate_weights(weights: Floats, panel: Panel, venue: Venue, cash: float, execution: Execution) -> Run:
     """Trade target weights of shape (slices, symbols) by the compiled loop; NaN holds."""
+    needs_range = execution.limit_bps is not None or execution.protection is not None
+    return _compiled(panel, venue, cash, execution, weights=weights, needs_range=needs_range)
+
+
+def simulate_orders(orders: Orders, panel: Panel, venue: Venue, cash: float) -> Run:
+    """Send orders that are known beforehand by the compiled loop."""
+    return _compiled(panel, venue, cash, Execution(), orders=orders, needs_range=orders.needs_range)
+
+
+def _compiled(
+    panel: Panel,
+    venue: Venue,
+    cash: float,
+    execution: Execution,
+    *,
+    weights: Floats = NOTHING,
+    orders: Orders | None = None,
+    needs_range: bool = False,
+) -> Run:
     book = Portfolio(panel.symbols, venue, cash)
-    bounds = np.array([bounds_of(venue, symbol) for symbol in panel.symbols], dtype=np.float64)
-    costs = venue.costs
-    terms = np.array([costs.taker_bps * BASIS_POINT, costs.slippage_bps * BASIS_POINT, venue.unit, venue.collar])
-    flags = np.array([not venue.is_continuous, costs.fee_asset == "quote", venue.allows_short])
-    open_, high, low, close = (panel.field(field) for field in ("open", "high", "low", "close"))
-    plan = np.array([execution.reserve, execution.band])
-    curve, records, refused = run_weights(
-        open_, high, low, close, weights, book.lot, bounds, terms, flags, plan, book.cash
+    bounds = np.array(
+        [(*bounds_of(venue, symbol), venue.instrument(symbol).price_increment) for symbol in panel.symbols], dtype=float
     )
-    fills = [_fill_of(record, panel, book.profile) for record in records]
-    orders = [
-        Order(fill.order_id, fill.profile, fill.symbol, fill.side, fill.lots, int(panel.times[int(record[0])]))
-        for fill, record in zip(fills, records, strict=True)
-    ]
-    rejections = [_rejection_of(record, panel, book.profile) for record in refused]
-    equity, cash_units = curve[:, 0] * venue.unit, curve[:, 1] * venue.unit
-    return Run(equity, cash_units, 1.0 - cash_units / equity, orders, fills, rejections)
+    rules = Rules(terms_of(venue), rates_of(venue), financing_terms(venue.financing))
+    entries = orders.rows if orders is not None else np.empty((0, COLUMNS))
+    market = market_of(panel, venue, needs_range=needs_range)
+    trace = run_market(market, weights, entries, rules, execution.plan, book.lot, bounds, book.cash, volume_state())
+    tape = Tape(*tape_of(trace, book.cash, len(panel.symbols)), book.cash, book.lots)
+    return Run(panel, venue, tape, Reader(trace, panel, venue, execution, book.profile, orders))
 
 
-def _fill_of(record: Floats, panel: Panel, profile: str) -> Fill:
-    decided, row, column, leg = (int(record[i]) for i in range(4))
-    symbol = panel.symbols[column]
-    order_id = client_order_id(profile, symbol, int(panel.times[decided]), leg)
-    return Fill(
-        order_id=order_id,
-        execution_id=f"{order_id}-x",
-        profile=profile,
-        symbol=symbol,
-        side="buy" if record[4] > 0 else "sell",
-        lots=float(abs(record[4])),
-        price=float(record[5]),
-        time=int(panel.times[row]) - panel.width,
-        lots_change=float(record[6]),
-        cash_change=float(record[7]),
-        fee=float(record[8]),
-        slippage=float(record[9]),
+def market_of(panel: Panel, venue: Venue, *, needs_range: bool) -> Market:
+    """Return the columns of a panel that a run reads."""
+    costs, close = venue.costs, panel.field("close")
+    variance = NOTHING
+    if costs.reads_volatility:
+        variance = np.empty(close.shape)
+        variances(close, variance)
+    reads_volume = costs.reads_volume or venue.participation < math.inf
+    return Market(
+        times=panel.times,
+        width=panel.width,
+        open=panel.field("open"),
+        high=panel.field("high") if needs_range else NOTHING,
+        low=panel.field("low") if needs_range else NOTHING,
+        close=close,
+        volume=panel.field("volume") if reads_volume else NOTHING,
+        variance=variance,
     )
-
-
-def _rejection_of(record: Floats, panel: Panel, profile: str) -> Rejection:
-    decided, row, column, leg = (int(record[i]) for i in range(4))
-    change, code = float(record[4]), int(record[5])
-    symbol, time = panel.symbols[column], int(panel.times[decided])
-    at = time if row == decided else int(panel.times[row]) - panel.width
-    side: Side = "buy" if change > 0 else "sell"
-    return Rejection(client_order_id(profile, symbol, time, leg), profile, symbol, side, abs(change), at, REASONS[code])
 
 
 def weights_of(what: Any, panel: Panel) -> Floats:
@@ -324,10 +257,3 @@ def _rules(venue: Venue | None, costs: Costs | None) -> Venue:
     if venue is not None and costs is not None and venue.costs != costs:
         raise ValueError("costs are given twice: in the venue and beside it")
     return venue if venue is not None else Venue.alpaca(costs)
-
-
-def _books_like(engine: Engine) -> Portfolio:
-    books = Portfolio(engine.portfolio.symbols, engine.venue, 0.0, engine.portfolio.profile)
-    books.cash = engine.portfolio.cash
-    books.lots = engine.portfolio.lots.copy()
-    return books

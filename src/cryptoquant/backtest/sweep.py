@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from cryptoquant.backtest.simulator import drive, report_of, simulate_weights
+from cryptoquant.backtest.drive import drive
+from cryptoquant.backtest.simulator import report_of, simulate_weights
 from cryptoquant.market.slice import Panel
 from cryptoquant.performance.metrics import Statistics
 from cryptoquant.settings import settings

@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cryptoquant.backtest.drive import drive
 from cryptoquant.backtest.evidence import judge
-from cryptoquant.backtest.simulator import describe, drive, report_of, signal_rows
+from cryptoquant.backtest.simulator import describe, report_of, signal_rows
 from cryptoquant.market.schema import SIGNALS
 from cryptoquant.market.slice import Panel
 from cryptoquant.market.time import span_ns
@@ -266,7 +267,7 @@ def _chosen(dataset: Dataset, learning: tuple[Any, ...], trading: tuple[Any, ...
         "tune": None if tune is None else {**asdict(tune), "objective": _called(tune.objective)},
         "splits": asdict(splits),
         "strategy": strategy_to_dict(strategy),
-        "execution": asdict(plan),
+        "execution": plan.to_dict(),
         "costs": asdict(venue.costs),
         "limits": None if limits is None else asdict(limits),
         "cash": cash,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryptoquant.backtest.simulator import drive
+from cryptoquant.backtest.drive import drive
 from cryptoquant.live.replay import Replay
 from cryptoquant.market.slice import Panel, Slice
 from cryptoquant.market.time import span_ns

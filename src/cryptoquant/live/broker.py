@@ -11,7 +11,7 @@ from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.errors import AuthenticationError, OrderRefusedError, VenueError, VenueUnreachableError
 from cryptoquant.market.instrument import Instrument, normalize_symbol
 from cryptoquant.market.time import from_iso
-from cryptoquant.trading.matching import execute, reject
+from cryptoquant.trading.matcher import execute, reject
 from cryptoquant.trading.order import Cancellation, Fill, Order, Rejection
 from cryptoquant.trading.venue import Venue
 

@@ -75,7 +75,7 @@ class Start:
                 [i.symbol, str(i.quantity_increment), str(i.price_increment), str(i.minimum_quantity)]
                 for i in self.venue.instruments.values()
             ],
-            "execution": asdict(self.execution),
+            "execution": self.execution.to_dict(),
             "limits": {name: repr(value) for name, value in asdict(self.limits).items()},
             "symbols": list(self.symbols),
             "cash": self.cash,
@@ -96,7 +96,7 @@ class Start:
             timeframe=content["timeframe"],
             strategy=strategy_from_dict(content["strategy"], strategies),
             venue=Venue.alpaca(Costs(**content["costs"]), listed),
-            execution=Execution(**content["execution"]),
+            execution=Execution.from_dict(content["execution"]),
             limits=RiskLimits(**limits),  # type: ignore[arg-type]
             symbols=symbols,
             cash=content["cash"],

@@ -1,16 +1,16 @@
 """The engine: ``on(event)`` gives orders. Simulator, journal replay and paper trading drive this one object."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Slice
-from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.execution import Execution, Working
 from cryptoquant.trading.history import History
-from cryptoquant.trading.matching import reject
+from cryptoquant.trading.matcher import reject
 from cryptoquant.trading.order import Adjustment, Cancellation, Fill, Order, Rejection
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.risk import UNLIMITED, RiskLimits, RiskState, refuse
@@ -49,8 +49,8 @@ class Engine:
 
     Attributes
     ----------
-    in_flight, filled
-        Orders without an end yet, by id, and the lots of them that are filled.
+    working
+        Orders without an end yet, what is left of them, and positions that an exit closed.
     """
 
     def __init__(
@@ -70,11 +70,15 @@ class Engine:
         self.limits = limits or UNLIMITED
         self.portfolio = Portfolio(symbols, venue, cash, profile)
         self.risk = RiskState()
-        self.in_flight: dict[str, Order] = {}
-        self.filled: dict[str, float] = {}
+        self.working = Working()
         self._history = History(strategy.lookback, len(self.portfolio.symbols))
         self._signals: dict[str, Signal] = {}
         self._watches_losses = min(self.limits.max_drawdown, self.limits.max_daily_loss) < math.inf
+
+    @property
+    def in_flight(self) -> Mapping[str, Order]:
+        """Orders without an end yet, by id."""
+        return self.working.in_flight
 
     def warm(self, slices: Iterable[Slice]) -> None:
         """Take slices from before the start: they fill the strategy's view of the past and are not decided on."""
@@ -95,8 +99,7 @@ class Engine:
             self.risk = RiskState() if event.action == "resume" else self.risk
             self.risk.halted = (event.reason or "halted by command") if event.action == "halt" else ""
         else:
-            self.in_flight.pop(event.order_id, None)
-            self.filled.pop(event.order_id, None)
+            self.working.end(event.order_id)
         return ()
 
     def _see(self, market: Slice) -> None:
@@ -108,14 +111,8 @@ class Engine:
         self.portfolio.mark(market.field("close"), is_complete=market.is_complete)
 
     def _fill(self, fill: Fill) -> None:
-        if not self.portfolio.apply(fill):
-            return
-        order = self.in_flight.get(fill.order_id)
-        if order is None:
-            return
-        self.filled[order.id] = self.filled.get(order.id, 0.0) + fill.lots
-        if self.filled[order.id] >= order.lots:
-            del self.in_flight[order.id], self.filled[order.id]
+        if self.portfolio.apply(fill):
+            self.working.fill(fill, self.portfolio.held(fill.symbol))
 
     def _decide(self, market: Slice) -> Sequence[Outcome]:
         portfolio = self.portfolio
@@ -125,7 +122,7 @@ class Engine:
         target = self.strategy.decide(View(market, self._history, self._signals, portfolio))
         if not target:
             return ()
-        orders, refused = self.execution.orders(target, portfolio, self.venue, market.time, self.in_flight)
+        orders, refused = self.execution.orders(target, portfolio, self.venue, market.time, self.working)
         if not orders:
             return refused
         said: list[Outcome] = [*refused]
@@ -136,7 +133,7 @@ class Engine:
                 said.append(reject(order, reason, order.time))
                 continue
             self.risk.count(order.time)
-            self.in_flight[order.id] = order
+            self.working.add(order)
             approved.append(order)
             said.append(order)
         return said

@@ -2,31 +2,55 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 from cryptoquant.compiled import kernel, plain
-from cryptoquant.trading.matching import NO_CASH, REASONS, bounds_of, buying_power, refusal, whole
-from cryptoquant.trading.order import Order, Rejection, Side, client_order_id
+from cryptoquant.trading.matching import NO_CASH, REASONS, bounds_of, buying_power, refusal, to_increment, whole
+from cryptoquant.trading.order import Fill, Order, Protection, Rejection, Side, client_order_id
 from cryptoquant.trading.portfolio import Portfolio
-from cryptoquant.trading.venue import Venue
+from cryptoquant.trading.venue import BASIS_POINT, Venue
+
+
+class Plan(NamedTuple):
+    """An execution as plain numbers: shares of the equity, fractions of a price, nanoseconds; NaN and 0 for none."""
+
+    reserve: float
+    band: float
+    limit: float
+    life: int
+    stop_loss: float
+    take_profit: float
+    trailing: float
 
 
 @kernel
 def wanted_lots(
-    weight: float, equity: float, price: float, held: float, lot: float, reserve: float, band: float, is_whole: bool
+    weight: float, equity: float, price: float, held: float, lot: float, plan: Plan, dust: float, is_whole: bool
 ) -> float:
     """Return how many lots to trade (negative: sell) to reach ``weight`` of the investable equity.
 
-    ``equity`` is in quote currency. The target is rounded towards zero to whole lots. A change of less than ``band`` of
-    the equity is not traded, unless the position is opened, closed or turned.
+    ``equity`` and ``dust`` are in quote currency. The target is rounded towards zero to whole lots. A change of less
+    than the band is not traded, unless the position is opened, closed or turned. A reduction that would leave less than
+    ``dust``, which the venue would not let us sell, closes the position.
     """
-    target = weight * equity * (1.0 - reserve) / (price * lot)
+    target = weight * equity * (1.0 - plan.reserve) / (price * lot)
     if is_whole:
         target -= math.copysign(abs(target) % 1.0, target)
     change = target - held
-    if target * held > 0.0 and abs(change) * lot * price < band * equity:
-        return 0.0
+    if target * held > 0.0:
+        if abs(change) * lot * price < plan.band * equity:
+            return 0.0
+        if abs(target) < abs(held) and abs(target) * lot * price < dust:
+            return -held
     return change
+
+
+@kernel
+def opens(held: float, change: float) -> bool:
+    """Return whether a change opens, increases or turns a position."""
+    return held * change >= 0.0 or abs(change) > abs(held)
 
 
 @kernel
@@ -53,6 +77,51 @@ def leg_lots(lots: float, legs: int, leg: int, is_whole: bool) -> float:
     return part + (1.0 if leg < lots - part * legs else 0.0)
 
 
+@dataclass(slots=True)
+class Working:
+    """What an execution remembers between decisions.
+
+    Attributes
+    ----------
+    in_flight, left
+        Orders without an end yet, by id, and the lots of them that are not filled.
+    stopped
+        By symbol, the sign of a position that an exit closed.
+    """
+
+    in_flight: dict[str, Order] = field(default_factory=dict)
+    left: dict[str, float] = field(default_factory=dict)
+    stopped: dict[str, float] = field(default_factory=dict)
+
+    def add(self, order: Order) -> None:
+        """Remember an order that is sent."""
+        self.in_flight[order.id], self.left[order.id] = order, order.lots
+
+    def end(self, order_id: str) -> None:
+        """Forget an order that will not be filled any further."""
+        self.in_flight.pop(order_id, None)
+        self.left.pop(order_id, None)
+
+    def fill(self, fill: Fill, held: float) -> None:
+        """Take a fill, after which ``held`` lots of its symbol are held."""
+        if fill.order_id in self.left:
+            self.left[fill.order_id] -= fill.lots
+            if self.left[fill.order_id] <= 0.0:
+                self.end(fill.order_id)
+        sign = 1.0 if fill.side == "buy" else -1.0
+        if fill.reason in ("stop", "target") and held * sign >= 0.0:
+            self.stopped[fill.symbol] = -sign
+
+    def keeps_out(self, symbol: str, weight: float) -> bool:
+        """Return whether an exit closed the position that ``weight`` would open again; any other wish lifts that."""
+        sign = self.stopped.get(symbol, 0.0)
+        if weight * sign > 0.0:
+            return True
+        if not math.isnan(weight):
+            self.stopped.pop(symbol, None)
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """How targets become orders.
@@ -64,24 +133,62 @@ class Execution:
         market buy against 2.5 to 4 % above the price. A weight of 1 invests ``1 - reserve``.
     band
         A rebalancing smaller than this share of the equity is left alone.
+    limit_bps
+        Trade by limit orders this far on the passive side of the last price, in basis points; by default at the market.
+    life
+        How long such an order lives; when it ends, the next decision may send another one at its own price. By default
+        until it is filled.
+    stop_loss, take_profit, trailing
+        Exits that come to life with every fill that opens or increases a position, as fractions of its price; see
+        ``Protection``. The client holds them, as the venue has none: the simulator follows them through each bar, live
+        they act on quotes, and the fill may differ by what the market does in between. A position that an exit closed
+        is not opened again before the strategy has asked for something else.
     """
 
     reserve: float = 0.03
     band: float = 0.05
+    limit_bps: float | None = None
+    life: timedelta | None = None
+    stop_loss: float | None = None
+    take_profit: float | None = None
+    trailing: float | None = None
+    plan: Plan = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if self.limit_bps is not None and not 0 <= self.limit_bps < 10_000:
+            raise ValueError(f"limit_bps must lie in [0, 10000), found {self.limit_bps}")
+        if self.life is not None and not self.life > timedelta(0):
+            raise ValueError(f"life must be above zero, found {self.life}")
+        Protection(self.stop_loss, self.take_profit, self.trailing)
+        exits = (math.nan if value is None else value for value in (self.stop_loss, self.take_profit, self.trailing))
+        limit = math.nan if self.limit_bps is None else self.limit_bps * BASIS_POINT
+        life = 0 if self.life is None else self.life // timedelta(microseconds=1) * 1000
+        object.__setattr__(self, "plan", Plan(self.reserve, self.band, limit, life, *exits))
         if not 0 <= self.reserve < 1:
             raise ValueError(f"reserve must lie in [0, 1), found {self.reserve}")
         if not 0 <= self.band <= 1:
             raise ValueError(f"band must lie in [0, 1], found {self.band}")
 
+    @property
+    def protection(self) -> Protection | None:
+        """The exits of an order that opens a position."""
+        if self.stop_loss is None and self.take_profit is None and self.trailing is None:
+            return None
+        return Protection(self.stop_loss, self.take_profit, self.trailing)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the parameters as numbers, the life in seconds."""
+        life = None if self.life is None else self.life.total_seconds()
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.init} | {"life": life}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Execution":
+        """Return the execution that ``to_dict`` described."""
+        life = content.get("life")
+        return cls(**{**content, "life": None if life is None else timedelta(seconds=life)})
+
     def orders(
-        self,
-        weights: Mapping[str, float],
-        portfolio: Portfolio,
-        venue: Venue,
-        time: int,
-        in_flight: Mapping[str, Order],
+        self, weights: Mapping[str, float], portfolio: Portfolio, venue: Venue, time: int, working: Working
     ) -> tuple[list[Order], list[Rejection]]:
         """Return the orders that move ``portfolio`` to ``weights``, sells first, and those that the venue would refuse.
 
@@ -89,13 +196,13 @@ class Execution:
         above the venue's largest order is sliced. Cash that a sell will bring is not there for a buy of the same
         moment.
         """
-        changes, refused = self._changes(weights, portfolio, venue, time, in_flight)
+        changes, refused = self._changes(weights, portfolio, venue, time, working)
         if not changes:
             return [], refused
         free = portfolio.cash_value
-        for symbol in dict.fromkeys(order.symbol for order in in_flight.values() if order.side == "buy"):
-            bought = sum(order.lots for order in in_flight.values() if order.symbol == symbol)
-            free -= _needed(bought, symbol, portfolio, venue)
+        for order in working.in_flight.values():
+            if order.side == "buy":
+                free -= _needed(working.left[order.id], order.symbol, portfolio, venue)
         orders: list[Order] = []
         for symbol, change in sorted(changes, key=lambda item: item[1] > 0):
             if change > 0:
@@ -104,16 +211,11 @@ class Execution:
                     refused.append(_refused(symbol, change, portfolio, time, NO_CASH))
                     continue
                 free -= needed
-            orders += _legs(symbol, change, portfolio, venue, time)
+            orders += self._legs(symbol, change, portfolio, venue, time)
         return orders, refused
 
     def _changes(
-        self,
-        weights: Mapping[str, float],
-        portfolio: Portfolio,
-        venue: Venue,
-        time: int,
-        in_flight: Mapping[str, Order],
+        self, weights: Mapping[str, float], portfolio: Portfolio, venue: Venue, time: int, working: Working
     ) -> tuple[list[tuple[str, float]], list[Rejection]]:
         """Return the signed lots to trade by symbol, and those that the venue's rules refuse, in the universe's order.
 
@@ -122,8 +224,8 @@ class Execution:
         ValueError
             A symbol is not in the universe, or a weight is infinite.
         """
-        equity, is_whole = portfolio.equity, not venue.is_continuous
-        busy = {order.symbol for order in in_flight.values()} if in_flight else ()
+        equity, is_whole, plan = portfolio.equity, not venue.is_continuous, self.plan
+        busy = {order.symbol for order in working.in_flight.values()} if working.in_flight else ()
         changes: list[tuple[str, float]] = []
         refused: list[Rejection] = []
         wanted, can_trade = plain(wanted_lots), plain(is_tradable)
@@ -132,10 +234,12 @@ class Execution:
             lot, price = portfolio.lot.item(index), portfolio.marks.item(index)
             if math.isinf(weight):
                 raise ValueError(f"the strategy wants a weight of {weight} in {symbol}")
+            if working.stopped and working.keeps_out(symbol, weight):
+                continue
             if not can_trade(weight, equity, price * lot) or symbol in busy:
                 continue
             held = portfolio.lots.item(index)
-            change = wanted(weight, equity, price, held, lot, self.reserve, self.band, is_whole)
+            change = wanted(weight, equity, price, held, lot, plan, venue.minimum_notional, is_whole)
             if change == 0.0:
                 continue
             code = plain(refusal)(
@@ -147,29 +251,39 @@ class Execution:
                 changes.append((symbol, change))
         return changes, refused
 
+    def _legs(self, symbol: str, change: float, portfolio: Portfolio, venue: Venue, time: int) -> list[Order]:
+        index, lots = portfolio.index(symbol), abs(change)
+        side: Side = "buy" if change > 0 else "sell"
+        lot, price, profile = portfolio.lot.item(index), portfolio.marks.item(index), portfolio.profile
+        more: dict[str, Any] = {}
+        if self.limit_bps is not None:
+            sign, increment = math.copysign(1.0, change), float(venue.instrument(symbol).price_increment)
+            asked = price * (1.0 - sign * (self.limit_bps * BASIS_POINT))
+            more = {"type": "limit", "limit_price": plain(to_increment)(asked, increment, sign)}
+        if self.life is not None:
+            more |= {"time_in_force": "gtt", "expires": time + self.plan.life}
+        if plain(opens)(portfolio.lots.item(index), change):
+            more["protection"] = self.protection
+        legs = plain(leg_count)(lots, lot, price, venue.maximum_notional)
+        is_whole = not venue.is_continuous
+        return [
+            Order(
+                client_order_id(profile, symbol, time, leg),
+                profile,
+                symbol,
+                side,
+                plain(leg_lots)(lots, legs, leg, is_whole),
+                time,
+                **more,
+            )
+            for leg in range(legs)
+        ]
+
 
 def whole_bounds(venue: Venue, symbol: str) -> tuple[float, float, float, bool]:
     """Return the limits for a whole change: it is sliced, so the largest order does not bind it."""
     smallest, _, quantity, allows_short = bounds_of(venue, symbol)
     return smallest, math.inf, quantity, allows_short
-
-
-def _legs(symbol: str, change: float, portfolio: Portfolio, venue: Venue, time: int) -> list[Order]:
-    index, lots = portfolio.index(symbol), abs(change)
-    side: Side = "buy" if change > 0 else "sell"
-    lot, price, profile = portfolio.lot.item(index), portfolio.marks.item(index), portfolio.profile
-    legs = plain(leg_count)(lots, lot, price, venue.maximum_notional)
-    return [
-        Order(
-            client_order_id(profile, symbol, time, leg),
-            profile,
-            symbol,
-            side,
-            leg_lots(lots, legs, leg, not venue.is_continuous),
-            time,
-        )
-        for leg in range(legs)
-    ]
 
 
 def _refused(symbol: str, change: float, portfolio: Portfolio, time: int, code: int) -> Rejection:

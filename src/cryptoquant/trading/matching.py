@@ -1,20 +1,35 @@
-"""How an order meets the market: the fill price, the settlement and the refusals, written once for every driver.
+"""How an order meets the market: touch, price, settlement and refusals, written once for every driver.
 
-The compiled simulator loop calls the kernels directly; ``Matcher`` drives the same kernels for the event simulator, the
-sandbox venue and shadow accounts.
+The compiled loop calls these kernels as machine code; ``Matcher`` calls their Python source for the event simulator and
+the sandbox venue. Both give the same bits.
+
+A bar says which prices were traded, not in which order. What that leaves open is decided by the path: ``worst`` takes
+what is worse for the position, ``best`` what is better, ``ohlc`` and ``olhc`` walk the bar in that order, and
+``adaptive`` goes to the extreme that is nearer to the open first. What does not depend on the order of prices is the
+same on every path: a gap fills at the open, and a limit order waits until the bar trades strictly through it.
 """
 
 import math
-from collections.abc import Sequence
+from typing import NamedTuple
 
-from cryptoquant.compiled import kernel, plain
-from cryptoquant.market.slice import Slice
-from cryptoquant.trading.order import Cancellation, Fill, Liquidity, Order, Rejection
-from cryptoquant.trading.portfolio import Portfolio
-from cryptoquant.trading.venue import BASIS_POINT, Venue
+import numpy as np
+from numpy.typing import NDArray
 
-MARKET, LIMIT = 0, 1
-ACCEPTED, BELOW_MINIMUM, ABOVE_MAXIMUM, BELOW_QUANTITY, SHORT, NO_CASH = 0, 1, 2, 3, 4, 5
+from cryptoquant.compiled import kernel
+from cryptoquant.trading.schedule import table_of
+from cryptoquant.trading.venue import BASIS_POINT, PATHS, Venue
+
+Floats = NDArray[np.float64]
+
+WORST, BEST, OHLC, OLHC, ADAPTIVE = range(5)
+
+MARKET, LIMIT, STOP, STOP_LIMIT, TRAILING = range(5)
+KINDS = ("market", "limit", "stop", "stop_limit", "trailing_stop")
+GTC, IOC, FOK, GTT = range(4)
+LIVES = ("gtc", "ioc", "fok", "gtt")
+NOTHING, TAKER, MAKER, TRIGGERED = range(4)
+
+ACCEPTED, BELOW_MINIMUM, ABOVE_MAXIMUM, BELOW_QUANTITY, SHORT, NO_CASH, LIQUIDATING, REPLACED, NOTHING_HELD = range(9)
 REASONS = (
     "accepted",
     "below the venue's smallest order value",
@@ -22,32 +37,195 @@ REASONS = (
     "below the instrument's smallest quantity",
     "more than is held: the venue is spot and long only",
     "insufficient cash",
+    "the account is being liquidated",
+    "the order to replace is no longer open",
+    "it may only reduce a position, and nothing is held",
 )
 
 
-@kernel
-def fill_price(sign: float, kind: int, limit: float, open_: float, high: float, low: float, slippage: float) -> float:
-    """Return the price at which an order that arrived before the bar fills in it, NaN when it does not.
+class Terms(NamedTuple):
+    """A venue's rules as plain numbers, the same for all symbols; rates are fractions, cash in quote currency."""
 
-    A market order fills at the open, worse by the slippage. A limit order that the open crosses fills as one, never
-    worse than its limit; otherwise it fills at its limit when the bar trades strictly through it.
+    maker: float
+    taker: float
+    slippage: float
+    volatility_share: float
+    impact_linear: float
+    impact_sqrt: float
+    unit: float
+    collar: float
+    participation: float
+    latency: int
+    path: int
+    is_whole: bool
+    in_quote: bool
+    allows_short: bool
+
+
+def rates_of(venue: Venue) -> Floats:
+    """Return the fee schedule of a venue as the kernels take it, shape (rows, 4); no rows for flat fees."""
+    return table_of(venue.costs.schedule) if venue.costs.schedule else np.empty((0, 4))
+
+
+def terms_of(venue: Venue) -> Terms:
+    """Return the rules of a venue in the form that the kernels take."""
+    costs = venue.costs
+    return Terms(
+        maker=costs.maker_bps * BASIS_POINT,
+        taker=costs.taker_bps * BASIS_POINT,
+        slippage=costs.slippage_bps * BASIS_POINT + 0.5 * costs.spread_bps * BASIS_POINT,
+        volatility_share=costs.volatility_share,
+        impact_linear=costs.impact_linear_bps * BASIS_POINT,
+        impact_sqrt=costs.impact_sqrt,
+        unit=venue.unit,
+        collar=venue.collar,
+        participation=venue.participation,
+        latency=venue.latency_ns,
+        path=PATHS.index(venue.path),
+        is_whole=not venue.is_continuous,
+        in_quote=costs.fee_asset == "quote",
+        allows_short=venue.allows_short,
+    )
+
+
+@kernel
+def touch(
+    sign: float, kind: int, limit: float, stop: float, open_: float, high: float, low: float
+) -> tuple[float, int]:
+    """Return the price at which a bar touches an order, and as what: NOTHING, TAKER, MAKER or TRIGGERED.
+
+    A market order takes the open. A limit that the open crosses takes it, else it makes its price when the bar trades
+    strictly through it. A stop takes its price, or the open when that gapped beyond it. A stop-limit that is triggered
+    at the open goes on as a limit order in this bar; one that is triggered later takes its stop when its limit allows
+    it, and else rests from the next bar on (TRIGGERED), as a bar does not say what came after.
     """
-    worse = open_ * (1.0 + sign * slippage)
     if kind == MARKET:
-        return worse
-    if sign > 0:
-        if open_ <= limit:
-            return min(worse, limit)
-        return limit if low < limit else math.nan
-    if open_ >= limit:
-        return max(worse, limit)
-    return limit if high > limit else math.nan
+        return open_, TAKER
+    if kind == LIMIT:
+        if (open_ <= limit) if sign > 0 else (open_ >= limit):
+            return open_, TAKER
+        if (low < limit) if sign > 0 else (high > limit):
+            return limit, MAKER
+        return math.nan, NOTHING
+    gapped = open_ >= stop if sign > 0 else open_ <= stop
+    if not gapped and not (high >= stop if sign > 0 else low <= stop):
+        return math.nan, NOTHING
+    reached = open_ if gapped else stop
+    if kind != STOP_LIMIT or (reached <= limit if sign > 0 else reached >= limit):
+        return reached, TAKER
+    if gapped and ((low < limit) if sign > 0 else (high > limit)):
+        return limit, MAKER
+    return math.nan, TRIGGERED
 
 
 @kernel
-def is_taker(sign: float, kind: int, limit: float, open_: float) -> bool:
-    """Return whether the order is marketable at the bar's open."""
-    return kind == MARKET or (open_ <= limit if sign > 0 else open_ >= limit)
+def fill_price(sign: float, kind: int, limit: float, reference: float, liquidity: int, cost: float) -> float:
+    """Return the price of an execution: a taker's is worse by ``cost`` (a fraction), but never beyond its limit.
+
+    A sell loses 99 % of the reference at most, however large its impact.
+    """
+    if liquidity == MAKER:
+        return reference
+    price = reference * max(1.0 + sign * cost, 0.01)
+    if kind in (LIMIT, STOP_LIMIT):
+        return min(price, limit) if sign > 0 else max(price, limit)
+    return price
+
+
+@kernel
+def price_paid(sign: float, price: float, reference: float, lots: float, lot: float) -> float:
+    """Return by how much, in quote currency, an execution is worse than its reference; 0 when it is not."""
+    paid = sign * (price - reference) * lots * lot
+    return paid if paid > 0.0 else 0.0
+
+
+@kernel
+def impact(lots: float, lot: float, volume: float, volatility: float, linear: float, root: float) -> float:
+    """Return by which fraction an order moves the price: linear and square-root in its share of the bar's volume.
+
+    ``linear * q/V + root * volatility * sqrt(q/V)``; ``volatility`` is that of a bar, known before it. The square root
+    is the usual law of metaorders (Toth et al. 2011, eq. 1; Almgren et al. 2005). An order in a bar without volume
+    counts as the whole of it.
+    """
+    share = lots * lot / volume if volume > 0.0 else 1.0
+    return linear * share + root * volatility * math.sqrt(share)
+
+
+@kernel
+def volatility_step(variance: float, before: float, close: float) -> float:
+    """Return the variance of a bar's log return after a close: exponential weights with a span of 48 bars.
+
+    ``variance`` and ``before`` (the last close) are NaN before the first.
+    """
+    if math.isnan(before) or math.isnan(close):
+        return variance
+    move = math.log(close / before)
+    if math.isnan(variance):
+        return move * move
+    return variance + (move * move - variance) * (2.0 / 49.0)
+
+
+@kernel
+def volatility_of(variance: float) -> float:
+    """Return the root of a variance, 0 while it is not known."""
+    return math.sqrt(variance) if variance > 0.0 else 0.0
+
+
+@kernel
+def is_high_first(path: int, sign: float, open_: float, high: float, low: float) -> bool:
+    """Return whether a bar goes to its high before its low, for one who holds a position of this sign."""
+    if path == OHLC:
+        return True
+    if path == OLHC:
+        return False
+    if path == ADAPTIVE:
+        return high - open_ < open_ - low
+    return sign < 0.0 if path == WORST else sign > 0.0
+
+
+@kernel
+def is_target_first(sign: float, target: float, open_: float, high_first: bool) -> bool:
+    """Return whether the target of a position of this sign comes before its stop in a bar that touches both."""
+    if (open_ >= target) if sign > 0.0 else (open_ <= target):
+        return True
+    return high_first if sign > 0.0 else not high_first
+
+
+@kernel
+def rest_of_bar(
+    path: int, sign: float, price: float, open_: float, high: float, low: float, close: float
+) -> tuple[float, float, float, bool]:
+    """Return open, high, low and whether the high comes first of what is left of a bar after an entry at ``price``.
+
+    After an entry at the open all is left. Later, the extreme towards which the price was moving is still to come for
+    certain; the other one is there only if the path says so, else the close bounds it.
+    """
+    high_first = is_high_first(path, sign, open_, high, low)
+    if price == open_:
+        return open_, high, low, high_first
+    rises = price > open_
+    if path == WORST:
+        keeps = rises if sign > 0.0 else not rises
+    elif path == BEST:
+        keeps = not rises if sign > 0.0 else rises
+    else:
+        keeps, high_first = high_first == rises, rises
+    if keeps:
+        return price, high, low, high_first
+    if rises:
+        return price, high, min(price, close), high_first
+    return price, max(price, close), low, high_first
+
+
+@kernel
+def room(participation: float, volume: float, lot: float, taken: float, is_whole: bool) -> float:
+    """Return the lots that may still trade in a bar of which ``taken`` lots are used up already."""
+    if participation == math.inf:
+        return math.inf
+    most = participation * volume / lot if volume > 0.0 else 0.0
+    if is_whole:
+        most = whole(most)
+    return max(most - taken, 0.0)
 
 
 @kernel
@@ -118,103 +296,31 @@ def bounds_of(venue: Venue, symbol: str) -> tuple[float, float, float, bool]:
     return venue.minimum_notional, venue.maximum_notional, smallest, venue.allows_short
 
 
-class Matcher:
-    """Holds the open orders of one account and fills them against slices, by the kernels above.
+@kernel
+def trail_level(sign: float, stop: float, trail: float, best: float) -> float:
+    """Return where a trailing stop stands: ``trail`` behind the best price, or at its fixed stop if that is nearer.
 
-    Orders fill in the order of their arrival, against bars that open when they have arrived or later. A market order
-    whose symbol is absent waits for its next bar; a limit order that is immediate-or-cancel and does not fill is
-    cancelled.
-
-    Parameters
-    ----------
-    venue
-        The rules.
-    portfolio
-        The venue's own books of the account; they move with every fill.
+    ``sign`` is that of the order: -1 sells a long position, whose best price is the highest. ``stop`` may be NaN.
     """
-
-    def __init__(self, venue: Venue, portfolio: Portfolio) -> None:
-        self.venue = venue
-        self.portfolio = portfolio
-        self.open: dict[str, Order] = {}
-
-    def submit(self, order: Order, price: float) -> Rejection | None:
-        """Take an order at the current price; return the refusal, or None when it was accepted."""
-        lot = self.venue.instrument(order.symbol).lot
-        held = self.portfolio.held(order.symbol) - self.reserved(order.symbol)
-        reference = price if order.limit_price is None else order.limit_price
-        code = plain(refusal)(order.sign, order.lots, reference, held, lot, bounds_of(self.venue, order.symbol))
-        if code:
-            return reject(order, REASONS[code], order.time)
-        self.open[order.id] = order
-        return None
-
-    def reserved(self, symbol: str) -> float:
-        """Return the lots that open sell orders hold back."""
-        return sum(order.lots for order in self.open.values() if order.symbol == symbol and order.side == "sell")
-
-    def cancel(self, order_id: str, time: int) -> Cancellation | None:
-        """Remove an open order; None when there is none of that id."""
-        order = self.open.pop(order_id, None)
-        return None if order is None else Cancellation(order.id, order.profile, order.symbol, time)
-
-    def match(self, market: Slice, opened: int | None = None) -> list[Fill | Rejection | Cancellation]:
-        """Fill what the slice fills; ``opened`` is the time of a fill at the open (default: the slice's close)."""
-        start = market.time if opened is None else opened
-        arrived = [order for order in self.open.values() if order.time <= start]
-        return [outcome for order in arrived for outcome in self._match_one(order, market, start)]
-
-    def _match_one(self, order: Order, market: Slice, opened: int) -> Sequence[Fill | Rejection | Cancellation]:
-        index = self.portfolio.index(order.symbol)
-        open_ = market.field("open").item(index)
-        if math.isnan(open_):
-            return ()
-        costs, limit = self.venue.costs, order.limit_price if order.limit_price is not None else math.nan
-        kind = MARKET if order.limit_price is None else LIMIT
-        high, low = market.field("high").item(index), market.field("low").item(index)
-        price = plain(fill_price)(order.sign, kind, limit, open_, high, low, costs.slippage_bps * BASIS_POINT)
-        if math.isnan(price):
-            return () if order.time_in_force == "gtc" else _drop(self.cancel(order.id, market.time))
-        taker = plain(is_taker)(order.sign, kind, limit, open_)
-        fill = execute(order, price, opened if taker else market.time, self.venue, "taker" if taker else "maker", open_)
-        del self.open[order.id]
-        if self.portfolio.cash + fill.cash_change < 0 and order.side == "buy" and not self.venue.allows_short:
-            return (reject(order, REASONS[NO_CASH], fill.time),)
-        self.portfolio.apply(fill)
-        return (fill,)
+    level = best * (1.0 + sign * trail)
+    if math.isnan(stop):
+        return level
+    return max(level, stop) if sign < 0.0 else min(level, stop)
 
 
-def execute(
-    order: Order, price: float, time: int, venue: Venue, liquidity: Liquidity, reference: float | None = None
-) -> Fill:
-    """Return the fill of a whole order at ``price``: fee, settlement and slippage against ``reference``."""
-    costs, lot = venue.costs, venue.instrument(order.symbol).lot
-    rate = (costs.taker_bps if liquidity == "taker" else costs.maker_bps) * BASIS_POINT
-    lots_change, cash_change, fee = plain(settle)(
-        order.sign, order.lots, price, rate, lot, venue.unit, not venue.is_continuous, costs.fee_asset == "quote"
-    )
-    slippage = order.sign * (price - reference) * order.lots * lot if reference is not None else 0.0
-    return Fill(
-        order_id=order.id,
-        execution_id=f"{order.id}-x",
-        profile=order.profile,
-        symbol=order.symbol,
-        side=order.side,
-        lots=order.lots,
-        price=price,
-        time=time,
-        lots_change=lots_change,
-        cash_change=cash_change,
-        fee=fee,
-        slippage=max(slippage, 0.0),
-        liquidity=liquidity,
-    )
+@kernel
+def exit_level(sign: float, fraction: float, price: float, fixed: float) -> float:
+    """Return the price of an exit: ``fixed``, or ``fraction`` from the entry's price towards ``sign``; NaN for none."""
+    return price * (1.0 + sign * fraction) if math.isnan(fixed) else fixed
 
 
-def reject(order: Order, reason: str, time: int) -> Rejection:
-    """Return the refusal of an order."""
-    return Rejection(order.id, order.profile, order.symbol, order.side, order.lots, time, reason)
-
-
-def _drop(cancelled: Cancellation | None) -> tuple[Cancellation, ...]:
-    return () if cancelled is None else (cancelled,)
+@kernel
+def to_increment(price: float, increment: float, sign: float) -> float:
+    """Return a limit price on the venue's grid: a buy's rounded down, a sell's up; an increment of 0 is no grid."""
+    if increment <= 0.0:
+        return price
+    steps = price / increment
+    down = whole(steps + 1e-9)
+    if sign > 0.0 or steps - down <= 1e-9:
+        return down * increment
+    return (down + 1.0) * increment

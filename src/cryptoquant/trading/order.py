@@ -12,6 +12,7 @@ Side = Literal["buy", "sell"]
 OrderType = Literal["market", "limit", "stop", "stop_limit", "trailing_stop"]
 TimeInForce = Literal["gtc", "ioc", "fok", "gtt"]
 Liquidity = Literal["maker", "taker"]
+Reason = Literal["", "stop", "target", "liquidation"]
 
 CLIENT_ID_LENGTH = 48
 
@@ -126,6 +127,8 @@ class Fill(msgspec.Struct, frozen=True, gc=False, tag="fill", tag_field="event")
         Cost against the reference price without the order's own impact, in quote currency.
     impact
         Cost of having moved the price by the order's own size, in quote currency.
+    reason
+        Why the venue or the client sent the order without a decision: an exit's stop or target, a liquidation.
     """
 
     order_id: str
@@ -142,6 +145,7 @@ class Fill(msgspec.Struct, frozen=True, gc=False, tag="fill", tag_field="event")
     slippage: float = 0.0
     liquidity: Liquidity = "taker"
     impact: float = 0.0
+    reason: Reason = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False, tag="cancel", tag_field="event"):

@@ -23,12 +23,12 @@ from cryptoquant.backtest.sandbox.refusal import (
 from cryptoquant.backtest.sandbox.request import OrderRequest, read_order
 from cryptoquant.market.instrument import Instrument
 from cryptoquant.market.slice import Slice
+from cryptoquant.trading.matcher import Matcher
 from cryptoquant.trading.matching import (
     ABOVE_MAXIMUM,
     BELOW_MINIMUM,
     BELOW_QUANTITY,
     SHORT,
-    Matcher,
     bounds_of,
     refusal,
 )

@@ -1,0 +1,339 @@
+"""Orders as a table: what to send and at which close, as columns for the compiled loop or as objects for the engine."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from cryptoquant.backtest.desk import (
+    ARRIVES,
+    COLUMNS,
+    DECIDED,
+    EXPIRES,
+    FRESH,
+    GROUP,
+    KIND,
+    LEFT,
+    LIFE,
+    LIMIT_AT,
+    LOTS,
+    PARENT,
+    REDUCES,
+    REPLACES,
+    SIGN,
+    SOURCE,
+    STOP_AT,
+    STOP_LOSS,
+    STOP_PRICE,
+    SYMBOL,
+    TAKE_PROFIT,
+    TARGET_PRICE,
+    TRAIL,
+    TRAILING_STOP,
+)
+from cryptoquant.errors import DataError, SchemaError
+from cryptoquant.market.schema import to_polars
+from cryptoquant.market.slice import Panel
+from cryptoquant.trading.matching import KINDS, LIVES
+from cryptoquant.trading.order import Cancel, Order, Protection, client_order_id
+from cryptoquant.trading.venue import Venue
+
+Floats = NDArray[np.float64]
+PRICES = {
+    "limit": LIMIT_AT,
+    "stop": STOP_AT,
+    "trail": TRAIL,
+    "stop_loss": STOP_LOSS,
+    "take_profit": TAKE_PROFIT,
+    "trailing": TRAILING_STOP,
+    "stop_price": STOP_PRICE,
+    "target_price": TARGET_PRICE,
+}
+WANTED = ("time", "symbol", "side", "quantity")
+OPTIONAL = ("id", "type", "time_in_force", "expires", "group", "reduces", "replaces", *PRICES)
+NEEDS = {"limit": ("limit",), "stop": ("stop",), "stop_limit": ("limit", "stop"), "trailing_stop": ("trail",)}
+
+
+class Orders:
+    """Orders that are known beforehand, in the order of their decision.
+
+    Attributes
+    ----------
+    rows
+        Shape (orders, columns of the desk).
+    """
+
+    __slots__ = ("_made", "_names", "_panel", "_venue", "rows")
+
+    def __init__(self, rows: Floats, names: Sequence[str], panel: Panel, venue: Venue) -> None:
+        self.rows = rows
+        self._names = names
+        self._panel = panel
+        self._venue = venue
+        self._made: list[Order | Cancel] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def needs_range(self) -> bool:
+        """Whether any of them may fill within a bar, so that highs and lows count."""
+        return bool((self.rows[:, KIND] > 0).any() or np.isfinite(self.rows[:, STOP_LOSS : TARGET_PRICE + 1]).any())
+
+    @classmethod
+    def from_frame(cls, frame: Any, panel: Panel, venue: Venue, profile: str = "main") -> "Orders":
+        """Return the orders of a frame.
+
+        Parameters
+        ----------
+        frame
+            Columns time (the close at which it is decided), symbol, side and quantity (in coins), and where they apply
+            id, type, limit, stop, trail, time_in_force, expires, group, reduces, replaces, stop_loss, take_profit,
+            trailing, stop_price and target_price, as in ``Order`` and ``Protection``. A row of type ``cancel`` asks for
+            the end of the order that it names in ``replaces``.
+
+        Raises
+        ------
+        SchemaError
+            A column is missing or unknown, a value is impossible, a time is no close of the market, or a quantity is
+            no multiple of the increment.
+        DataError
+            A symbol is not in the market.
+        """
+        table = to_polars(frame)
+        absent = [name for name in WANTED if name not in table.columns]
+        strange = [name for name in table.columns if name not in WANTED + OPTIONAL]
+        if absent or strange:
+            what = f"missing column {', '.join(absent)}" if absent else f"unknown column {', '.join(strange)}"
+            raise SchemaError(f"orders: {what}; columns are {', '.join(WANTED)}, and optionally {', '.join(OPTIONAL)}")
+        table = table.sort("time", maintain_order=True)
+        rows = np.full((table.height, COLUMNS), 0.0)
+        rows[:, LIMIT_AT : TRAIL + 1] = rows[:, STOP_LOSS : TARGET_PRICE + 1] = np.nan
+        rows[:, [REPLACES, SOURCE, PARENT, FRESH]] = -1.0
+        times = table["time"].dt.epoch("ns").to_numpy()
+        rows[:, DECIDED] = _rows_of(times, panel)
+        rows[:, SYMBOL] = _places(table["symbol"], panel)
+        kinds = table["type"] if "type" in table.columns else pl.Series(["market"] * table.height, dtype=pl.String)
+        rows[:, KIND] = _codes(kinds.fill_null("market"), ("cancel", *KINDS), "type") - 1
+        rows[:, SIGN] = 1.0 - 2.0 * _codes(table["side"], ("buy", "sell"), "side")
+        if "time_in_force" in table.columns:
+            rows[:, LIFE] = _codes(table["time_in_force"].fill_null("gtc"), LIVES, "time_in_force")
+        for name, column in PRICES.items():
+            if name in table.columns:
+                rows[:, column] = table[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        if "reduces" in table.columns:
+            rows[:, REDUCES] = table["reduces"].fill_null(False).cast(pl.Float64).to_numpy()
+        if "group" in table.columns:
+            groups = table["group"].cast(pl.String).fill_null("")
+            mixed = (
+                table.filter(groups != "")
+                .group_by("group")
+                .agg(pl.col("symbol").n_unique())
+                .filter(pl.col("symbol") > 1)
+            )
+            if mixed.height:
+                raise SchemaError(f"orders: group {mixed['group'].item(0)!r} holds several symbols, wanted one")
+            rows[:, GROUP] = np.where(groups == "", 0.0, groups.rank("dense").cast(pl.Float64).to_numpy())
+        rows[:, LOTS] = rows[:, LEFT] = _lots(table["quantity"].cast(pl.Float64).to_numpy(), rows, panel, venue)
+        _set_lives(rows, table, times, panel, venue)
+        names = _names_of(table, times, profile)
+        if "replaces" in table.columns:
+            rows[:, REPLACES] = _replaced(table["replaces"].fill_null(""), names)
+        _check(rows, panel)
+        return cls(rows, names, panel, venue)
+
+    @classmethod
+    def of(cls, orders: Sequence[Order], panel: Panel, venue: Venue) -> "Orders":
+        """Return a table of orders; ``Order.time`` is the close at which each is decided. Errors as ``from_frame``."""
+        lot = {symbol: venue.instrument(symbol).lot for symbol in {order.symbol for order in orders}}
+        rows = []
+        for order in orders:
+            guard = order.protection or Protection()
+            rows.append(
+                {
+                    "time": order.time,
+                    "symbol": order.symbol,
+                    "side": order.side,
+                    "quantity": order.lots * lot[order.symbol],
+                    "id": order.id,
+                    "type": order.type,
+                    "time_in_force": order.time_in_force,
+                    "expires": order.expires or None,
+                    "group": order.group,
+                    "reduces": order.reduces,
+                    "replaces": order.replaces,
+                    "limit": order.limit_price,
+                    "stop": order.stop_price,
+                    "trail": order.trail,
+                    "stop_loss": guard.stop_loss,
+                    "take_profit": guard.take_profit,
+                    "trailing": guard.trailing,
+                    "stop_price": guard.stop_price,
+                    "target_price": guard.target_price,
+                }
+            )
+        schema = dict.fromkeys(("quantity", *PRICES), pl.Float64) | {"expires": pl.Int64, "time": pl.Int64}
+        frame = pl.DataFrame(rows, schema_overrides=schema).with_columns(
+            *(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "expires"))
+        )
+        table = cls.from_frame(frame, panel, venue)
+        lots = np.array([order.lots for order in sorted(orders, key=lambda order: order.time)])
+        table.rows[:, LOTS] = table.rows[:, LEFT] = lots
+        return table
+
+    def name(self, place: int) -> str:
+        """Return the id of an order."""
+        return self._names[place]
+
+    @property
+    def facts(self) -> list[Order | Cancel]:
+        """The same as objects, made when they are first asked for."""
+        if self._made is None:
+            self._made = [self._fact(place) for place in range(len(self))]
+        return self._made
+
+    def _fact(self, place: int) -> Order | Cancel:
+        row, panel = self.rows[place], self._panel
+        symbol, time = panel.symbols[int(row[SYMBOL])], int(panel.times[int(row[DECIDED])])
+        replaced = self._names[int(row[REPLACES])] if row[REPLACES] >= 0 else ""
+        if row[KIND] < 0:
+            return Cancel(replaced, "main", symbol, time)
+        numbers = {name: None if np.isnan(row[column]) else float(row[column]) for name, column in PRICES.items()}
+        exits = {name: numbers[name] for name in list(PRICES)[3:] if numbers[name] is not None}
+        return Order(
+            self._names[place],
+            "main",
+            symbol,
+            "buy" if row[SIGN] > 0 else "sell",
+            float(row[LOTS]),
+            time,
+            KINDS[int(row[KIND])],  # type: ignore[arg-type]
+            LIVES[int(row[LIFE])],  # type: ignore[arg-type]
+            limit_price=numbers["limit"],
+            stop_price=numbers["stop"],
+            trail=numbers["trail"],
+            expires=0 if np.isinf(row[EXPIRES]) else self._expiry(int(row[EXPIRES])),
+            group=f"g{row[GROUP]:.0f}" if row[GROUP] else "",
+            reduces=bool(row[REDUCES]),
+            protection=Protection(**exits) if exits else None,
+            replaces=replaced,
+        )
+
+    def _expiry(self, row: int) -> int:
+        """Return a moment at which the bars of a row, and those before it no longer, have expired."""
+        times, width = self._panel.times, self._panel.width
+        return int(times[row]) - width if row < len(times) else int(times[-1]) + width
+
+
+def _rows_of(times: NDArray[np.int64], panel: Panel) -> NDArray[np.int64]:
+    rows = np.searchsorted(panel.times, times)
+    known = (rows < len(panel)) & (panel.times[np.minimum(rows, len(panel) - 1)] == times)
+    if not known.all():
+        stamp = pl.from_epoch(pl.Series([int(times[int(np.argmin(known))])]), "ns").item()
+        raise SchemaError(f"orders: no slice closes at {stamp} UTC; an order is decided at a close of the market")
+    return rows
+
+
+def _places(symbols: pl.Series, panel: Panel) -> NDArray[np.int64]:
+    strangers = sorted(set(symbols.unique()) - set(panel.symbols))
+    if strangers:
+        raise DataError(f"orders: {', '.join(strangers)} not in the market ({', '.join(panel.symbols)})")
+    places = {symbol: place for place, symbol in enumerate(panel.symbols)}
+    return symbols.replace_strict(places, return_dtype=pl.Int64).to_numpy()
+
+
+def _codes(words: pl.Series, known: Sequence[str], name: str) -> NDArray[np.int64]:
+    strange = set(words.unique()) - set(known)
+    if strange:
+        found = ", ".join(sorted(map(str, strange)))
+        raise SchemaError(f"orders: {name} must be one of {', '.join(known)}, found {found}")
+    return words.replace_strict({word: code for code, word in enumerate(known)}, return_dtype=pl.Int64).to_numpy()
+
+
+def _lots(quantity: Floats, rows: Floats, panel: Panel, venue: Venue) -> Floats:
+    places = rows[:, SYMBOL].astype(np.int64)
+    lot = np.array([venue.instrument(symbol).lot for symbol in panel.symbols])[places]
+    lots: Floats = quantity / lot
+    if not venue.is_continuous:
+        exact = np.round(lots)
+        wrong = (np.abs(lots - exact) > 1e-6 * np.maximum(exact, 1.0)) & (rows[:, KIND] >= 0)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise SchemaError(
+                f"orders: row {row}: quantity {quantity[row]} is not a multiple of {lot[row]} "
+                f"({panel.symbols[places[row]]})"
+            )
+        lots = exact
+    wrong = ~(lots > 0) & (rows[:, KIND] >= 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise SchemaError(f"orders: row {row}: quantity must be above zero, found {quantity[row]}")
+    return lots
+
+
+def _set_lives(rows: Floats, table: pl.DataFrame, times: NDArray[np.int64], panel: Panel, venue: Venue) -> None:
+    """Set the rows from which on an order has expired, and in which a request to end another is heard."""
+    opened = panel.times - panel.width
+    rows[:, EXPIRES] = np.inf
+    rows[:, ARRIVES] = np.searchsorted(opened, times + venue.latency_ns)
+    if "expires" in table.columns:
+        given = table["expires"].is_not_null().to_numpy()
+        until = table["expires"].dt.epoch("ns").fill_null(0).to_numpy()
+        rows[given, EXPIRES] = np.searchsorted(opened, until[given])
+    wrong = (rows[:, LIFE] == LIVES.index("gtt")) & np.isinf(rows[:, EXPIRES])
+    if wrong.any():
+        raise SchemaError(f"orders: row {int(np.argmax(wrong))}: time_in_force gtt needs expires")
+
+
+def _names_of(table: pl.DataFrame, times: NDArray[np.int64], profile: str) -> Sequence[str]:
+    if "id" in table.columns:
+        names: list[str] = table["id"].to_list()
+        if len(set(names)) < len(names):
+            raise SchemaError(f"orders: id {table['id'].filter(table['id'].is_duplicated()).item(0)!r} is given twice")
+        return names
+    return _Numbered(table["symbol"], times, profile)
+
+
+class _Numbered(Sequence[str]):
+    """Ids by symbol and decision time, numbered within both; each is made when it is asked for."""
+
+    def __init__(self, symbols: pl.Series, times: NDArray[np.int64], profile: str) -> None:
+        self._symbols, self._times, self._profile = symbols, times, profile
+        self._legs: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def __getitem__(self, place: Any) -> Any:
+        if self._legs is None:
+            both = pl.DataFrame({"symbol": self._symbols, "time": self._times})
+            self._legs = both.select(pl.int_range(pl.len()).over("symbol", "time")).to_series().to_numpy()
+        return client_order_id(self._profile, self._symbols[place], int(self._times[place]), int(self._legs[place]))
+
+
+def _replaced(wanted: pl.Series, names: Sequence[str]) -> Floats:
+    places = {name: float(place) for place, name in enumerate(names)}
+    strange = sorted(set(wanted.unique()) - set(places) - {""})
+    if strange:
+        raise SchemaError(f"orders: replaces names {', '.join(strange)}, which is no id of this table")
+    return np.array([places.get(name, -1.0) for name in wanted])
+
+
+def _check(rows: Floats, panel: Panel) -> None:
+    """Refuse an order that lacks what its type needs, or has an impossible price."""
+    for kind, names in NEEDS.items():
+        for name in names:
+            wrong = (rows[:, KIND] == KINDS.index(kind)) & ~(rows[:, PRICES[name]] > 0)
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                symbol = panel.symbols[int(rows[row, SYMBOL])]
+                raise SchemaError(f"orders: row {row}: a {kind} order of {symbol} needs {name} above zero")
+    wrong = (rows[:, KIND] < 0) & (rows[:, REPLACES] < 0)
+    if wrong.any():
+        raise SchemaError(f"orders: row {int(np.argmax(wrong))}: a cancel names an order in replaces")
+    exits = rows[:, STOP_LOSS : TARGET_PRICE + 1]
+    wrong = (exits <= 0).any(axis=1) | np.isinf(exits).any(axis=1) | (exits[:, [0, 2]] >= 1).any(axis=1)
+    if wrong.any():
+        raise SchemaError(f"orders: row {int(np.argmax(wrong))}: an exit is a fraction or a price above zero")

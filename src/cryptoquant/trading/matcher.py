@@ -1,0 +1,514 @@
+"""Open orders of one account against bars: the event driver of matching, for simulator, sandbox and shadow accounts."""
+
+import math
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from cryptoquant.compiled import plain
+from cryptoquant.market.slice import Slice
+from cryptoquant.trading.financing import financing_charge, financing_terms, is_short_of_margin
+from cryptoquant.trading.matching import (
+    KINDS,
+    LIMIT,
+    LIQUIDATING,
+    MARKET,
+    NO_CASH,
+    NOTHING,
+    REASONS,
+    REPLACED,
+    SHORT,
+    STOP,
+    STOP_LIMIT,
+    TAKER,
+    TRAILING,
+    TRIGGERED,
+    bounds_of,
+    buying_power,
+    exit_level,
+    fill_price,
+    impact,
+    is_high_first,
+    is_target_first,
+    price_paid,
+    rates_of,
+    refusal,
+    rest_of_bar,
+    room,
+    settle,
+    terms_of,
+    touch,
+    trail_level,
+    volatility_of,
+    volatility_step,
+)
+from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Liquidity, Order, Reason, Rejection, Side
+from cryptoquant.trading.portfolio import Portfolio
+from cryptoquant.trading.schedule import note_volume, rates_at, trailing_volume, volume_state
+from cryptoquant.trading.venue import BASIS_POINT, Venue
+
+Floats = NDArray[np.float64]
+Outcome = Fill | Rejection | Cancellation
+
+
+class Bar(msgspec.Struct, gc=False):
+    """One symbol's bar as the matcher reads it, and how much of it is taken by fills."""
+
+    closed: int
+    opened: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    volatility: float = 0.0
+    taken: float = 0.0
+
+
+class Resting(msgspec.Struct):
+    """An open order and what has changed since it was sent.
+
+    ``fresh`` is what is left of the bar in which it came to life: open, high, low and whether the high comes first.
+    """
+
+    order: Order
+    kind: int
+    left: float
+    best: float = math.nan
+    reserve_at: float = math.nan
+    collar: float = 0.0
+    fills: int = 0
+    reason: Reason = ""
+    expires: float = math.inf
+    leaves: bool = False
+    replaces: "Resting | None" = None
+    ended: bool = False
+    fresh: tuple[float, float, float, bool] | None = None
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether it rests at the venue, so that it reserves what it would give."""
+        return not (self.order.reduces or self.leaves or self.kind in (STOP, TRAILING))
+
+
+class Matcher:
+    """Holds the open orders of one account and fills them against slices, by the kernels of ``matching``.
+
+    Orders fill in the order of their arrival, against bars that open when they have arrived or later. A market order
+    whose symbol is absent waits for its next bar. Stops, trailing stops and the exits of a protection are the client's:
+    they reserve nothing, and are followed through the bar.
+
+    Parameters
+    ----------
+    venue
+        The rules.
+    portfolio
+        The venue's own books of the account; they move with every fill.
+    checks_cash
+        Whether a buy is refused when it is sent if the free cash does not cover it; an engine checks that itself.
+
+    Attributes
+    ----------
+    open
+        The open orders by id, in the order of their arrival.
+    """
+
+    def __init__(self, venue: Venue, portfolio: Portfolio, *, checks_cash: bool = False) -> None:
+        self.venue = venue
+        self.portfolio = portfolio
+        self.open: dict[str, Resting] = {}
+        self.terms = terms_of(venue)
+        self.checks_cash = checks_cash
+        self._financing = financing_terms(venue.financing)
+        self._rates = rates_of(venue)
+        self._traded = volume_state()
+        self._variance = [math.nan] * len(portfolio.symbols)
+        self._before = [math.nan] * len(portfolio.symbols)
+        self._liquidations: set[str] = set()
+        self._last_time = 0
+
+    @property
+    def follows_the_market(self) -> bool:
+        """Whether it must see every slice, open orders or not."""
+        return self.venue.costs.reads_volatility
+
+    def submit(self, order: Order, price: float) -> Rejection | None:
+        """Take an order at the current price; return the refusal, or None when it was accepted."""
+        kind = KINDS.index(order.type)
+        resting = Resting(order, kind, order.lots, best=price, expires=order.expires or math.inf)
+        if order.replaces:
+            before = self.open.get(order.replaces)
+            if before is None:
+                return reject(order, REASONS[REPLACED], order.time)
+            self._ask_to_leave(before, order.time)
+            resting.replaces = before
+        code = self._admit(resting, price)
+        if code:
+            return reject(order, REASONS[code], order.time)
+        self.open[order.id] = resting
+        return None
+
+    def _admit(self, resting: Resting, price: float) -> int:
+        order, kind, terms = resting.order, resting.kind, self.terms
+        if self._liquidations:
+            return LIQUIDATING
+        if kind in (STOP, TRAILING) or order.reduces:
+            return 0
+        asked = price if kind == MARKET or order.limit_price is None else order.limit_price
+        place = self.portfolio.index(order.symbol)
+        lot = self.portfolio.lot.item(place)
+        held = self.portfolio.lots.item(place) - self.reserved(order.symbol)
+        code = plain(refusal)(order.sign, order.lots, asked, held, lot, bounds_of(self.venue, order.symbol))
+        if code:
+            return code
+        resting.reserve_at, resting.collar = asked, terms.collar if kind == MARKET else 0.0 * terms.collar
+        if not self.checks_cash or order.side == "sell":
+            return 0
+        return NO_CASH if plain(buying_power)(order.lots, lot, asked, resting.collar) > self.free_cash else 0
+
+    def reserved(self, symbol: str) -> float:
+        """Return the lots that open sell orders at the venue hold back."""
+        total = 0.0
+        for resting in self.open.values():
+            order = resting.order
+            if order.symbol == symbol and order.side == "sell" and resting.is_held_back:
+                total += resting.left
+        return total
+
+    @property
+    def free_cash(self) -> float:
+        """Cash, in quote currency, that no open buy order at the venue holds back."""
+        free = self.portfolio.cash * self.terms.unit
+        for resting in self.open.values():
+            if resting.order.side == "buy" and resting.is_held_back:
+                lot = self.venue.instrument(resting.order.symbol).lot
+                free -= plain(buying_power)(resting.left, lot, resting.reserve_at, resting.collar)
+        return free
+
+    def cancel(self, order_id: str, time: int) -> Cancellation | None:
+        """Remove an open order at once; None when there is none of that id."""
+        resting = self.open.get(order_id)
+        return None if resting is None else self._end(resting, time)
+
+    def ask(self, wish: Cancel) -> None:
+        """Take the wish that an order ends: it is heard after the latency, and a fill may be faster."""
+        resting = self.open.get(wish.order_id)
+        if resting is not None:
+            self._ask_to_leave(resting, wish.time)
+
+    def _ask_to_leave(self, resting: Resting, time: int) -> None:
+        resting.leaves = True
+        resting.expires = min(resting.expires, time + self.terms.latency)
+
+    def match(self, market: Slice, opened: int | None = None) -> list[Outcome]:
+        """Fill what the slice fills; ``opened`` is the time of a fill at the open (default: the slice's close)."""
+        start = market.time if opened is None else opened
+        said: list[Outcome] = [self._end(one, start) for one in list(self.open.values()) if one.expires <= start]
+        queue, bars, place = list(self.open.values()), dict[str, Bar](), 0
+        while place < len(queue):
+            resting, place = queue[place], place + 1
+            symbol = resting.order.symbol
+            if resting.left <= 0.0:
+                continue
+            bar = bars.get(symbol)
+            if bar is None:
+                bar = bars[symbol] = self._bar(market, start, self.portfolio.index(symbol))
+            if math.isnan(bar.open):
+                continue
+            if resting.fresh is None and resting.order.time + self.terms.latency > start:
+                continue
+            if resting.replaces is not None:
+                replaced, resting.replaces = resting.replaces, None
+                if not replaced.ended:
+                    said.append(self._refuse(resting, REPLACED, start))
+                    continue
+            if place < len(queue) and _is_pair(resting, queue[place]):
+                for one in self._by_path(resting, queue[place], bar):
+                    if one.left > 0.0:
+                        said += self._attempt(one, bar, queue)
+                place += 1
+                continue
+            said += self._attempt(resting, bar, queue)
+        for resting in self.open.values():
+            resting.fresh = None
+        if self.follows_the_market:
+            self._learn(market)
+        return said
+
+    def _bar(self, market: Slice, opened: int, place: int) -> Bar:
+        open_, high, low, close, volume = (
+            market.field(name).item(place) for name in ("open", "high", "low", "close", "volume")
+        )
+        return Bar(market.time, opened, open_, high, low, close, volume, plain(volatility_of)(self._variance[place]))
+
+    def _learn(self, market: Slice) -> None:
+        """Take the closes of a slice into the volatility."""
+        for place, close in enumerate(market.field("close").tolist()):
+            self._variance[place] = plain(volatility_step)(self._variance[place], self._before[place], close)
+            if not math.isnan(close):
+                self._before[place] = close
+
+    def _by_path(self, first: Resting, second: Resting, bar: Bar) -> tuple[Resting, Resting]:
+        """Return a stop and a target in the order in which the path reaches them."""
+        stop, target = (second, first) if first.kind == LIMIT else (first, second)
+        sign, open_ = -float(first.order.sign), bar.open
+        if first.fresh is not None:
+            open_, high_first = first.fresh[0], first.fresh[3]
+        else:
+            high_first = plain(is_high_first)(self.terms.path, sign, open_, bar.high, bar.low)
+        is_first = plain(is_target_first)(sign, _number(target.order.limit_price), open_, high_first)
+        return (target, stop) if is_first else (stop, target)
+
+    def _attempt(self, resting: Resting, bar: Bar, queue: list[Resting]) -> list[Outcome]:
+        """Let an order meet a bar: fill it as far as the bar allows, book it, and return what came of it."""
+        order, kind, sign = resting.order, resting.kind, float(resting.order.sign)
+        open_, high, low = (bar.open, bar.high, bar.low) if resting.fresh is None else resting.fresh[:3]
+        limit, stop = _number(order.limit_price), _number(order.stop_price)
+        if kind == TRAILING:
+            stop = plain(trail_level)(sign, stop, _number(order.trail), resting.best)
+        reference, liquidity = plain(touch)(sign, kind, limit, stop, open_, high, low)
+        immediate = order.time_in_force in ("ioc", "fok")
+        if immediate and not (liquidity == TAKER and reference == bar.open):
+            return [self._end(resting, bar.closed)]
+        if liquidity == TRIGGERED:
+            resting.kind = LIMIT
+            return []
+        if liquidity == NOTHING:
+            if kind == TRAILING:
+                resting.best = max(resting.best, high) if sign < 0.0 else min(resting.best, low)
+            return []
+        if kind == STOP_LIMIT:
+            resting.kind = LIMIT
+        elif kind in (STOP, TRAILING):
+            resting.kind, resting.reserve_at, resting.collar = MARKET, reference, self.terms.collar
+        place = self.portfolio.index(order.symbol)
+        size, lot, held = resting.left, self.portfolio.lot.item(place), self.portfolio.lots.item(place)
+        if order.reduces:
+            if held * sign >= 0.0:
+                return [self._end(resting, bar.closed)]
+            size = min(size, abs(held))
+        terms = self.terms
+        available = plain(room)(terms.participation, bar.volume, lot, bar.taken, terms.is_whole)
+        if (order.time_in_force == "fok" and available < size) or (immediate and available <= 0.0):
+            return [self._end(resting, bar.closed)]
+        size = min(size, available)
+        if size <= 0.0:
+            return []
+        fill = self._execute(resting, kind, size, reference, liquidity, bar)
+        if order.side == "buy":
+            refused = NO_CASH if self.portfolio.cash + fill.cash_change < 0.0 else 0
+        else:
+            refused = SHORT if size > held else 0
+        if refused and not terms.allows_short:
+            return [self._refuse(resting, refused, fill.time)]
+        return [fill, *self._book(resting, fill, reference, bar, queue)]
+
+    def _execute(self, resting: Resting, kind: int, size: float, reference: float, liquidity: int, bar: Bar) -> Fill:
+        """Return the fill of ``size`` lots of an order that a bar touches at ``reference``."""
+        order, terms, sign = resting.order, self.terms, float(resting.order.sign)
+        lot = self.venue.instrument(order.symbol).lot
+        slip = push = 0.0
+        if liquidity == TAKER:
+            slip = terms.slippage + terms.volatility_share * bar.volatility
+            if terms.impact_linear > 0.0 or terms.impact_sqrt > 0.0:
+                push = plain(impact)(size, lot, bar.volume, bar.volatility, terms.impact_linear, terms.impact_sqrt)
+        limit = _number(order.limit_price)
+        price = plain(fill_price)(sign, kind, limit, reference, liquidity, slip + push)
+        still = plain(fill_price)(sign, kind, limit, reference, liquidity, slip) if push > 0.0 else price
+        is_taker = liquidity == TAKER
+        moment = bar.opened if is_taker and reference == bar.open else bar.closed
+        maker, taker = terms.maker, terms.taker
+        if len(self._rates):
+            volume = plain(trailing_volume)(self._traded, moment)
+            maker, taker = map(float, plain(rates_at)(self._rates, moment, volume))
+        gain, paid, fee = plain(settle)(
+            sign, size, price, taker if is_taker else maker, lot, terms.unit, terms.is_whole, terms.in_quote
+        )
+        return Fill(
+            order_id=order.id,
+            execution_id=execution_id(order.id, resting.fills),
+            profile=order.profile,
+            symbol=order.symbol,
+            side=order.side,
+            lots=size,
+            price=price,
+            time=moment,
+            lots_change=gain,
+            cash_change=paid,
+            fee=fee,
+            slippage=plain(price_paid)(sign, still, reference, size, lot),
+            liquidity="taker" if is_taker else "maker",
+            impact=plain(price_paid)(sign, price, still, size, lot),
+            reason=resting.reason,
+        )
+
+    def _book(self, resting: Resting, fill: Fill, reference: float, bar: Bar, queue: list[Resting]) -> list[Outcome]:
+        """Take a fill into the books, and return the orders that it ends; exits that it brings join the queue."""
+        order, place = resting.order, self.portfolio.index(fill.symbol)
+        self.portfolio.apply(fill)
+        bar.taken += fill.lots
+        if len(self._rates):
+            lot = self.portfolio.lot.item(place)
+            plain(note_volume)(self._traded, fill.time, fill.lots * lot * fill.price)
+        resting.fills += 1
+        resting.left -= fill.lots
+        said: list[Outcome] = []
+        if order.group:
+            said += self._share_out(resting, fill.lots, bar.closed)
+        if order.protection is not None:
+            for child in self._exits(resting, fill, reference, bar):
+                self.open[child.order.id] = child
+                queue.append(child)
+        held = self.portfolio.lots.item(place)
+        if held == 0.0 or (order.reduces and held * order.sign >= 0.0):
+            said += [
+                self._end(one, bar.closed)
+                for one in list(self.open.values())
+                if one.order.reduces and one.order.symbol == order.symbol and one.left > 0.0
+            ]
+        if resting.left > 0.0 and order.time_in_force in ("ioc", "fok"):
+            said.append(self._end(resting, bar.closed))
+        if resting.left <= 0.0:
+            self._forget(resting)
+        return said
+
+    def _share_out(self, resting: Resting, lots: float, time: int) -> list[Outcome]:
+        """Take what an order filled from the others of its group, which end when nothing is left of them."""
+        said: list[Outcome] = []
+        for other in list(self.open.values()):
+            if other is resting or other.order.group != resting.order.group:
+                continue
+            if other.left > lots:
+                other.left -= lots
+            else:
+                said.append(self._end(other, time))
+        return said
+
+    def _exits(self, resting: Resting, fill: Fill, reference: float, bar: Bar) -> Iterator[Resting]:
+        """Yield the stop and the target of what a fill brought, for the rest of its bar."""
+        order, guard = resting.order, resting.order.protection
+        sign, net, price = float(order.sign), abs(fill.lots_change), fill.price
+        if guard is None or net <= 0.0:
+            return
+        stop = plain(exit_level)(-sign, _number(guard.stop_loss), price, _number(guard.stop_price))
+        target = plain(exit_level)(sign, _number(guard.take_profit), price, _number(guard.target_price))
+        has_stop, has_target = not math.isnan(stop) or guard.trailing is not None, not math.isnan(target)
+        rest = plain(rest_of_bar)(self.terms.path, sign, reference, bar.open, bar.high, bar.low, bar.close)
+        exit_ = Order(
+            f"{order.id}s{resting.fills - 1}",
+            order.profile,
+            order.symbol,
+            "sell" if sign > 0.0 else "buy",
+            net,
+            bar.closed,
+            "stop" if guard.trailing is None else "trailing_stop",
+            stop_price=None if math.isnan(stop) else stop,
+            trail=guard.trailing,
+            group=f"{order.id}g{resting.fills - 1}" if has_stop and has_target else "",
+            reduces=True,
+        )
+        if has_stop:
+            kind = STOP if guard.trailing is None else TRAILING
+            yield Resting(exit_, kind, net, best=price, reason="stop", fresh=rest)
+        if has_target:
+            name = f"{order.id}t{resting.fills - 1}"
+            exit_ = replace(exit_, id=name, type="limit", limit_price=target, stop_price=None, trail=None)
+            yield Resting(exit_, LIMIT, net, best=price, reason="target", fresh=rest)
+
+    def finance(self, market: Slice, before: int) -> Adjustment | None:
+        """Charge the books for holding them since ``before`` (ns), at the marks of this close."""
+        if not self._financing.every:
+            return None
+        book = self.portfolio
+        charge = financing_charge(
+            book.cash_value, book.lots, book.lot, book.marks, before, market.time, self._financing
+        )
+        if charge == 0.0:
+            return None
+        identity, paid = f"financing-{market.time}", -(charge / book.unit)
+        fact = Adjustment(identity, book.profile, "", 0.0, paid, market.time, "financing")
+        book.apply(fact)
+        return fact
+
+    def liquidate(self, time: int) -> list[Cancellation]:
+        """Close the account when its equity is short of the maintenance margin; return the orders that this ends."""
+        book, maintenance = self.portfolio, self._financing.maintenance
+        if self._liquidations or not maintenance:
+            return []
+        if not is_short_of_margin(book.equity, book.lots, book.lot, book.marks, maintenance):
+            return []
+        ended = [self._end(resting, time) for resting in list(self.open.values())]
+        for symbol, held in zip(book.symbols, book.lots.tolist(), strict=True):
+            if held == 0.0:
+                continue
+            side: Side = "sell" if held > 0.0 else "buy"
+            identity = f"liquidation-{symbol}-{time}"
+            order = Order(identity, book.profile, symbol, side, abs(held), time, reduces=True)
+            self.open[identity] = Resting(order, MARKET, order.lots, reason="liquidation")
+            self._liquidations.add(identity)
+        return ended
+
+    def _end(self, resting: Resting, time: int) -> Cancellation:
+        order = resting.order
+        resting.left, resting.ended = 0.0, True
+        self._forget(resting)
+        return Cancellation(order.id, order.profile, order.symbol, time)
+
+    def _refuse(self, resting: Resting, code: int, time: int) -> Rejection:
+        self._end(resting, time)
+        return reject(resting.order, REASONS[code], time)
+
+    def _forget(self, resting: Resting) -> None:
+        self.open.pop(resting.order.id, None)
+        self._liquidations.discard(resting.order.id)
+
+
+def execute(
+    order: Order, price: float, time: int, venue: Venue, liquidity: Liquidity, reference: float | None = None
+) -> Fill:
+    """Return the fill of a whole order at ``price``: fee, settlement and slippage against ``reference``."""
+    costs, lot = venue.costs, venue.instrument(order.symbol).lot
+    rate = (costs.taker_bps if liquidity == "taker" else costs.maker_bps) * BASIS_POINT
+    lots_change, cash_change, fee = plain(settle)(
+        order.sign, order.lots, price, rate, lot, venue.unit, not venue.is_continuous, costs.fee_asset == "quote"
+    )
+    slippage = 0.0 if reference is None else plain(price_paid)(order.sign, price, reference, order.lots, lot)
+    return Fill(
+        order_id=order.id,
+        execution_id=execution_id(order.id, 0),
+        profile=order.profile,
+        symbol=order.symbol,
+        side=order.side,
+        lots=order.lots,
+        price=price,
+        time=time,
+        lots_change=lots_change,
+        cash_change=cash_change,
+        fee=fee,
+        slippage=slippage,
+        liquidity=liquidity,
+    )
+
+
+def execution_id(order_id: str, number: int) -> str:
+    """Return the id of an order's execution; ``number`` counts from 0."""
+    return f"{order_id}-x{number or ''}"
+
+
+def reject(order: Order, reason: str, time: int) -> Rejection:
+    """Return the refusal of an order."""
+    return Rejection(order.id, order.profile, order.symbol, order.side, order.lots, time, reason)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _is_pair(one: Resting, two: Resting) -> bool:
+    """Return whether two neighbours of the queue are a stop and a target of one group, both open."""
+    if not one.order.group or one.order.group != two.order.group or two.left <= 0.0:
+        return False
+    return (one.kind == LIMIT) != (two.kind == LIMIT)
