@@ -36,6 +36,8 @@ def test_a_book_holds_the_last_size_of_each_level_since_the_last_reset(changes):
     assert book.depth(99) == (left_bids, left_asks)
     assert book.best_bid == (left_bids[0] if left_bids else None)
     assert book.best_ask == (left_asks[0] if left_asks else None)
+    assert all(book.size_at("bid", price) == bids.get(price, 0.0) for price, _ in (*left_bids, *left_asks))
+    assert all(book.size_at("ask", price) == asks.get(price, 0.0) for price, _ in (*left_bids, *left_asks))
     assert book.is_crossed == bool(left_bids and left_asks and left_bids[0][0] >= left_asks[0][0])
 
 

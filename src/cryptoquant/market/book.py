@@ -1,6 +1,7 @@
 """The order book of one symbol, rebuilt from its updates."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import polars as pl
 
@@ -79,6 +80,10 @@ class Book:
         """Whether the best bid is at or above the best ask: a sign of a lost update."""
         bid, ask = self.best_bid, self.best_ask
         return bid is not None and ask is not None and bid[0] >= ask[0]
+
+    def size_at(self, side: Literal["bid", "ask"], price: float) -> float:
+        """Return the size that is shown at a price, in coins; 0 where there is none."""
+        return (self._bids if side == "bid" else self._asks).get(price, 0.0)
 
     def depth(self, levels: int) -> tuple[list[Level], list[Level]]:
         """Return up to ``levels`` bids and asks as price and size, best first."""

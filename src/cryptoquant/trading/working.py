@@ -1,0 +1,206 @@
+"""An order at work: what is left of it, when it acts, and where it stands; and the exits that a fill brings to life."""
+
+import math
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace as change
+
+from cryptoquant.compiled import plain
+from cryptoquant.market.book import Level
+from cryptoquant.trading.matching import settle, whole
+from cryptoquant.trading.order import Fill, Liquidity, Order
+from cryptoquant.trading.queue_position import Place
+from cryptoquant.trading.venue import BASIS_POINT, Venue
+
+HELD = ("stop", "stop_limit", "trailing_stop")
+
+
+@dataclass(slots=True)
+class Working:
+    """An open order of an account.
+
+    Parameters
+    ----------
+    order
+        What was asked for.
+    left
+        Lots that are not filled yet.
+    number
+        The order of its submission.
+    arrival
+        Nanoseconds UTC from which it acts: at the venue, or as a stop that the client holds.
+    limit
+        The price that it may not miss, in quote currency; NaN for none.
+    is_held, is_accepted, is_resting
+        Whether the client still holds it, whether the venue has judged it, whether it stands in the book.
+    best
+        The best price since a trailing stop is held.
+    mid
+        The middle of the market when the venue first saw it.
+    fills
+        How many executions it had.
+    place
+        Where it stands in the queue of its price.
+    """
+
+    order: Order
+    left: float
+    number: int
+    arrival: int
+    limit: float = math.nan
+    is_held: bool = False
+    is_accepted: bool = False
+    is_resting: bool = False
+    best: float = math.nan
+    mid: float = math.nan
+    fills: int = 0
+    place: Place = field(default_factory=Place)
+
+    @property
+    def rank(self) -> tuple[float, int, int]:
+        """The place among own orders: better prices first, market orders before all, then the earlier arrival."""
+        price = -math.inf if math.isnan(self.limit) else -self.order.sign * self.limit
+        return price, self.arrival, self.number
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether what is not filled at once is cancelled."""
+        return self.order.time_in_force in ("ioc", "fok")
+
+    def is_triggered(self, price: float) -> bool:
+        """Follow the market and return whether a held order's stop is reached by the price on its side."""
+        order, sign = self.order, self.order.sign
+        if order.type == "trailing_stop" and order.trail is not None:
+            self.best = price if math.isnan(self.best) else -sign * max(-sign * self.best, -sign * price)
+            return sign * (price - self.best * (1.0 + sign * order.trail)) >= 0
+        return order.stop_price is not None and sign * (price - order.stop_price) >= 0
+
+
+def start(order: Order, number: int, latency: int) -> Working:
+    """Return an order at work: a stop is held by the client at once, any other arrives after the latency (ns).
+
+    Raises
+    ------
+    ValueError
+        A price or a time that its kind needs is missing.
+    """
+    needs = {
+        "limit_price": order.type in ("limit", "stop_limit"),
+        "stop_price": order.type in ("stop", "stop_limit"),
+        "trail": order.type == "trailing_stop",
+    }
+    for name, is_needed in needs.items():
+        value = getattr(order, name)
+        if is_needed and (value is None or not 0.0 < value < math.inf):
+            raise ValueError(f"order {order.id}: a {order.type} order needs {name} above zero, found {value}")
+    if order.time_in_force == "gtt" and order.expires <= 0:
+        raise ValueError(f"order {order.id}: a gtt order needs expires, found {order.expires}")
+    if not 0.0 < order.lots < math.inf:
+        raise ValueError(f"order {order.id}: lots must be above zero, found {order.lots}")
+    is_held = order.type in HELD
+    limit = math.nan if order.limit_price is None else order.limit_price
+    return Working(order, order.lots, number, order.time + (0 if is_held else latency), limit, is_held)
+
+
+def lots_within(size: float, lot: float, *, is_whole: bool) -> float:
+    """Return the lots in ``size`` coins, whole ones where lots are counted.
+
+    A size that is a whole number of lots but for the rounding of the division is that number.
+
+    Examples
+    --------
+    >>> lots_within(0.3, 0.1, is_whole=True)
+    3.0
+    >>> lots_within(0.29, 0.1, is_whole=True)
+    2.0
+    """
+    lots = max(size, 0.0) / lot
+    if not is_whole:
+        return lots
+    nearest = float(round(lots))
+    return nearest if abs(nearest - lots) <= 4e-16 * lots else whole(lots)
+
+
+def walk(levels: list[Level], lots: float, lot: float, *, is_whole: bool) -> list[Level]:
+    """Return what an order of ``lots`` takes of levels (price, coins), best first, as (price, lots)."""
+    taken = []
+    for price, size in levels:
+        part = min(lots, lots_within(size, lot, is_whole=is_whole))
+        if part > 0:
+            taken.append((price, part))
+            lots -= part
+        if lots <= 0:
+            break
+    return taken
+
+
+def average_price(taken: list[Level]) -> float:
+    """Return the volume-weighted price of (price, lots), never outside them, not rounded to an increment."""
+    total = sum(lots for _, lots in taken)
+    price = sum(price * (lots / total) for price, lots in taken)
+    prices = [price for price, _ in taken]
+    return min(max(price, min(prices)), max(prices))
+
+
+def executed(working: Working, lots: float, price: float, time: int, liquidity: Liquidity, *, venue: Venue) -> Fill:
+    """Return the next fill of an order: ``lots`` at ``price``, settled with the fee of its liquidity.
+
+    Slippage counts from the middle of the market on arrival, in quote currency; a maker has none, nor has a better
+    price.
+    """
+    order, costs, lot = working.order, venue.costs, venue.instrument(working.order.symbol).lot
+    rate = (costs.taker_bps if liquidity == "taker" else costs.maker_bps) * BASIS_POINT
+    is_whole, in_quote = not venue.is_continuous, costs.fee_asset == "quote"
+    lots_change, cash_change, fee = plain(settle)(order.sign, lots, price, rate, lot, venue.unit, is_whole, in_quote)
+    missed = order.sign * (price - working.mid) * lots * lot if liquidity == "taker" else 0.0
+    return Fill(
+        order_id=order.id,
+        execution_id=f"{order.id}-x{working.fills + 1}",
+        profile=order.profile,
+        symbol=order.symbol,
+        side=order.side,
+        lots=lots,
+        price=price,
+        time=time,
+        lots_change=lots_change,
+        cash_change=cash_change,
+        fee=fee,
+        slippage=max(missed, 0.0),
+        liquidity=liquidity,
+    )
+
+
+def exits_of(order: Order, fill: Fill, number: int, *, is_whole: bool) -> list[Order]:
+    """Return the orders that guard what a fill brought: stops and a target that share its lots and only reduce.
+
+    A stop is held by the client; the target is a limit order that rests. Their ids are the order's with ``-stop``,
+    ``-trail`` or ``-target`` and the number of the fill.
+    """
+    guard, sign = order.protection, order.sign
+    lots = abs(fill.lots_change)
+    lots = whole(lots) if is_whole else lots
+    if guard is None or lots <= 0:
+        return []
+    stop, target = guard.stop_price, guard.target_price
+    if guard.stop_loss is not None:
+        stop = fill.price * (1.0 - sign * guard.stop_loss)
+    if guard.take_profit is not None:
+        target = fill.price * (1.0 + sign * guard.take_profit)
+    template = Order(
+        order.id,
+        order.profile,
+        order.symbol,
+        "sell" if sign > 0 else "buy",
+        lots,
+        fill.time,
+        group=f"{order.id}-{number}",
+        reduces=True,
+    )
+    exits = []
+    if stop is not None:
+        exits.append(change(template, id=f"{order.id}-stop{number}", type="stop", stop_price=stop))
+    if guard.trailing is not None:
+        exits.append(change(template, id=f"{order.id}-trail{number}", type="trailing_stop", trail=guard.trailing))
+    if target is not None and target > 0:
+        exits.append(change(template, id=f"{order.id}-target{number}", type="limit", limit_price=target))
+    return exits
