@@ -45,8 +45,6 @@ class Display:
 
     def show_book(self, change: BookUpdate) -> None:
         """Take the next update of the book."""
-        if change.reset:
-            self._taken.clear()
         for sign, levels in ((1, change.asks), (-1, change.bids)):
             for price, _ in levels:
                 self._taken.pop((sign, price), None)

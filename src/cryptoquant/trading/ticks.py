@@ -25,7 +25,16 @@ from cryptoquant.trading.order import Cancel, Cancellation, Fill, Liquidity, Ord
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.queue_position import Place, QueueModel, after_display, after_trade, reach
 from cryptoquant.trading.venue import BASIS_POINT, Venue
-from cryptoquant.trading.working import Working, average_price, executed, exits_of, lots_within, start, walk
+from cryptoquant.trading.working import (
+    Working,
+    average_price,
+    executed,
+    exits_of,
+    lots_within,
+    promised_lots,
+    start,
+    walk,
+)
 
 Outcome = Fill | Rejection | Cancellation
 Event = Quote | Trade | BookUpdate
@@ -61,8 +70,10 @@ class TickMatcher:
     **Refusals.** An order is judged when the venue first sees a market for it: the bounds of `refusal`, sells beyond
     what is held and not promised to another sell (orders of one group share their promise), the collar of a market
     buy. A fill that would leave cash or coins below zero on a spot venue is refused with the rest of its order.
+    A limit buy sets no cash aside while it rests.
     ``reduces`` shrinks an order to what is held; it ends when a fill closes the position, or when it would act with
-    nothing held. What one order fills, the others of its group lose.
+    nothing held. What one order fills, the open others of its group lose; an order that lost lots is cancelled when it
+    has none left.
 
     **Protection.** Exits follow each fill (see `exits_of`): the stop held, the target resting.
 
@@ -134,9 +145,7 @@ class TickMatcher:
 
     def cancel(self, wish: Cancel) -> None:
         """Take the wish that an order ends; it comes true after the latency, at once for a stop that is still held."""
-        working = self.open.get(wish.order_id)
-        if working is not None:
-            self._plan(wish.time + (0 if working.is_held else self.latency), "end", wish.order_id)
+        self._plan(wish.time, "cancel", wish.order_id)
 
     def advance(self, time: int) -> list[Outcome]:
         """Let time pass (ns UTC) and return the orders that a cancel, an expiry or a replacement ended.
@@ -153,9 +162,13 @@ class TickMatcher:
         while self._due and self._due[0][0] <= time:
             due, _, action, order_id = heapq.heappop(self._due)
             working, due = self.open.get(order_id), max(due, before)
-            if working is not None and action == "end":
+            if working is None:
+                continue
+            if action == "cancel" and not working.is_held:
+                self._plan(due + self.latency, "end", order_id)
+            elif action != "replace":
                 outcomes += self._end(working, due)
-            elif working is not None:
+            else:
                 replaced = self.open.get(working.order.replaces)
                 outcomes += self._refuse(working, NOT_OPEN, due) if replaced is None else self._end(replaced, due)
         return outcomes
@@ -168,8 +181,7 @@ class TickMatcher:
 
     def on_quote(self, quote: Quote) -> list[Outcome]:
         """Take the next quote; it says nothing new of a symbol whose book is known."""
-        outcomes = self.advance(quote.time)
-        display = self._display(quote.symbol)
+        outcomes, display = self.advance(quote.time), self._display(quote.symbol)
         if display.is_book:
             return outcomes
         display.show_quote(quote)
@@ -177,15 +189,13 @@ class TickMatcher:
 
     def on_book(self, change: BookUpdate) -> list[Outcome]:
         """Take the next update of a book; before its first reset nothing is known."""
-        outcomes = self.advance(change.time)
-        display = self._display(change.symbol)
+        outcomes, display = self.advance(change.time), self._display(change.symbol)
         display.show_book(change)
         return outcomes + (self._meet_display(display, change) if display.is_book else [])
 
     def on_trade(self, trade: Trade) -> list[Outcome]:
         """Take the next trade of others."""
-        outcomes = self.advance(trade.time)
-        display = self._display(trade.symbol)
+        outcomes, display = self.advance(trade.time), self._display(trade.symbol)
         if not display.is_known:
             self._watch(trade, trade.price, trade.price)
         used = 0.0
@@ -238,9 +248,9 @@ class TickMatcher:
 
     def _rest(self, working: Working, display: Display) -> list[Outcome]:
         """Move a resting order in its queue, and fill it if the other side has reached its price."""
-        sign, limit = working.order.sign, working.limit
-        working.place = after_display(working.place, display.size_at(sign, limit), self.queue)
-        levels = display.levels(sign, limit)
+        side = working.order.sign, working.limit
+        working.place = after_display(working.place, display.size_at(*side), self.queue)
+        levels = display.levels(*side)
         return self._take_levels(working, display, levels, "maker") if levels else []
 
     def _take_levels(
@@ -308,7 +318,7 @@ class TickMatcher:
         wanted, lot = self._wanted(working), self._lot(working)
         if wanted <= 0:
             return self._end(working, self.time)
-        free = self.portfolio.held(order.symbol) - self._promised(order)
+        free = self.portfolio.held(order.symbol) - promised_lots(self.open.values(), order)
         code = plain(refusal)(order.sign, wanted, reference, free, lot, bounds_of(self.venue, order.symbol))
         if code == ACCEPTED and order.sign > 0 and math.isnan(working.limit):
             power = plain(buying_power)(wanted, lot, reference, self.venue.collar)
@@ -328,9 +338,11 @@ class TickMatcher:
             return self._refuse(working, REASONS[NO_CASH], self.time)
         self.portfolio.apply(fill)
         working.fills += 1
-        outcomes: list[Outcome] = [fill, *self._lose(working, lots)]
-        for other in self._others(order.group, order.id):
-            outcomes += self._lose(other, lots, is_own=False)
+        outcomes: list[Outcome] = [fill, *self._spend(working, lots)]
+        for other in list(self.open.values()):
+            if order.group and other.order.group == order.group and other is not working:
+                other.is_shared = True
+                outcomes += self._spend(other, lots)
         for other in list(self.open.values()):
             if other.order.symbol == order.symbol and other.order.reduces and self.portfolio.held(order.symbol) == 0:
                 outcomes += self._end(other, self.time)
@@ -338,38 +350,19 @@ class TickMatcher:
             self.submit(guard)
         return outcomes
 
-    def _lose(self, working: Working, lots: float, *, is_own: bool = True) -> list[Outcome]:
-        """Take lots from an order; one of a group that loses its last to another is cancelled."""
+    def _spend(self, working: Working, lots: float) -> list[Outcome]:
+        """Take lots from an order; one whose last are gone ends, cancelled if others of its group had some of them."""
         working.left -= lots
         if working.left > 0:
             return []
-        if is_own:
-            del self.open[working.order.id]
-            return []
-        return self._end(working, self.time)
+        ended = self._end(working, self.time)
+        return ended if working.is_shared else []
 
     def _wanted(self, working: Working) -> float:
         """Return the lots that an order may still trade."""
         order = working.order
         held = -order.sign * self.portfolio.held(order.symbol)
         return min(working.left, held) if order.reduces else working.left
-
-    def _promised(self, order: Order) -> float:
-        """Return the lots that other accepted sells of the symbol hold back, each group once."""
-        groups: dict[str, float] = {}
-        for working in self.open.values():
-            other = working.order
-            if other.symbol != order.symbol or other.side != "sell" or not working.is_accepted:
-                continue
-            if not order.group or other.group != order.group:
-                name = other.group or f" {other.id}"
-                groups[name] = max(groups.get(name, 0.0), working.left)
-        return math.fsum(groups.values())
-
-    def _others(self, group: str, order_id: str) -> list[Working]:
-        if not group:
-            return []
-        return [other for other in self.open.values() if other.order.group == group and other.order.id != order_id]
 
     def _live(self, symbol: str) -> list[Working]:
         here = (working for working in self.open.values() if working.order.symbol == symbol)
@@ -393,10 +386,9 @@ class TickMatcher:
         return self._number
 
     def _display(self, symbol: str) -> Display:
-        display = self._displays.get(symbol)
-        if display is None:
-            display = self._displays[symbol] = Display(symbol)
-        return display
+        if symbol not in self._displays:
+            self._displays[symbol] = Display(symbol)
+        return self._displays[symbol]
 
     def _lot(self, working: Working) -> float:
         return self.venue.instrument(working.order.symbol).lot

@@ -1,6 +1,7 @@
 """An order at work: what is left of it, when it acts, and where it stands; and the exits that a fill brings to life."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace as change
@@ -31,8 +32,9 @@ class Working:
         Nanoseconds UTC from which it acts: at the venue, or as a stop that the client holds.
     limit
         The price that it may not miss, in quote currency; NaN for none.
-    is_held, is_accepted, is_resting
-        Whether the client still holds it, whether the venue has judged it, whether it stands in the book.
+    is_held, is_accepted, is_resting, is_shared
+        Whether the client still holds it, whether the venue has judged it, whether it stands in the book, whether it
+        lost lots to another of its group.
     best
         The best price since a trailing stop is held.
     mid
@@ -51,6 +53,7 @@ class Working:
     is_held: bool = False
     is_accepted: bool = False
     is_resting: bool = False
+    is_shared: bool = False
     best: float = math.nan
     mid: float = math.nan
     fills: int = 0
@@ -100,6 +103,19 @@ def start(order: Order, number: int, latency: int) -> Working:
     is_held = order.type in HELD
     limit = math.nan if order.limit_price is None else order.limit_price
     return Working(order, order.lots, number, order.time + (0 if is_held else latency), limit, is_held)
+
+
+def promised_lots(others: Iterable[Working], order: Order) -> float:
+    """Return the lots that accepted sells of an order's symbol hold back, each group once and the order's own not."""
+    groups: dict[str, float] = {}
+    for working in others:
+        other = working.order
+        if other.symbol != order.symbol or other.side != "sell" or not working.is_accepted:
+            continue
+        if not order.group or other.group != order.group:
+            name = other.group or f" {other.id}"
+            groups[name] = max(groups.get(name, 0.0), working.left)
+    return math.fsum(groups.values())
 
 
 def lots_within(size: float, lot: float, *, is_whole: bool) -> float:
