@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cryptoquant.market.time import NANOSECONDS_PER_YEAR, to_datetime
+from cryptoquant.performance.axes import MONTHS
 from cryptoquant.performance.curve import ROUNDING, Curve, absorb, begin, curve_of, regular_gap
 from cryptoquant.performance.round_trips import Trades, closed_trades, symbol_numbers
 
@@ -93,7 +94,8 @@ class FillColumns(NamedTuple):
 
 def returns_of(equity: Floats, initial: float) -> Floats:
     """Return simple returns, shape (periods,), the first against the initial equity."""
-    returns: Floats = equity / np.concatenate([[initial], equity[:-1]]) - 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        returns: Floats = equity / np.concatenate([[initial], equity[:-1]]) - 1.0
     return returns
 
 
@@ -160,6 +162,18 @@ def monthly_returns(equity: pl.DataFrame, initial: float) -> pl.DataFrame:
     )
     before = months["equity"].shift(1, fill_value=initial)
     return months.select("year", "month", (pl.col("equity") / before - 1.0).alias("return"))
+
+
+def monthly_table(equity: pl.DataFrame, initial: float) -> pl.DataFrame:
+    """Return ``monthly_returns`` as a table: a row for each year, a column for each month, and the year's return."""
+    found = {(year, month): value for year, month, value in monthly_returns(equity, initial).iter_rows()}
+    rows = []
+    for year in sorted({year for year, _ in found}):
+        months = [found.get((year, month)) for month in range(1, 13)]
+        total = math.prod(1.0 + value for value in months if value is not None) - 1.0
+        rows.append((year, *months, total))
+    names = ("year", *MONTHS, "total")
+    return pl.DataFrame(rows, schema={n: pl.Int32 if n == "year" else pl.Float64 for n in names}, orient="row")
 
 
 def daily_returns(equity: pl.DataFrame, initial: float) -> pl.DataFrame:

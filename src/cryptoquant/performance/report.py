@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from cryptoquant.market.schema import INSTANT, SIGNALS
-from cryptoquant.performance.metrics import Statistics, daily_returns, statistics
+from cryptoquant.performance.metrics import Statistics, daily_returns, monthly_table, statistics
+from cryptoquant.performance.relative import Relative, relative_of
+from cryptoquant.performance.risk import Risk, drawdown_spells, risk_of
 from cryptoquant.performance.round_trips import round_trips
+from cryptoquant.performance.trading import Trading, trading_of
 from cryptoquant.trading.order import Fill, Rejection
 from cryptoquant.trading.venue import Costs, Venue
 
@@ -124,6 +127,29 @@ class Report:
     def daily_returns(self) -> pl.DataFrame:
         """Return the simple returns of each UTC day: time (midnight at its end), return."""
         return daily_returns(self.equity, self.initial)
+
+    @property
+    def risk(self) -> Risk:
+        """How the curve may hurt."""
+        return risk_of(self.equity, self.initial)
+
+    @property
+    def relative(self) -> Relative:
+        """How the run did beside its benchmark."""
+        return relative_of(self.equity, self.initial)
+
+    @property
+    def trading(self) -> Trading:
+        """How the run traded."""
+        return trading_of(self.trades, self.fills, self.equity)
+
+    def monthly(self) -> pl.DataFrame:
+        """Return the simple returns of UTC months: a row for each year, columns year, Jan to Dec and total."""
+        return monthly_table(self.equity, self.initial)
+
+    def drawdown_table(self, count: int = 5) -> pl.DataFrame:
+        """Return the deepest spells below a high, deepest first: start, trough, end, depth, days, is_recovered."""
+        return drawdown_spells(self.equity, self.initial).sort("depth", maintain_order=True).head(count)
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the equity table as a pandas frame indexed by time."""

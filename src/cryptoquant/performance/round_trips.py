@@ -52,7 +52,7 @@ def closed_trades(
     for i in range(fills):
         s, q, v = symbol[i], quantity[i], value[i]
         h = held[s]
-        if h * q >= 0.0:
+        if h == 0.0 or q == 0.0 or (h > 0.0) == (q > 0.0):
             if h == 0.0:
                 since[s] = time[i]
             held[s] = h + q
@@ -60,7 +60,7 @@ def closed_trades(
             continue
         cost, got = spent[s] * min(1.0, abs(q / h)), v * min(1.0, abs(h / q))
         left = h + q
-        is_flat, is_through = abs(left) <= ROUNDING_SHARE * abs(h), left * h < 0.0
+        is_flat, is_through = abs(left) <= ROUNDING_SHARE * abs(h), abs(q) > abs(h)
         of[count], opened[count], closed[count] = s, since[s], time[i]
         size[count] = min(abs(h), abs(q)) * (1.0 if h > 0.0 else -1.0)
         profit[count] = cost + got
