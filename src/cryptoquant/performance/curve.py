@@ -64,18 +64,14 @@ def begin(initial: float) -> Floats:
 
 
 @kernel
-def total_of(lanes: Floats) -> float:
-    """Return the sum of 128 numbers, by halves; they are lost."""
-    for j in range(64):
-        lanes[j] += lanes[64 + j]
-    for j in range(32):
-        lanes[j] += lanes[32 + j]
-    for j in range(16):
-        lanes[j] += lanes[16 + j]
-    for j in range(8):
-        lanes[j] += lanes[8 + j]
-    total: float = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
-    return total
+def add_lanes(sums: Floats) -> None:
+    """Add the lanes of each sum by halves: the sum of lanes ``n`` to ``n + 127`` then stands in lane ``n``."""
+    for start in range(0, len(sums), LANES):
+        half = LANES // 2
+        while half > 0:
+            for j in range(start, start + half):
+                sums[j] += sums[j + half]
+            half //= 2
 
 
 @kernel
@@ -110,7 +106,8 @@ def fold(state: Floats, equity: Floats) -> None:
     """
     sums, first = np.zeros(6 * LANES), np.empty(ROW)
     first[0] = state[BASE]
-    first[1:] = equity[: ROW - 1]
+    for j in range(1, ROW):
+        first[j] = equity[j - 1]
     grown = equity[CHUNK - 1] / state[BASE]
     shift = np.expm1(np.log(grown) / CHUNK) if 0.0 < grown < np.inf else 0.0
     for i in range(0, CHUNK, ROW):
@@ -129,15 +126,15 @@ def fold(state: Floats, equity: Floats) -> None:
             sums[384 + j] += (v + w) + (x + y)
             sums[512 + j] += (v * r + w * s) + (x * t + y * u)
             sums[640 + j] += (v * v + w * w) + (x * x + y * y)
-    mean = total_of(sums[256:384]) / CHUNK
-    two, three, four = total_of(sums[384:512]), total_of(sums[512:640]), total_of(sums[640:768])
+    add_lanes(sums)
+    mean, two, three, four = sums[256] / CHUNK, sums[384], sums[512], sums[640]
     square = mean * mean
     moments = np.empty(4)
     moments[0] = shift + mean
     moments[1] = max(two - CHUNK * square, 0.0)
     moments[2] = three - 3.0 * mean * two + 2.0 * CHUNK * square * mean
     moments[3] = max(four - 4.0 * mean * three + 6.0 * square * two - 3.0 * CHUNK * square * square, 0.0)
-    merge(state, CHUNK, total_of(sums[:128]), total_of(sums[128:256]), moments)
+    merge(state, CHUNK, sums[0], sums[128], moments)
     state[BASE] = equity[CHUNK - 1]
 
 
@@ -218,18 +215,20 @@ def absorb(state: Floats, equity: Floats, times: Times) -> None:
         state[LATEST] = float(times[start + len(part) - 1] - first)
     state[LAST] = equity[count - 1]
     waiting, place = int(state[PERIODS] - state[FOLDED]), 0
-    if waiting > 0:
-        place = min(CHUNK - waiting, count)
-        state[HEAD + waiting : HEAD + waiting + place] = equity[:place]
-        if waiting + place == CHUNK:
-            fold(state, state[HEAD:])
-            waiting = 0
+    while place < count:
+        whole = equity[place : place + CHUNK]
+        if waiting > 0 or len(whole) < CHUNK:
+            more = min(CHUNK - waiting, len(whole))
+            for j in range(more):
+                state[HEAD + waiting + j] = whole[j]
+            waiting += more
+            place += more
+            if waiting < CHUNK:
+                break
+            whole, waiting = state[HEAD:], 0
         else:
-            waiting += place
-    while count - place >= CHUNK:
-        fold(state, equity[place : place + CHUNK])
-        place += CHUNK
-    state[HEAD + waiting : HEAD + waiting + count - place] = equity[place:]
+            place += CHUNK
+        fold(state, whole)
     state[PERIODS] += count
 
 
