@@ -19,6 +19,9 @@ def test_show_prints_the_table_the_notes_and_the_evidence(capsys):
     said = capsys.readouterr().out
     for words in ("[bold]run", "Say it.", "Sharpe ratio", "Not judged", "USD"):
         assert words in said
+    for words in ("Against buy and hold", "Shortfall 95 % (1h)", "Best trade", "Deepest drawdowns", "Return, %", "Feb"):
+        assert words in said
+    assert "Capacity" not in said
     assert "PSR" not in said
     extra = {"evidence": GOOD, "before_costs": replace(report.statistics, sharpe=9.87)}
     replace(report, folds=folds_frame(), extra=extra).show()

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cryptoquant.performance import metrics
+from cryptoquant.performance.curve import absorb, begin
+from cryptoquant.performance.round_trips import round_trips
 from tests.market_makers import HOUR, START
 from tests.performance.reports import fills_of, stamps
 
@@ -32,22 +35,13 @@ def test_returns_compound_to_the_equity_and_drawdowns_never_rise_above_zero(retu
         assert fallen[row] == pytest.approx(equity[row] / max(100.0, *equity[: row + 1]) - 1)
 
 
-@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(1, 100)), min_size=1, max_size=40))
-def test_profits_of_trades_and_the_open_position_add_up_to_the_cash(rows):
-    rows = [(quantity, price) for quantity, price in rows if abs(quantity) > 1e-3]
-    held = sum(quantity for quantity, _ in rows)
-    rows.append((-held, 50.0))
-    fills = fills_of([(hour, "BTC/USD", quantity, price) for hour, (quantity, price) in enumerate(rows) if quantity])
-    profit = metrics.round_trips(fills)["profit"].sum()
-    assert profit == pytest.approx(fills["value_change"].sum(), abs=1e-6)
-
-
-def test_the_sharpe_ratio_is_mean_over_deviation_times_the_root_of_the_year():
+def test_the_sharpe_and_the_sortino_ratio_are_mean_over_deviation_times_the_root_of_the_year():
     returns = np.array([0.01, -0.02, 0.03, 0.0])
     deviation = math.sqrt((0.005**2 + 0.025**2 + 0.025**2 + 0.005**2) / 3)
     assert metrics.sharpe_ratio(returns, 365) == pytest.approx(0.005 / deviation * math.sqrt(365))
-    downside = math.sqrt(0.02**2 / 4)
-    assert metrics.sortino_ratio(returns, 365) == pytest.approx(0.005 / downside * math.sqrt(365))
+    found = metrics.statistics(curve_of(100 * np.cumprod(1 + returns), DAY), fills_of([]), 100.0)
+    assert found.sharpe == pytest.approx(0.005 / deviation * math.sqrt(365))
+    assert found.sortino == pytest.approx(0.005 / math.sqrt(0.02**2 / 4) * math.sqrt(365))
 
 
 def test_a_curve_that_never_moves_or_moves_by_rounding_only_has_no_sharpe_ratio():
@@ -90,8 +84,8 @@ def test_statistics_of_a_year_of_days_by_hand():
     [([90, 80, 100, 100, 90], 1), ([100, 100, 100], 0), ([110, 90, 110, 100, 120], 1), ([90, 80, 70], 2), ([120], 0)],
 )
 def test_the_longest_drawdown_counts_from_the_last_time_at_the_high(values, hours):
-    times = START + HOUR * np.arange(len(values), dtype=np.int64)
-    assert metrics.longest_drawdown(times, np.array(values, dtype=float), 100.0) == pytest.approx(hours / 24)
+    found = metrics.statistics(curve_of(values), fills_of([]), 100.0)
+    assert found.max_drawdown_days == pytest.approx(hours / 24)
 
 
 def test_one_period_has_no_growth_per_year_and_a_short_rise_does_not_overflow():
@@ -107,72 +101,39 @@ def test_one_period_has_no_growth_per_year_and_a_short_rise_does_not_overflow():
         metrics.statistics(curve_of([]), fills, 100.0)
 
 
-def test_partial_closes_are_trades_at_average_cost():
-    fills = fills_of(
-        [
-            (0, "BTC/USD", 1.0, 100.0),
-            (1, "BTC/USD", 1.0, 200.0),
-            (2, "BTC/USD", -0.5, 180.0),
-            (3, "BTC/USD", -1.5, 140.0),
-        ]
-    )
-    trades = metrics.round_trips(fills)
-    assert trades["quantity"].to_list() == [0.5, 1.5]
-    assert trades["is_final"].to_list() == [False, True]
-    assert trades["profit"].to_list() == pytest.approx([0.5 * 30, 1.5 * -10])
-    assert trades["return"].to_list() == pytest.approx([0.2, -10 / 150])
-    assert trades["opened"].to_list() == [fills["time"][0]] * 2
-    assert trades["closed"].to_list() == fills["time"][2:].to_list()
-
-
-def test_a_fill_through_zero_closes_and_opens_the_opposite():
-    fills = fills_of([(0, "BTC/USD", 1.0, 100.0), (1, "BTC/USD", -3.0, 120.0), (2, "BTC/USD", 2.0, 90.0)], fee=0.01)
-    trades = metrics.round_trips(fills)
-    assert trades["quantity"].to_list() == [1.0, 2.0]
-    assert trades["is_final"].to_list() == [True, True]
-    assert trades["profit"].to_list() == pytest.approx([118.8 - 101.0, 2 * 118.8 - 2 * 90.9])
-    assert trades["opened"].to_list() == fills["time"][:2].to_list()
-
-
-def test_symbols_are_apart_and_dust_of_a_large_position_is_not_a_position():
-    held = 3 * 333_333_333.1
-    fills = fills_of(
-        [
-            *((hour, "SHIB/USD", 333_333_333.1, 1e-5) for hour in range(3)),
-            (1, "ETH/USD", 1.0, 10.0),
-            (4, "SHIB/USD", -(held - 1e-6), 2e-5),
-            (5, "SHIB/USD", 1_000.0, 1e-5),
-            (6, "SHIB/USD", -1_000.0, 1e-5),
-        ]
-    )
-    trades = metrics.round_trips(fills)
-    assert trades.height == 2
-    assert trades["opened"].to_list() == [fills["time"][0], fills["time"][5]]
-
-
-@pytest.mark.parametrize("parts", [(0.1, 0.1, 0.1, -0.3), (0.1, 0.7, -0.8)])
-def test_rounding_on_either_side_of_zero_opens_no_phantom_position(parts):
-    assert sum(parts) != 0
-    twice = [*parts, 1.0, -1.0]
-    trades = metrics.round_trips(fills_of([(hour, "BTC/USD", part, 100.0) for hour, part in enumerate(twice)]))
-    assert trades["quantity"].to_list() == pytest.approx([-parts[-1], 1.0])
-
-
-def test_round_trips_agree_with_vectorbt_exit_trades():
-    vectorbt = pytest.importorskip("vectorbt")
-    rng = np.random.default_rng(3)
-    price = 100 * np.exp(np.cumsum(0.01 * rng.standard_normal(200)))
-    size = np.where(np.arange(200) % 7 == 0, 1.0, np.where(np.arange(200) % 7 == 3, -0.4, np.nan))
-    theirs = vectorbt.Portfolio.from_orders(price, size, fees=0.0025, init_cash=1e6, freq="1h").exit_trades
-    rows = [(hour, "BTC/USD", float(size[hour]), float(price[hour])) for hour in np.flatnonzero(~np.isnan(size))]
-    closed = theirs.records[theirs.records["status"] == 1]
-    ours = metrics.round_trips(fills_of(rows, fee=0.0025))
-    assert ours["profit"].to_numpy() == pytest.approx(closed["pnl"].to_numpy())
-
-
 def test_a_close_at_midnight_belongs_to_the_month_before():
     times = stamps([START - HOUR, START, START + HOUR])
     months = metrics.monthly_returns(pl.DataFrame({"time": times, "equity": [110.0, 121.0, 60.5]}), 100.0)
     assert months["year"].to_list() == [2023, 2024]
     assert months["month"].to_list() == [12, 1]
     assert months["return"].to_list() == pytest.approx([0.21, -0.5])
+
+
+def test_the_door_for_arrays_says_what_the_door_for_tables_says():
+    equity = curve_of(100 * np.cumprod(1 + 0.01 * np.random.default_rng(2).standard_normal(900)))
+    rows = [(hour, "ETH/USD" if hour % 3 else "BTC/USD", 1.0 - hour % 2 * 1.5, 50.0 + hour) for hour in range(60)]
+    fills = fills_of(rows, fee=0.001).with_columns(pl.lit(0.2).alias("slippage"), pl.lit(0.05).alias("impact"))
+    wanted = metrics.statistics(equity, fills, 100.0, refused=4)
+    state, times = begin(100.0), equity["time"].dt.epoch("ns").to_numpy(writable=True)
+    for start in range(0, 900, 128):
+        part = slice(start, start + 128)
+        absorb(state, equity["equity"].to_numpy(writable=True)[part], times[part])
+    found = metrics.statistics_of(state, times, metrics.fill_columns(fills), 0.0, 4)
+    assert found == wanted
+    assert (found.start, found.end) == (str(equity["time"][0]), str(equity["time"][-1]))
+    assert (found.fills, found.refused) == (60, 4)
+    assert (found.slippage, found.impact) == (pytest.approx(12.0), pytest.approx(3.0))
+    assert found.trades == round_trips(fills).height > 10
+
+
+def test_numbers_agree_with_vectorbt():
+    vectorbt = pytest.importorskip("vectorbt")
+    rng = np.random.default_rng(4)
+    equity = 100 * np.cumprod(1 + 0.01 * rng.standard_normal(2_500))
+    found = metrics.statistics(curve_of(equity, DAY), fills_of([]), 100.0)
+    index = pd.to_datetime(curve_of(equity, DAY)["time"].to_list())
+    theirs = pd.Series(metrics.returns_of(equity, 100.0), index=index).vbt.returns(freq="1D", year_freq="365D")
+    assert vectorbt.__version__
+    assert found.sharpe == pytest.approx(theirs.sharpe_ratio(), rel=1e-9)
+    assert found.sortino == pytest.approx(theirs.sortino_ratio(), rel=1e-9)
+    assert found.volatility == pytest.approx(theirs.annualized_volatility(), rel=1e-9)

@@ -110,6 +110,8 @@ def test_the_page_is_well_formed_and_holds_every_part(full):
         assert part in words
     for part in ("Costs", "Refused orders", "insufficient cash", "Signals", "Last 50 of 70 trades", "A seeded market."):
         assert part in words
+    for part in ("Risk", "Against buy and hold", "Deepest drawdowns", "Closed trades", "Ulcer index", "Impact"):
+        assert part in words
     assert "Passes the gate" in words
     assert "deflated by 7 study trials" in words
     assert "depth 3, rate 0.01235" in words
@@ -172,6 +174,7 @@ def test_a_report_without_fills_is_a_page(slices):
     words = " ".join(outline(page_text(report_over(slices))).text)
     assert "Not judged: this report holds no evidence" in words
     assert "none closed" in words
+    assert "Mean gain to mean loss" not in words
 
 
 def test_statistics_that_are_not_defined_are_dashes():
@@ -186,6 +189,15 @@ def test_statistics_that_are_not_defined_are_dashes():
     assert "nan" not in words.lower().split()
     assert "Does not pass the gate" in words
     assert "probability of a Sharpe ratio above zero: not defined" in words
+
+
+def test_a_run_without_a_benchmark_is_compared_with_nothing_and_a_known_volume_gives_a_capacity():
+    report = report_over(900, trades=40)
+    fills = report.fills.with_columns(pl.lit(0.001).alias("participation"))
+    report = replace(report, equity=report.equity.drop("benchmark"), fills=fills)
+    words = " ".join(outline(page_text(report)).text)
+    assert "Against buy and hold" not in words
+    assert "Capacity at 1 % of bars" in words
 
 
 def test_a_simulated_run_has_a_page():

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cryptoquant.performance.axes import MONTHS
 from cryptoquant.performance.decimation import extreme_rows
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.performance.metrics import drawdowns
@@ -16,11 +17,16 @@ from cryptoquant.performance.words import (
     before_costs_of,
     cautions,
     currency_of,
+    drawdown_rows,
     evidence_lines,
     evidence_of,
+    number,
     parameters,
     percent,
+    relative_rows,
     result_rows,
+    risk_rows,
+    trade_rows,
     trading_rows,
     verdict,
 )
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 
 BLUE, GREY, VERMILION, GREEN = "#0072B2", "#8D959E", "#D55E00", "#009E73"
 LOGARITHMIC_FROM = 5.0
+MOST_YEARS = 10
 TONES = {"passed": "bold green", "failed": "bold red", "open": "bold"}
 
 
@@ -45,6 +52,9 @@ def show(report: Report) -> None:
     for words in (*found.reasons, *report.notes, *cautions(report)):
         console.print(Text(f"  {words}"))
     console.print(_statistics_table(report))
+    for table in (_risk_table(report), _trades_table(report), _drawdowns_table(report), _months_table(report)):
+        if table is not None:
+            console.print(table)
     if not report.folds.is_empty():
         console.print(_folds_table(report.folds))
     evidence = evidence_of(report)
@@ -162,15 +172,47 @@ def _statistics_table(report: Report) -> "Table":
     numbers, free, currency = report.statistics, before_costs_of(report), currency_of(report)
     rows = [*result_rows(numbers), *trading_rows(numbers, currency)]
     if free is None:
-        half = -(-len(rows) // 2)
-        right = [*rows[half:], ("", "")][:half]
-        pairs = [(*one, *other) for one, other in zip(rows[:half], right, strict=True)]
-        return _table(["Statistics", ">", "", ">"], pairs)
+        return _table(["Statistics", ">", "", ">"], _halves(rows))
     others = [*result_rows(free), *trading_rows(free, currency)]
     return _table(
         ["Statistics", ">After costs", ">Before costs"],
         [(*row, other[1]) for row, other in zip(rows, others, strict=True)],
     )
+
+
+def _risk_table(report: Report) -> "Table":
+    risk, beside = risk_rows(report), relative_rows(report)
+    if not beside:
+        return _table(["Risk", ">"], risk)
+    pairs = [(*one, *other) for one, other in zip(risk, beside, strict=True)]
+    return _table(["Risk", ">", "Against buy and hold", ">"], pairs)
+
+
+def _trades_table(report: Report) -> "Table | None":
+    rows = trade_rows(report)
+    return _table(["Closed trades", ">", "", ">"], _halves(rows)) if rows else None
+
+
+def _drawdowns_table(report: Report) -> "Table | None":
+    rows = drawdown_rows(report)
+    return _table(["Deepest drawdowns", "Lowest", "Last below", ">Depth", ">Days"], rows) if rows else None
+
+
+def _months_table(report: Report) -> "Table":
+    """Return a column for each year, so that a terminal of 80 letters holds ten of them."""
+    years = report.monthly().tail(MOST_YEARS)
+    names = (*MONTHS, "total")
+    rows = [
+        (name.capitalize(), *("" if value is None else number(100.0 * value, 1) for value in years[name]))
+        for name in names
+    ]
+    return _table(["Return, %", *(f">{year}" for year in years["year"])], rows)
+
+
+def _halves(rows: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
+    half = -(-len(rows) // 2)
+    right = [*rows[half:], ("", "")][:half]
+    return [(*one, *other) for one, other in zip(rows[:half], right, strict=True)]
 
 
 def _evidence_table(evidence: Evidence) -> "Table":

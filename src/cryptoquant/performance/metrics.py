@@ -1,19 +1,20 @@
 """Numbers that describe an equity curve and its trades; simple returns per period, a year of 365 days."""
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cryptoquant.market.time import NANOSECONDS_PER_YEAR
+from cryptoquant.market.time import NANOSECONDS_PER_YEAR, to_datetime
+from cryptoquant.performance.axes import MONTHS
+from cryptoquant.performance.curve import ROUNDING, Curve, absorb, begin, curve_of, regular_gap
+from cryptoquant.performance.round_trips import Trades, closed_trades, symbol_numbers
 
 Floats = NDArray[np.float64]
-ROUNDING = 1e-12
-ROUNDING_SHARE = 1e-9
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Statistics:
         Traded value per year over the mean equity.
     trades
         Closed round trips; hit rate, profit factor and expectancy are theirs, after costs.
+    slippage, impact
+        Paid against the reference price, without and for having moved the price by the order's own size.
     """
 
     start: str
@@ -60,6 +63,7 @@ class Statistics:
     expectancy: float
     fees: float
     slippage: float
+    impact: float
     refused: int
 
     def to_dict(self) -> dict[str, float | int | str]:
@@ -67,17 +71,39 @@ class Statistics:
         return asdict(self)
 
 
+class FillColumns(NamedTuple):
+    """Fills as arrays in time order: times in nanoseconds UTC, money in quote currency, quantities in coins.
+
+    Attributes
+    ----------
+    symbol
+        Number of the symbol, from 0.
+    quantity_change, value_change
+        What the books gained (negative: gave), net of the fee.
+    """
+
+    symbol: Integers
+    time: Integers
+    value: Floats
+    quantity_change: Floats
+    value_change: Floats
+    fee: Floats
+    slippage: Floats
+    impact: Floats
+
+
 def returns_of(equity: Floats, initial: float) -> Floats:
     """Return simple returns, shape (periods,), the first against the initial equity."""
-    returns: Floats = equity / np.concatenate([[initial], equity[:-1]]) - 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        returns: Floats = equity / np.concatenate([[initial], equity[:-1]]) - 1.0
     return returns
 
 
-def periods_per_year(times: NDArray[np.int64]) -> float:
+def periods_per_year(times: Integers) -> float:
     """Return how many periods of the median length fit into 365 days; NaN for fewer than two times."""
     if len(times) < 2:
         return math.nan
-    return NANOSECONDS_PER_YEAR / float(np.median(np.diff(times)))
+    return NANOSECONDS_PER_YEAR / float(regular_gap(times) or np.median(np.diff(times)))
 
 
 def sharpe_ratio(returns: Floats, per_year: float = 1.0) -> float:
@@ -89,87 +115,23 @@ def sharpe_ratio(returns: Floats, per_year: float = 1.0) -> float:
     return mean / deviation * math.sqrt(per_year) if moves else math.nan
 
 
-def sortino_ratio(returns: Floats, per_year: float = 1.0) -> float:
-    """Return mean / downside deviation against zero times the root of ``per_year``."""
-    downside = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2))) if len(returns) else 0.0
-    return float(np.mean(returns)) / downside * math.sqrt(per_year) if downside > 0 else math.nan
-
-
 def drawdowns(equity: Floats, initial: float) -> Floats:
     """Return the fraction below the highest equity so far (zero or negative), the initial equity included."""
     peak = np.maximum(np.maximum.accumulate(equity), initial)
     return equity / peak - 1.0
 
 
-def longest_drawdown(times: NDArray[np.int64], equity: Floats, initial: float) -> float:
-    """Return the longest time below an earlier high, in days."""
-    if not len(times):
-        return 0.0
-    peaks = np.fmax.accumulate(np.concatenate([[initial], equity]))
-    highs = np.where(equity >= peaks[:-1], times, times[0])
-    return float((times - np.maximum.accumulate(highs)).max()) / 86_400e9
-
-
 def moments(returns: Floats) -> tuple[float, float]:
     """Return skewness and Pearson kurtosis (normal: 3), by population moments; NaN for a constant series."""
-    centred = returns - np.mean(returns) if len(returns) else returns
+    if len(returns) < 2:
+        return math.nan, math.nan
+    mean = float(np.mean(returns))
+    centred = returns - mean
     squared = centred * centred
-    variance = float(np.mean(squared)) if len(returns) else 0.0
-    if variance <= 0:
+    variance = float(np.mean(squared))
+    if not math.sqrt(variance) > ROUNDING * abs(mean):
         return math.nan, math.nan
     return float(np.mean(squared * centred)) / variance**1.5, float(np.mean(squared * squared)) / variance**2
-
-
-def round_trips(fills: pl.DataFrame) -> pl.DataFrame:
-    """Return closed trades, by average cost: symbol, opened, closed, quantity, profit (after fees), return, is_final.
-
-    Every reduction of a position is a trade of the part that it closes; the one that ends it is final. A fill through
-    zero closes one position and opens the opposite one. A rest below a billionth of the position is rounding, not a
-    position.
-
-    Parameters
-    ----------
-    fills
-        Columns symbol, time, quantity_change and value_change (net of fees: coins and quote currency), in time order.
-    """
-    rows: list[tuple[Any, ...]] = []
-    for (symbol,), part in fills.group_by("symbol", maintain_order=True):
-        facts = part.select("time", "quantity_change", "value_change").iter_rows()
-        rows += [(symbol, *trade) for trade in _closed_trades(facts)]
-    instant = fills.schema["time"]
-    schema = {
-        "symbol": pl.String(),
-        "opened": instant,
-        "closed": instant,
-        "quantity": pl.Float64(),
-        "profit": pl.Float64(),
-        "return": pl.Float64(),
-        "is_final": pl.Boolean(),
-    }
-    return pl.DataFrame(rows, schema=schema, orient="row").sort("closed", "symbol", maintain_order=True)
-
-
-def _closed_trades(facts: Iterable[tuple[Any, float, float]]) -> Iterator[tuple[Any, Any, float, float, float, bool]]:
-    """Yield opened, closed, quantity, profit, return and finality of a symbol's trades from time, quantity, value."""
-    held, spent, opened = 0.0, 0.0, None
-    for time, quantity, value in facts:
-        if held * quantity >= 0:
-            opened = opened if held else time
-            held, spent = held + quantity, spent + value
-            continue
-        cost = spent * min(1.0, abs(quantity / held))
-        gained = value * min(1.0, abs(held / quantity))
-        profit = cost + gained
-        left = held + quantity
-        is_flat = abs(left) <= ROUNDING_SHARE * abs(held)
-        is_final = is_flat or left * held < 0
-        yield opened, time, min(abs(held), abs(quantity)), profit, profit / abs(cost) if cost else math.nan, is_final
-        if is_flat:
-            held, spent = 0.0, 0.0
-        elif left * held < 0:
-            held, spent, opened = left, value - gained, time
-        else:
-            held, spent = left, spent - cost
 
 
 def growth_per_year(total: float, years: float) -> float:
@@ -202,61 +164,114 @@ def monthly_returns(equity: pl.DataFrame, initial: float) -> pl.DataFrame:
     return months.select("year", "month", (pl.col("equity") / before - 1.0).alias("return"))
 
 
+def monthly_table(equity: pl.DataFrame, initial: float) -> pl.DataFrame:
+    """Return ``monthly_returns`` as a table: a row for each year, a column for each month, and the year's return."""
+    found = {(year, month): value for year, month, value in monthly_returns(equity, initial).iter_rows()}
+    rows = []
+    for year in sorted({year for year, _ in found}):
+        months = [found.get((year, month)) for month in range(1, 13)]
+        total = math.prod(1.0 + value for value in months if value is not None) - 1.0
+        rows.append((year, *months, total))
+    names = ("year", *MONTHS, "total")
+    return pl.DataFrame(rows, schema={n: pl.Int32 if n == "year" else pl.Float64 for n in names}, orient="row")
+
+
+def daily_returns(equity: pl.DataFrame, initial: float) -> pl.DataFrame:
+    """Return the simple return of each UTC day: time (midnight at its end), return; the columns of monthly_returns."""
+    end = (pl.col("time") - pl.duration(nanoseconds=1)).dt.truncate("1d") + pl.duration(days=1)
+    days = equity.select(end.alias("time"), "equity").group_by("time", maintain_order=True).last()
+    before = days["equity"].shift(1, fill_value=initial)
+    return days.select("time", (pl.col("equity") / before - 1.0).alias("return"))
+
+
 def statistics(equity: pl.DataFrame, fills: pl.DataFrame, initial: float, refused: int = 0) -> Statistics:
-    """Return the statistics of a run.
+    """Return the statistics of a run from its tables.
 
     Parameters
     ----------
     equity
         Columns time, equity, exposure; one row for each period.
     fills
-        Columns symbol, time, value, quantity_change, value_change, fee, slippage.
+        Columns symbol, time, value, quantity_change, value_change, fee, slippage, impact.
     initial
         Equity before the first period.
+
+    Raises
+    ------
+    ValueError
+        The equity has no row.
     """
-    if equity.is_empty():
-        raise ValueError("an equity curve needs at least one period")
-    return Statistics(**_of_curve(equity, initial), **_of_trading(equity, fills), refused=refused)
+    state, times = begin(initial), equity["time"].dt.epoch("ns").to_numpy(writable=True)
+    absorb(state, equity["equity"].to_numpy(writable=True), times)
+    held = (equity["exposure"] != 0).mean()
+    return statistics_of(state, times, fill_columns(fills), held if isinstance(held, float) else math.nan, refused)
 
 
-def _of_curve(equity: pl.DataFrame, initial: float) -> dict[str, Any]:
-    times, curve = equity["time"].dt.epoch("ns").to_numpy(), equity["equity"].to_numpy()
-    returns, per_year = returns_of(curve, initial), periods_per_year(times)
-    total = float(curve[-1] / initial - 1.0)
-    cagr = growth_per_year(total, len(curve) / per_year)
-    worst = float(drawdowns(curve, initial).min())
-    skewness, kurtosis = moments(returns)
-    return {
-        "start": str(equity["time"].item(0)),
-        "end": str(equity["time"].item(-1)),
-        "periods": len(curve),
-        "periods_per_year": per_year,
-        "total_return": total,
-        "cagr": cagr,
-        "volatility": float(np.std(returns, ddof=1)) * math.sqrt(per_year) if len(returns) > 1 else math.nan,
-        "sharpe": sharpe_ratio(returns, per_year),
-        "sortino": sortino_ratio(returns, per_year),
-        "calmar": cagr / -worst if worst < 0 else math.nan,
-        "max_drawdown": worst,
-        "max_drawdown_days": longest_drawdown(times, curve, initial),
-        "skewness": skewness,
-        "kurtosis": kurtosis,
-    }
+def fill_columns(fills: pl.DataFrame) -> FillColumns:
+    """Return a frame of fills as arrays."""
+    names = ("value", "quantity_change", "value_change", "fee", "slippage", "impact")
+    times = fills["time"].dt.epoch("ns").to_numpy(writable=True)
+    return FillColumns(symbol_numbers(fills["symbol"]), times, *(fills[name].to_numpy(writable=True) for name in names))
 
 
-def _of_trading(equity: pl.DataFrame, fills: pl.DataFrame) -> dict[str, Any]:
-    curve = equity["equity"].to_numpy()
-    years = len(curve) / periods_per_year(equity["time"].dt.epoch("ns").to_numpy())
-    profits = round_trips(fills)["profit"].to_numpy()
-    lost = -float(profits[profits < 0].sum())
-    return {
-        "exposure": float((equity["exposure"].to_numpy() != 0).mean()),
-        "turnover": float(fills["value"].sum()) / float(curve.mean()) / years if years > 0 else math.nan,
-        "fills": fills.height,
-        "trades": len(profits),
-        "hit_rate": float((profits > 0).mean()) if len(profits) else math.nan,
-        "profit_factor": float(profits[profits > 0].sum()) / lost if lost > 0 else math.nan,
-        "expectancy": float(profits.mean()) if len(profits) else math.nan,
-        "fees": float(fills["fee"].sum()),
-        "slippage": float(fills["slippage"].sum()),
-    }
+def statistics_of(state: Floats, times: Integers, fills: FillColumns, exposure: float, refused: int = 0) -> Statistics:
+    """Return the statistics of a run from the state that took its equity curve, without a table.
+
+    Parameters
+    ----------
+    state
+        Of ``curve.begin``, after ``curve.absorb`` of every period.
+    times
+        Shape (periods,), the end of each period.
+    exposure
+        Share of the periods with an open position.
+    refused
+        Orders that were refused.
+
+    Raises
+    ------
+    ValueError
+        The curve has no period.
+    """
+    curve, per_year = curve_of(state), periods_per_year(times)
+    years, yearly = curve.periods / per_year, math.sqrt(per_year)
+    total = _over(curve.last, curve.initial) - 1.0
+    cagr = growth_per_year(total, years)
+    profits = Trades(*closed_trades(fills.symbol, fills.time, fills.quantity_change, fills.value_change)).profit
+    trades, won, lost = len(profits), float(profits[profits > 0].sum()), -float(profits[profits < 0].sum())
+    return Statistics(
+        start=str(to_datetime(int(times[0]))),
+        end=str(to_datetime(int(times[-1]))),
+        periods=curve.periods,
+        periods_per_year=per_year,
+        total_return=total,
+        cagr=cagr,
+        volatility=curve.deviation * yearly,
+        sharpe=_sharpe_of(curve) * yearly,
+        sortino=_over(curve.mean, curve.downside) * yearly,
+        calmar=_over(cagr, -curve.max_drawdown),
+        max_drawdown=curve.max_drawdown,
+        max_drawdown_days=curve.longest_drawdown_days,
+        skewness=curve.skewness,
+        kurtosis=curve.kurtosis,
+        exposure=exposure,
+        turnover=_over(_over(float(fills.value.sum()), curve.mean_equity), years),
+        fills=len(fills.time),
+        trades=trades,
+        hit_rate=_over(int(np.count_nonzero(profits > 0)), trades),
+        profit_factor=_over(won, lost),
+        expectancy=_over(won - lost, trades),
+        fees=float(fills.fee.sum()),
+        slippage=float(fills.slippage.sum()),
+        impact=float(fills.impact.sum()),
+        refused=refused,
+    )
+
+
+def _sharpe_of(curve: Curve) -> float:
+    return curve.mean / curve.deviation if curve.deviation > ROUNDING * abs(curve.mean) else math.nan
+
+
+def _over(part: float, whole: float) -> float:
+    """Return the ratio; NaN where the whole is nothing."""
+    return part / whole if whole != 0 else math.nan

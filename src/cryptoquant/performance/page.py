@@ -20,8 +20,10 @@ from cryptoquant.performance.page_tables import (
     folds_table,
     months_table,
     refusals_table,
+    risk_tables,
     statistics_tables,
     trades_table,
+    trading_tables,
 )
 from cryptoquant.performance.report import Report
 from cryptoquant.performance.words import (
@@ -67,6 +69,8 @@ def page_text(report: Report) -> str:
         months_table(report),
         _folds(report),
         statistics_tables(report),
+        risk_tables(report),
+        trading_tables(report),
         costs_table(report),
         refusals_table(report),
         signal_pictures(report),
@@ -101,7 +105,7 @@ def _cards(report: Report) -> str:
     numbers, currency, free = report.statistics, currency_of(report), before_costs_of(report)
     held = buy_and_hold_return(report)
     traded = float(report.fills["value"].sum())
-    paid = numbers.fees + numbers.slippage
+    paid = numbers.fees + numbers.slippage + numbers.impact
     rate = f"{number(1e4 * paid / traded, 1)} bps of traded value, " if traded else ""
     cards = [
         (
@@ -116,7 +120,7 @@ def _cards(report: Report) -> str:
             f"{numbers.trades:,}",
             "none closed" if not numbers.trades else f"{percent(numbers.hit_rate, 0)} with a profit, after costs",
         ),
-        ("Fees and slippage", money(paid, currency, 0), f"{rate}{percent(paid / report.initial, 1)} of start"),
+        ("Fees, slippage, impact", money(paid, currency, 0), f"{rate}{percent(paid / report.initial, 1)} of start"),
         (
             "Before costs",
             percent(free.total_return, 1, signed=True) if free else ABSENT,

@@ -192,7 +192,7 @@ def costs_in_words(report: Report) -> str:
 
 
 def paid_in_words(report: Report) -> str:
-    """Return fees and slippage in words."""
+    """Return fees, slippage and impact in words."""
     currency = currency_of(report)
-    paid = report.statistics
-    return f"fees {money(paid.fees, currency, 0)}, slippage {money(paid.slippage, currency, 0)}"
+    paid = {name: getattr(report.statistics, name) for name in ("fees", "slippage", "impact")}
+    return ", ".join(f"{name} {money(value, currency, 0)}" for name, value in paid.items())

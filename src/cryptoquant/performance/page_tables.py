@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from cryptoquant.performance.axes import MONTHS
-from cryptoquant.performance.metrics import monthly_returns
 from cryptoquant.performance.report import Report
 from cryptoquant.performance.words import (
     before_costs_of,
     currency_of,
+    drawdown_rows,
     evidence_lines,
     evidence_of,
     money,
@@ -20,7 +21,10 @@ from cryptoquant.performance.words import (
     parameters,
     percent,
     price,
+    relative_rows,
     result_rows,
+    risk_rows,
+    trade_rows,
     trading_rows,
 )
 
@@ -59,6 +63,27 @@ def statistics_tables(report: Report) -> str:
     return f'<h2>Statistics</h2><div class="halves">{"".join(halves)}</div>'
 
 
+def risk_tables(report: Report) -> str:
+    """Return how the curve may hurt, how the run did beside its benchmark, and the deepest drawdowns."""
+    halves = [table(["Risk", ""], risk_rows(report))]
+    beside = relative_rows(report)
+    if beside:
+        halves.append(table(["Against buy and hold", ""], beside))
+    fallen = drawdown_rows(report)
+    deepest = table(["Deepest drawdowns: from", "Lowest", "Last below", "Depth", "Days"], fallen, text=3)
+    return f'<h2>Risk</h2><div class="halves">{"".join(halves)}</div>{deepest if fallen else ""}'
+
+
+def trading_tables(report: Report) -> str:
+    """Return what the closed trades have in common, empty without one."""
+    rows = trade_rows(report)
+    if not rows:
+        return ""
+    half = -(-len(rows) // 2)
+    halves = "".join(table(["After costs", ""], part) for part in (rows[:half], rows[half:]))
+    return f'<h2>Closed trades</h2><div class="halves">{halves}</div>'
+
+
 def evidence_table(report: Report) -> str:
     """Return every number of the evidence with its demand and its meaning, empty without evidence."""
     evidence = evidence_of(report)
@@ -77,14 +102,12 @@ def evidence_table(report: Report) -> str:
 
 def months_table(report: Report) -> str:
     """Return the returns of each month and year; the depth of the colour follows the size."""
-    months = monthly_returns(report.equity, report.initial)
-    found = {(year, month): value for year, month, value in months.iter_rows()}
-    largest = max((abs(value) for value in found.values() if math.isfinite(value)), default=0.0)
+    months = report.monthly()
+    values = months.select(MONTHS).to_numpy()
+    largest = float(np.max(np.abs(values), initial=0.0, where=np.isfinite(values)))
     rows = []
-    for year in sorted({year for year, _ in found}):
-        values = [found.get((year, month)) for month in range(1, 13)]
-        total = math.prod(1.0 + value for value in values if value is not None) - 1.0
-        cells = "".join(_month_cell(value, largest) for value in values)
+    for year, *found, total in months.iter_rows():
+        cells = "".join(_month_cell(value, largest) for value in found)
         rows.append(f'<tr><td>{year}</td>{cells}<td class="n total">{percent(total, 1, signed=True)}</td></tr>')
     heads = "".join(f'<th class="n">{name}</th>' for name in (*MONTHS, "Year"))
     body = f"<thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody>"
@@ -136,14 +159,14 @@ def _rate(value: Any) -> str:
 
 
 def costs_table(report: Report) -> str:
-    """Return fees by liquidity and slippage, in money, in basis points of the traded value and of the start."""
+    """Return fees by liquidity, slippage and impact, in money, in basis points of the traded value and of the start."""
     fills, currency = report.fills, currency_of(report)
     if fills.is_empty():
         return ""
     traded = float(fills["value"].sum())
     kinds = fills.group_by("liquidity").agg(pl.col("fee").sum(), pl.col("value").sum()).sort("liquidity")
     lines = [(f"Fees, {kind}", float(fee), float(value)) for kind, fee, value in kinds.iter_rows()]
-    lines.append(("Slippage", float(fills["slippage"].sum()), traded))
+    lines += [(name.capitalize(), float(fills[name].sum()), traded) for name in ("slippage", "impact")]
     lines.append(("All costs", sum(line[1] for line in lines), traded))
     rows = [
         (

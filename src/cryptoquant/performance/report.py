@@ -1,14 +1,18 @@
 """One report for every run: a backtest, a walk-forward, a replay and a paper run say the same things alike."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from cryptoquant.market.schema import INSTANT, SIGNALS
-from cryptoquant.performance.metrics import Statistics, round_trips, statistics
+from cryptoquant.performance.metrics import Statistics, daily_returns, monthly_table, statistics
+from cryptoquant.performance.relative import Relative, relative_of
+from cryptoquant.performance.risk import Risk, drawdown_spells, risk_of
+from cryptoquant.performance.round_trips import round_trips
+from cryptoquant.performance.trading import Trading, trading_of
 from cryptoquant.trading.order import Fill, Rejection
 from cryptoquant.trading.venue import Costs, Venue
 
@@ -24,6 +28,7 @@ FILLS: dict[str, pl.DataType | type[pl.DataType]] = {
     "value": pl.Float64,
     "fee": pl.Float64,
     "slippage": pl.Float64,
+    "impact": pl.Float64,
     "liquidity": pl.String,
     "quantity_change": pl.Float64,
     "value_change": pl.Float64,
@@ -39,9 +44,30 @@ REJECTIONS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+class Table:
+    """A table of a report: given as a frame, or as a call that makes it when it is first read; then it is kept."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, report: "Report | None", owner: type | None = None) -> pl.DataFrame:
+        if report is None:
+            raise AttributeError(self._name)
+        held = report.__dict__[self._name]
+        if not isinstance(held, pl.DataFrame):
+            held = report.__dict__[self._name] = held()
+        frame: pl.DataFrame = held
+        return frame
+
+    def __set__(self, report: "Report", value: pl.DataFrame | Callable[[], pl.DataFrame]) -> None:
+        report.__dict__[self._name] = value
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Report:
     """What a run did and what came of it.
+
+    A table may be given as a call that makes it; it is made when it is first read, or when the report is pickled.
 
     Attributes
     ----------
@@ -51,15 +77,15 @@ class Report:
         Equity before the first period, in quote currency.
     statistics
         The table.
+    costs
+        Fees and slippage that were charged.
     equity
         Columns time, equity, cash, exposure (signed share of equity invested) and, where known, benchmark (buy and
         hold); one row for each slice.
     fills, rejections, signals
-        The facts, in time order.
+        The facts, in time order. Fills may have a column participation: the share of the traded bar's value.
     prices
         Columns time, symbol, close: what the pictures draw.
-    costs
-        Fees and slippage that were charged.
     folds
         One row for each fold of a walk-forward, else empty.
     notes
@@ -69,15 +95,18 @@ class Report:
     name: str
     initial: float
     statistics: Statistics
-    equity: pl.DataFrame
-    fills: pl.DataFrame
-    rejections: pl.DataFrame
-    signals: pl.DataFrame
-    prices: pl.DataFrame
     costs: Costs
+    equity: Table = Table()
+    fills: Table = Table()
+    rejections: Table = Table()
+    signals: Table = Table()
+    prices: Table = Table()
     folds: pl.DataFrame = field(default_factory=pl.DataFrame)
     notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def __repr__(self) -> str:
         numbers = self.statistics
@@ -86,7 +115,7 @@ class Report:
 
     @property
     def trades(self) -> pl.DataFrame:
-        """Closed round trips: symbol, opened, closed, quantity, profit, return, is_final; see ``round_trips``."""
+        """Closed round trips: symbol, side, opened, closed, quantity, profit, return, is_final; see ``round_trips``."""
         return round_trips(self.fills)
 
     @property
@@ -97,16 +126,30 @@ class Report:
 
     def daily_returns(self) -> pl.DataFrame:
         """Return the simple returns of each UTC day: time (midnight at its end), return."""
-        days = (
-            self.equity.select(
-                ((pl.col("time") - pl.duration(nanoseconds=1)).dt.truncate("1d") + pl.duration(days=1)).alias("time"),
-                "equity",
-            )
-            .group_by("time", maintain_order=True)
-            .last()
-        )
-        before = days["equity"].shift(1, fill_value=self.initial)
-        return days.select("time", (pl.col("equity") / before - 1.0).alias("return"))
+        return daily_returns(self.equity, self.initial)
+
+    @property
+    def risk(self) -> Risk:
+        """How the curve may hurt."""
+        return risk_of(self.equity, self.initial)
+
+    @property
+    def relative(self) -> Relative:
+        """How the run did beside its benchmark."""
+        return relative_of(self.equity, self.initial)
+
+    @property
+    def trading(self) -> Trading:
+        """How the run traded."""
+        return trading_of(self.trades, self.fills, self.equity)
+
+    def monthly(self) -> pl.DataFrame:
+        """Return the simple returns of UTC months: a row for each year, columns year, Jan to Dec and total."""
+        return monthly_table(self.equity, self.initial)
+
+    def drawdown_table(self, count: int = 5) -> pl.DataFrame:
+        """Return the deepest spells below a high, deepest first: start, trough, end, depth, days, is_recovered."""
+        return drawdown_spells(self.equity, self.initial).sort("depth", maintain_order=True).head(count)
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the equity table as a pandas frame indexed by time."""
@@ -140,6 +183,7 @@ def fills_frame(fills: list[Fill], venue: Venue) -> pl.DataFrame:
                 fill.lots * lot * fill.price,
                 fill.fee,
                 fill.slippage,
+                fill.impact,
                 fill.liquidity,
                 fill.lots_change * lot,
                 fill.cash_change * venue.unit,

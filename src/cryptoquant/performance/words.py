@@ -169,7 +169,7 @@ def result_rows(numbers: Statistics) -> list[tuple[str, str]]:
     """Return name and text of the numbers that describe the equity curve."""
     periods = f"{numbers.periods:,}"
     width = timeframe_of(numbers)
-    is_long = not numbers.periods / numbers.periods_per_year < SHORTEST_YEARLY
+    is_long = _is_long(numbers)
     each = f" ({width})" if width else ""
     return [
         ("Start", moment(numbers.start)),
@@ -188,6 +188,10 @@ def result_rows(numbers: Statistics) -> list[tuple[str, str]]:
     ]
 
 
+def _is_long(numbers: Statistics) -> bool:
+    return not numbers.periods / numbers.periods_per_year < SHORTEST_YEARLY
+
+
 def trading_rows(numbers: Statistics, currency: str) -> list[tuple[str, str]]:
     """Return name and text of the numbers that describe the trading."""
     return [
@@ -200,7 +204,80 @@ def trading_rows(numbers: Statistics, currency: str) -> list[tuple[str, str]]:
         ("Profit per trade", money(numbers.expectancy, currency)),
         ("Fees", money(numbers.fees, currency)),
         ("Slippage", money(numbers.slippage, currency)),
+        ("Impact", money(numbers.impact, currency)),
         ("Refused orders", f"{numbers.refused:,}"),
+    ]
+
+
+def risk_rows(report: Report) -> list[tuple[str, str]]:
+    """Return name and text of the numbers that describe how the curve may hurt."""
+    risk, width = report.risk, timeframe_of(report.statistics)
+    each = f" ({width})" if width else ""
+    return [
+        (f"VaR 95 %{each}", percent(risk.value_at_risk)),
+        (f"Shortfall 95 %{each}", percent(risk.expected_shortfall)),
+        ("Tail ratio, 95 to 5 %", number(risk.tail_ratio)),
+        ("Omega ratio, threshold 0", number(risk.omega)),
+        ("Sharpe ratio (1d)", number(risk.daily_sharpe if _is_long(report.statistics) else math.nan)),
+        ("Average drawdown", percent(risk.average_drawdown)),
+        ("Average time below a high", _with_unit(number(risk.average_drawdown_days, 1), "days")),
+        ("Ulcer index", percent(risk.ulcer_index)),
+    ]
+
+
+def relative_rows(report: Report) -> list[tuple[str, str]]:
+    """Return name and text of the numbers that compare a run with its benchmark, empty without one."""
+    if "benchmark" not in report.equity.columns:
+        return []
+    found, is_long = report.relative, _is_long(report.statistics)
+    return [
+        ("Excess return", percent(found.excess_return, signed=True)),
+        ("Alpha per year", percent(found.alpha if is_long else math.nan, signed=True)),
+        ("Beta", number(found.beta)),
+        ("Correlation", number(found.correlation)),
+        ("Tracking error per year", percent(found.tracking_error if is_long else math.nan)),
+        ("Information ratio", number(found.information_ratio if is_long else math.nan)),
+        ("Capture of rises", percent(found.up_capture, 1)),
+        ("Capture of falls", percent(found.down_capture, 1)),
+    ]
+
+
+def trade_rows(report: Report) -> list[tuple[str, str]]:
+    """Return name and text of the numbers that describe the closed trades, empty without one."""
+    found, currency = report.trading, currency_of(report)
+    if not found.trades:
+        return []
+    sides = ((found.long_trades, found.long_profit), (found.short_trades, found.short_profit))
+    long, short = (f"{count:,}, {money(profit, currency)}" for count, profit in sides)
+    rows = [
+        ("Long trades", long),
+        ("Short trades", short),
+        ("Trades per year", number(found.trades_per_year if _is_long(report.statistics) else math.nan, 1)),
+        ("Mean gain to mean loss", number(found.payoff_ratio)),
+        ("Average trade", percent(found.average_return, signed=True)),
+        ("Best trade", percent(found.best_return, signed=True)),
+        ("Worst trade", percent(found.worst_return, signed=True)),
+        ("Average time held", _with_unit(number(found.average_holding_days, 1), "days")),
+        ("Longest time held", _with_unit(number(found.longest_holding_days, 1), "days")),
+        ("Fees to gross profit", percent(found.fee_share, 1)),
+        ("Slippage to the same", percent(found.slippage_share, 1)),
+        ("Impact to the same", percent(found.impact_share, 1)),
+    ]
+    known = not math.isnan(found.capacity)
+    return [*rows, ("Capacity at 1 % of bars", money(found.capacity, currency, 0))] if known else rows
+
+
+def drawdown_rows(report: Report) -> list[tuple[str, ...]]:
+    """Return start, trough, end, depth and days of the deepest drawdowns, as texts."""
+    columns = report.drawdown_table().select("start", "trough", "end", "depth", "days", "is_recovered")
+    return [
+        (
+            *(f"{instant:%Y-%m-%d %H:%M}" for instant in (start, trough)),
+            f"{end:%Y-%m-%d %H:%M}" if is_recovered else "not over",
+            percent(depth),
+            number(days, 1),
+        )
+        for start, trough, end, depth, days, is_recovered in columns.iter_rows()
     ]
 
 

@@ -1,0 +1,66 @@
+"""A report makes a table when it is first read, once."""
+
+import pickle
+from dataclasses import FrozenInstanceError, replace
+
+import polars as pl
+import pytest
+
+from cryptoquant.performance.report import Report
+from tests.performance.reports import report_over
+
+TABLES = ("equity", "fills", "rejections", "signals", "prices")
+
+
+class Maker:
+    """Gives a table and counts how often."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame, self.calls = frame, 0
+
+    def __call__(self) -> pl.DataFrame:
+        self.calls += 1
+        return self.frame
+
+
+@pytest.fixture
+def lazy():
+    whole = report_over(200, trades=10)
+    makers = {name: Maker(getattr(whole, name)) for name in TABLES}
+    report = Report("a run", whole.initial, whole.statistics, whole.costs, **makers)
+    return whole, report, makers
+
+
+def test_a_table_is_made_when_it_is_read_and_kept(lazy):
+    whole, report, makers = lazy
+    assert report.statistics == whole.statistics
+    assert "10 fills" in repr(report)
+    assert [maker.calls for maker in makers.values()] == [0] * 5
+    assert report.equity is report.equity is makers["equity"].frame
+    assert report.returns.equals(whole.returns)
+    assert [maker.calls for maker in makers.values()] == [1, 0, 0, 0, 0]
+    with pytest.raises(FrozenInstanceError):
+        report.equity = whole.equity
+
+
+def test_a_changed_copy_keeps_the_tables(lazy):
+    whole, report, makers = lazy
+    noted = replace(report, notes=("said",), fills=whole.fills.head(2))
+    assert noted.notes == ("said",)
+    assert noted.fills.height == 2
+    assert noted.equity.equals(whole.equity)
+    assert report.fills.height == 10
+    assert all(maker.calls <= 1 for maker in makers.values())
+
+
+def test_a_pickled_report_holds_its_tables(lazy):
+    whole, report, _ = lazy
+    there = Report(
+        "local", 1.0, whole.statistics, whole.costs, *(lambda name=name: getattr(whole, name) for name in TABLES)
+    )
+    for sent in (report, there):
+        back = pickle.loads(pickle.dumps(sent))
+        for name in TABLES:
+            assert getattr(back, name).equals(getattr(whole, name))
+        assert back.statistics == whole.statistics
+        assert back.folds.is_empty()
