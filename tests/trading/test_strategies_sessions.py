@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cryptoquant.backtest.simulator import simulate
 from cryptoquant.market.time import to_ns
-from cryptoquant.trading.strategy import WORKDAYS, OpeningMomentum, OvernightHold, Session, TimeOfDay
+from cryptoquant.trading.strategy import WORKDAYS, OpeningMomentum, OvernightHold, RuleOverBars, Session, TimeOfDay
 from cryptoquant.trading.venue import Costs
 from tests.market_makers import HOUR, gapping_panel
 from tests.trading.views import decisions, last_view, panel_of
@@ -110,9 +110,21 @@ def test_a_time_of_day_is_held_between_its_hours_on_its_days():
     assert decisions(mondays, panel)[:, 0].tolist() == [0, 0, -1, -1, -1, -1, 0, 0]
 
 
-@pytest.mark.parametrize("rule", [TimeOfDay(), TimeOfDay(time(23), time(4), (0, 5), "Asia/Tokyo", 0.2)])
-def test_a_time_of_day_says_for_a_panel_what_it_decides(rule):
-    panel = gapping_panel(400, ("A/USD", "B/USD"))
+@pytest.mark.parametrize(
+    "rule",
+    [
+        TimeOfDay(),
+        TimeOfDay(time(23), time(4), (0, 5), "Asia/Tokyo", 0.2),
+        OvernightHold(),
+        OvernightHold(Session(open=time(16), close=time(16), weekdays=(1, 5)), 0.2),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("start", ["2024-03-05T00:00", "2024-10-30T12:00"])
+def test_hours_say_for_a_panel_what_they_decide_over_both_switches(rule, start):
+    times = [ns(start) + 20 * MINUTE * row for row in range(700)]
+    panel = panel_of({"A/USD": [1.0] * 700, "B/USD": [1.0] * 700}, times=times)
+    assert isinstance(rule, RuleOverBars)
     assert np.array_equal(rule.weights(panel), decisions(rule, panel))
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cryptoquant.market.slice import Panel
 from cryptoquant.market.time import Timeframe, iso, span_ns, to_datetime, to_ns
@@ -77,6 +78,19 @@ class Session:
         """Return whether a moment (nanoseconds UTC) lies within a session."""
         return self.day(moment) is not None
 
+    def within(self, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return ``contains`` for many moments that rise, shape (moments,); its cost is that of their days."""
+        inside = np.zeros(len(moments), dtype=np.bool_)
+        if len(moments) == 0:
+            return inside
+        zone = _zone(self.zone)
+        first, last = (to_datetime(int(moments[place])).astimezone(zone).date().toordinal() for place in (0, -1))
+        for day in map(date.fromordinal, range(first - 1, last + 1)):
+            if day.weekday() in self.weekdays:
+                start, end = np.searchsorted(moments, _bounds(self, day))
+                inside[start:end] = True
+        return inside
+
     def slice_day(self, close: int) -> date | None:
         """Return the day of the session that a slice with this close (nanoseconds UTC) belongs to, None outside."""
         return self.day(close - 1)
@@ -131,18 +145,14 @@ class TimeOfDay:
 
     def decide(self, view: View) -> Target:
         """Return the share within the hours and nothing outside."""
-        weight = self._weight(view.time, self.hours, len(view.symbols))
+        weight = self._share(len(view.symbols)) if self.hours.contains(view.time) else 0.0
         return dict.fromkeys(view.symbols, weight)
 
     def weights(self, panel: Panel) -> Floats:
-        """Return the decisions for a whole panel, shape (slices, symbols), at some microseconds for a slice."""
-        hours, count = self.hours, len(panel.symbols)
-        column = np.array([self._weight(moment, hours, count) for moment in panel.times.tolist()], dtype=np.float64)
-        return np.repeat(column[:, None], count, axis=1)
+        """Return the decisions for a whole panel, shape (slices, symbols)."""
+        return _columns(self.hours.within(panel.times), self._share(len(panel.symbols)), len(panel.symbols))
 
-    def _weight(self, moment: int, hours: Session, symbols: int) -> float:
-        if not hours.contains(moment):
-            return 0.0
+    def _share(self, symbols: int) -> float:
         share = share_of(self.max_weight, symbols)
         return -share if self.allows_short else share
 
@@ -175,6 +185,11 @@ class OvernightHold:
         """Return the share outside the session and nothing within it."""
         weight = 0.0 if self.session.contains(view.time) else share_of(self.max_weight, len(view.symbols))
         return dict.fromkeys(view.symbols, weight)
+
+    def weights(self, panel: Panel) -> Floats:
+        """Return the decisions for a whole panel, shape (slices, symbols)."""
+        symbols = len(panel.symbols)
+        return _columns(~self.session.within(panel.times), share_of(self.max_weight, symbols), symbols)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +276,10 @@ class OpeningMomentum:
         if change > self.threshold:
             return 1.0
         return -1.0 if self.allows_short and change < -self.threshold else 0.0
+
+
+def _columns(held: NDArray[np.bool_], weight: float, symbols: int) -> Floats:
+    return np.repeat(np.where(held, weight, 0.0)[:, None], symbols, axis=1)
 
 
 @lru_cache(maxsize=4096)
