@@ -19,6 +19,7 @@ from cryptoquant.trading.strategy import (
     crossing,
     prefix_sums,
 )
+from cryptoquant.trading.strategy.reversion import reversion
 from cryptoquant.trading.strategy.rules import highest, rolling_highest
 from cryptoquant.trading.venue import Costs, Venue
 from tests.market_makers import gapping_panel
@@ -83,6 +84,37 @@ def test_the_fast_cross_holds_over_blocks_holes_and_a_price_that_grows_a_million
     closes[1000:1400] = closes[~np.isnan(closes)][700]
     for fast, slow in ((1, 2), (5, 20), (24, 168), (400, 900)):
         assert np.array_equal(batch(closes, fast, slow), crossed(closes, fast, slow), equal_nan=True)
+
+
+def reverted(closes, rule):
+    """The definition, row by row: fresh mean and deviation."""
+    below = -rule.max_weight if rule.allows_short else 0.0
+    terms = (rule.window, rule.enter, rule.exit, rule.max_weight, below)
+    return np.array([reversion(closes, last, *terms) for last in range(len(closes))])
+
+
+@given(runs=RUNS, window=st.integers(2, 9), share=st.floats(0.01, 1.0), exits=st.floats(0.0, 0.99), short=st.booleans())
+@example(runs=[(0.1, 60)], window=5, share=0.5, exits=0.5, short=False)
+@example(runs=[(1.0, 3), (3.0, 1), (1.0, 3), (3.0, 1)], window=4, share=1.0, exits=0.0, short=True)
+@settings(max_examples=400, deadline=None)
+def test_the_fast_return_to_the_mean_is_the_one_by_fresh_sums_to_the_bit(runs, window, share, exits, short):
+    closes = np.concatenate([np.full(count, price) for price, count in runs])
+    enter = share * (window - 1) / math.sqrt(window) * (1 - 1e-12)
+    rule = MeanReversion(window, enter, exits * enter, 0.5, allows_short=short)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = rule.weights(panel_of({"A/USD": closes.tolist()}))[:, 0]
+        assert np.array_equal(found, reverted(closes, rule), equal_nan=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("digits", [0, 2, 12])
+def test_the_fast_return_to_the_mean_holds_over_holes_rounded_prices_and_growth(seed, digits):
+    rng = np.random.default_rng(seed)
+    closes = np.exp(np.cumsum(0.002 * rng.standard_normal(4000)) + np.linspace(3, 14, 4000)).round(digits)
+    closes[rng.random(4000) < 0.002] = np.nan
+    for rule in (MeanReversion(24, 1.5, 0.0, 0.4), MeanReversion(300, 2.0, 0.5, 0.4, allows_short=True)):
+        found = rule.weights(panel_of({"A/USD": closes.tolist()}))[:, 0]
+        assert np.array_equal(found, reverted(closes, rule), equal_nan=True)
 
 
 def test_prefix_sums_start_anew_at_a_hole_and_know_nothing_after_a_negative_price():

@@ -41,7 +41,8 @@ from cryptoquant.trading.strategy.construction import (
     Schedule,
     VolatilityTarget,
 )
-from cryptoquant.trading.strategy.rules import Breakout, BuyAndHold, MeanReversion, Momentum
+from cryptoquant.trading.strategy.reversion import MeanReversion
+from cryptoquant.trading.strategy.rules import Breakout, BuyAndHold, Momentum
 from cryptoquant.trading.strategy.sessions import (
     EVERY_DAY,
     WORKDAYS,

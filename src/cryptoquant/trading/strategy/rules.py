@@ -1,4 +1,4 @@
-"""Rules over bars: the benchmark, momentum, the return to the mean, and the break out of a channel."""
+"""Rules over bars: the benchmark, momentum, and the break out of a channel."""
 
 import math
 from dataclasses import dataclass
@@ -102,111 +102,6 @@ class Momentum:
 
         def rule(closes: Floats, out: Floats) -> None:
             momenta(closes, self.window, self.skip, self.threshold, above, below, out)
-
-        return weigh_alone(panel, rule)
-
-
-@kernel
-def score(closes: Floats, last: int, window: int) -> float:
-    """Return how many sample deviations the close lies above the mean of the window that it ends.
-
-    NaN when the window is not full, has a hole, or does not move by more than its own rounding.
-    """
-    if last + 1 < window:
-        return math.nan
-    total = 0.0
-    for index in range(last + 1 - window, last + 1):
-        total += closes[index]
-    mean = total / window
-    squares = 0.0
-    for index in range(last + 1 - window, last + 1):
-        squares += (closes[index] - mean) * (closes[index] - mean)
-    deviation = math.sqrt(squares / (window - 1))
-    if not deviation > window * 2.3e-16 * abs(mean):
-        return math.nan
-    return float((closes[last] - mean) / deviation)
-
-
-@kernel
-def reversion(closes: Floats, last: int, window: int, enter: float, leave: float, above: float, below: float) -> float:
-    """Return the weight for the ``score`` at ``last``; NaN between the thresholds or where it is unknown."""
-    found = score(closes, last, window)
-    if math.isnan(found):
-        return math.nan
-    if found <= -enter:
-        return above
-    if below < 0.0 and found >= enter:
-        return below
-    if found >= -leave and (below == 0.0 or found <= leave):
-        return 0.0
-    return math.nan
-
-
-@kernel
-def reversions(
-    closes: Floats, window: int, enter: float, leave: float, above: float, below: float, out: Floats
-) -> None:
-    """Write ``reversion`` at every row of ``closes`` into ``out``; both of shape (slices,)."""
-    for last in range(len(closes)):
-        out[last] = reversion(closes, last, window, enter, leave, above, below)
-
-
-@dataclass(frozen=True, slots=True)
-class MeanReversion:
-    """Buys far below the mean of the last closes and leaves near it; in between the position is kept.
-
-    The distance is a z-score: the close less the mean, over the sample deviation, of the last ``window`` closes
-    (Bollinger 2001 draws the same as bands). The batch costs O(window) for each bar, for every window is summed
-    afresh.
-
-    Parameters
-    ----------
-    window
-        Bars, at least 2. No close lies further from its mean than ``(window - 1) / sqrt(window)`` deviations.
-    enter
-        Long when the score is at most ``-enter``.
-    exit
-        Flat when the score is at least ``-exit``.
-    max_weight
-        Share of the equity in each symbol when long; by default the universe shares it equally.
-    allows_short
-        Short when the score is at least ``enter``, flat when it lies within ``exit``; a spot venue refuses that.
-    """
-
-    window: int = 48
-    enter: float = 2.0
-    exit: float = 0.5
-    max_weight: float | None = None
-    allows_short: bool = False
-
-    def __post_init__(self) -> None:
-        check_window(self, "window", 2)
-        reach = (self.window - 1) / math.sqrt(self.window)
-        if not 0.0 <= self.exit < self.enter <= reach:
-            found = f"exit={self.exit}, enter={self.enter}"
-            raise ValueError(f"MeanReversion: wanted 0 <= exit < enter <= {reach:.4g} at this window, found {found}")
-        check_share(self.max_weight)
-
-    @property
-    def lookback(self) -> int:
-        """The window."""
-        return self.window
-
-    def decide(self, view: View) -> Target:
-        """Return the weight of each symbol whose score asks for a change."""
-        above, below = sides_of(self.max_weight, len(view.symbols), allows_short=self.allows_short)
-
-        def rule(closes: Floats) -> float:
-            return reversion(closes, len(closes) - 1, self.window, self.enter, self.exit, above, below)
-
-        return decide_alone(view, self.window, rule)
-
-    def weights(self, panel: Panel) -> Floats:
-        """Return the decisions for a whole panel, shape (slices, symbols)."""
-        above, below = sides_of(self.max_weight, len(panel.symbols), allows_short=self.allows_short)
-
-        def rule(closes: Floats, out: Floats) -> None:
-            reversions(closes, self.window, self.enter, self.exit, above, below, out)
 
         return weigh_alone(panel, rule)
 
