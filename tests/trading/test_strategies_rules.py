@@ -19,7 +19,7 @@ from cryptoquant.trading.strategy import (
     crossing,
     prefix_sums,
 )
-from cryptoquant.trading.strategy.reversion import reversion
+from cryptoquant.trading.strategy.reversion import reversion, score
 from cryptoquant.trading.strategy.rules import highest, rolling_highest
 from cryptoquant.trading.venue import Costs, Venue
 from tests.market_makers import gapping_panel
@@ -104,6 +104,18 @@ def test_the_fast_return_to_the_mean_is_the_one_by_fresh_sums_to_the_bit(runs, w
     with np.errstate(over="ignore", invalid="ignore"):
         found = rule.weights(panel_of({"A/USD": closes.tolist()}))[:, 0]
         assert np.array_equal(found, reverted(closes, rule), equal_nan=True)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_score_that_meets_its_threshold_exactly_is_settled_as_the_definition_does(seed):
+    rng = np.random.default_rng(seed)
+    closes = np.tile(1000 + rng.integers(0, 9, 7) * 0.1, 6)
+    found = abs(score(closes, 30, 7))
+    for enter in (found, np.nextafter(found, 0), np.nextafter(found, 9)):
+        if 0 < enter <= 6 / math.sqrt(7):
+            rule = MeanReversion(7, float(enter), 0.0, 0.5, allows_short=True)
+            weights = rule.weights(panel_of({"A/USD": closes.tolist()}))[:, 0]
+            assert np.array_equal(weights, reverted(closes, rule), equal_nan=True)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import kernel, plain
 from cryptoquant.market.slice import Panel
 from cryptoquant.trading.strategy.sizing import check_share, check_window, decide_alone, sides_of
 from cryptoquant.trading.strategy.view import Floats, Target, View
@@ -40,6 +40,9 @@ def side_of(level: float, above: float, below: float) -> float:
     if math.isnan(level):
         return level
     return above if level > 0.0 else below
+
+
+side_alone = plain(side_of)
 
 
 @kernel
@@ -209,7 +212,7 @@ class MovingAverageCross:
         above, below = sides_of(self.max_weight, len(view.symbols), allows_short=self.allows_short)
 
         def rule(closes: Floats) -> float:
-            return side_of(crossing(closes, len(closes) - 1, self.fast, self.slow), above, below)
+            return side_alone(crossing(closes, len(closes) - 1, self.fast, self.slow), above, below)
 
         return decide_alone(view, self.slow, rule)
 

@@ -47,7 +47,7 @@ def decide_alone(view: View, length: int, rule: Callable[[Floats], float]) -> Ta
     for symbol in view.symbols:
         weight = rule(np.ascontiguousarray(view.history(symbol, "close", length)))
         if not math.isnan(weight):
-            target[symbol] = float(weight)
+            target[symbol] = weight
     return target
 
 
