@@ -146,7 +146,7 @@ def test_a_file_is_short_and_named_after_what_it_holds(path):
     assert path.stem not in FORBIDDEN_NAMES
 
 
-@pytest.mark.parametrize("path", sorted((SOURCE / "trading").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((SOURCE / "trading").rglob("*.py")), ids=lambda path: path.name)
 def test_trading_has_no_clock_no_randomness_and_no_io(path):
     for module, node in imports(path):
         assert module not in CLOCKS, f"{path.name}:{node.lineno} imports {module}"

@@ -1,7 +1,7 @@
 """Experiments: one file says everything, and a mistake in it is named by its path."""
 
 import re
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from cryptoquant.models.splits import WalkForward
 from cryptoquant.models.tune import Tune
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.strategy import LongFlat
+from cryptoquant.trading.strategy import Ensemble, LongFlat, OvernightHold, RiskParity, Schedule, Session
 from cryptoquant.trading.venue import Costs
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "btc_eth_5m.toml"
@@ -143,6 +143,46 @@ def test_a_mistake_is_named_by_its_path_with_the_nearest_valid_key(tmp_path, old
         Experiment.read(path)
     assert str(error.value).startswith(f"{path}: ")
     assert said in str(error.value)
+
+
+MIXTURE = """
+[strategy]
+kind = "Ensemble"
+shares = [2, 1]
+
+[[strategy.strategies]]
+kind = "RiskParity"
+schedule = { kind = "Schedule", window = 100, every = "7d" }
+
+[[strategy.strategies]]
+kind = "OvernightHold"
+session = { kind = "Session", zone = "Europe/London", open = 08:00:00, close = 16:30:00 }
+"""
+
+
+def mixed(folder: Path, **changed: str) -> Path:
+    mixture = MIXTURE
+    for old, new in changed.items():
+        mixture = mixture.replace(old, new)
+    return written(folder, SMALL.replace('[strategy]\nkind = "LongFlat"\nthreshold = 0.51\n', mixture))
+
+
+def test_a_strategy_of_strategies_is_read_with_its_parts(tmp_path):
+    night = OvernightHold(Session("Europe/London", time(8), time(16, 30)))
+    assert Experiment.read(mixed(tmp_path)).strategy == Ensemble((RiskParity(Schedule(100, "7d")), night), (2, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("zone", "zones", r"strategy\.strategies\[1\]\.session\.zones: unknown, did you mean 'zone'"),
+        ("RiskParity", "RiskPurity", r"strategy\.strategies\[0\]: 'RiskPurity' is unknown, did you mean 'RiskParity'"),
+        ("Ensemble", "Session", r"strategy: 'Session' is unknown"),
+    ],
+)
+def test_a_mistake_in_a_member_is_named_by_its_path(tmp_path, old, new, said):
+    with pytest.raises(ConfigurationError, match=said):
+        Experiment.read(mixed(tmp_path, **{old: new}))
 
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path):

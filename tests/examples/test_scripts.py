@@ -10,6 +10,7 @@ from cryptoquant import features as f
 from tests.examples.notebook_cells import ROOT, SCRIPTS
 
 PAPER_TRADE = ROOT / "examples" / "paper_trade.py"
+STRATEGIES = ROOT / "examples" / "strategies.py"
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def run(reference, folder, **variables):
 
 
 def test_every_script_of_the_examples_is_tested_here():
-    assert SCRIPTS == [PAPER_TRADE]
+    assert SCRIPTS == [PAPER_TRADE, STRATEGIES]
 
 
 def test_the_paper_trading_script_trades_six_hours_on_a_running_sandbox(venue, champion, folder):
@@ -73,3 +74,11 @@ def test_the_paper_trading_script_without_keys_ends_with_an_error_and_no_trade(c
     done = run(champion, folder, CQ_JOURNAL="without-keys.sqlite")
     assert done.returncode == 1
     assert "APCA_API_KEY_ID" in done.stderr
+
+
+def test_the_script_of_strategies_trades_each_of_them():
+    done = subprocess.run([sys.executable, str(STRATEGIES)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 7
+    assert all(int(line.rsplit(" ", 1)[1]) > 0 for line in lines)

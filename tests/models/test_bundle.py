@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,24 @@ from cryptoquant.models import Logistic, XGBoost
 from cryptoquant.models.bundle import STRATEGIES, Bundle, strategy_to_dict
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.strategy import LongFlat
+from cryptoquant.trading.strategy import (
+    Breakout,
+    Ensemble,
+    LongFlat,
+    LongShort,
+    Momentum,
+    MovingAverageCross,
+    OpeningMomentum,
+    Optimised,
+    OvernightHold,
+    Session,
+    Switch,
+    TimeOfDay,
+    TopK,
+    VolatilityRegime,
+    VolatilityScaled,
+    Voting,
+)
 from cryptoquant.trading.venue import Costs
 from tests.models.datasets import HOUR, small_dataset
 
@@ -23,6 +40,7 @@ STRONG = Evidence(
     dsr=float("nan"), minimum_track_record_days=100.0, max_drawdown=-0.1, max_drawdown_low=-0.2, round_trips=200,
     study_trials=1, tuning_trials=0,
 )  # fmt: skip
+SINGLE = set(STRATEGIES) - {"Ensemble", "Voting", "Switch", "VolatilityScaled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +169,45 @@ def test_a_bundle_whose_values_make_no_sense_is_refused(tmp_path, changed, text)
 
 def test_a_strategy_of_ones_own_is_loaded_only_when_it_is_named(tmp_path):
     folder = small_bundle(strategy=Contrarian(0.3)).save(tmp_path)
-    with pytest.raises(BundleError, match="strategy Contrarian is unknown; known: BuyAndHold, LongFlat"):
+    with pytest.raises(BundleError, match="strategy Contrarian is unknown; known: Breakout, BuyAndHold, Ensemble"):
         Bundle.load(folder)
     loaded = Bundle.load(folder, {**STRATEGIES, "Contrarian": Contrarian})
     assert loaded.strategy == Contrarian(0.3)
+
+
+MIXTURE = Ensemble(
+    (
+        Voting((MovingAverageCross(2, 5), Breakout(5, 2), OpeningMomentum(first=timedelta(minutes=15)))),
+        Switch(VolatilityRegime((0.5, 0.9), symbol="BTC/USD"), (Momentum(5), TimeOfDay(time(1, 30)), LongShort())),
+        VolatilityScaled(TopK(2, "score", 0.5)),
+        OvernightHold(Session("Asia/Tokyo", time(9), time(15, 30), (0, 1))),
+    ),
+    shares=(1, 2, 3, 4),
+)
+
+
+@pytest.mark.parametrize(
+    "strategy", [MIXTURE, *(cls() for name, cls in STRATEGIES.items() if name in SINGLE)], ids=repr
+)
+def test_every_strategy_is_loaded_as_it_was_saved_with_its_parts_and_members(tmp_path, strategy):
+    assert Bundle.load(small_bundle(strategy=strategy).save(tmp_path)).strategy == strategy
+
+
+def test_a_member_that_is_unknown_is_refused_and_numbers_of_numpy_are_kept_as_numbers(tmp_path):
+    folder = small_bundle(strategy=Ensemble((Contrarian(np.float64(0.3)),))).save(tmp_path)
+    with pytest.raises(BundleError, match="strategy Contrarian is unknown"):
+        Bundle.load(folder)
+    assert Bundle.load(folder, {**STRATEGIES, "Contrarian": Contrarian}).strategy == Ensemble((Contrarian(0.3),))
+    assert strategy_to_dict(Momentum(np.int64(5)))["parameters"]["window"] == 5
+
+
+def test_a_strategy_that_carries_code_cannot_be_kept():
+    class Estimator:
+        def fit(self, returns):
+            return self
+
+    with pytest.raises(TypeError, match="estimator: a parameter of a strategy to study or register is a plain value"):
+        strategy_to_dict(Optimised(Estimator()))
 
 
 def test_a_strategy_without_named_parameters_cannot_be_kept():

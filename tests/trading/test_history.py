@@ -30,15 +30,19 @@ def copied(market: Slice) -> Slice:
 )
 def test_the_past_is_the_last_slices_however_they_came(length, runs):
     panels = [gapping_panel(400, PAIRS, seed=seed, absent=0.2) for seed in (1, 2)]
-    history, fed = History(length, len(PAIRS)), []
+    history, fed, closes = History(length, len(PAIRS)), [], []
     book = Portfolio(PAIRS, Venue.alpaca())
     for which, start, count, is_copy in runs:
         for row in range(start, start + count):
             market = panels[which][row]
             history.append(copied(market) if is_copy else market)
             fed.append(market.values)
+            closes.append(market.time)
         view = View(panels[which][start + count - 1], history, {}, book)
         wanted = np.array(fed[-length:])
+        assert view.times().tolist() == closes[-length:]
+        assert view.times(3).tolist() == closes[-length:][-3:]
+        assert not view.times().flags.writeable
         for place, symbol in enumerate(PAIRS):
             for number, field in enumerate(FIELDS):
                 found = view.history(symbol, field)
@@ -63,10 +67,11 @@ def test_a_view_of_yesterday_does_not_change_when_the_buffer_is_full():
     for market in list(panel)[:60]:
         history.append(copied(market))
     view = View(panel[59], history, {}, book)
-    before = view.history("A/USD").copy()
+    before, times = view.history("A/USD").copy(), view.times().tolist()
     for market in list(panel)[60:]:
         history.append(copied(market))
     assert np.array_equal(view.history("A/USD"), before)
+    assert view.times().tolist() == times == panel.times[55:60].tolist()
 
 
 def test_a_panel_is_read_only_and_does_not_freeze_the_arrays_it_was_made_of():

@@ -17,7 +17,7 @@ from cryptoquant.errors import ConfigurationError
 from cryptoquant.features import FeatureSet, Label
 from cryptoquant.features.feature_set import CONSTRUCTORS
 from cryptoquant.market.time import Instant, span, timeframe_name, to_ns
-from cryptoquant.models.bundle import STRATEGIES
+from cryptoquant.models.bundle import PARTS, STRATEGIES
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.model import Model
 from cryptoquant.models.splits import WalkForward
@@ -123,7 +123,7 @@ class Experiment:
         self.features = _features(contents.features)
         self.label = _label(contents.label)
         self.model: Model = _kind("model", contents.model, MODELS)
-        self.strategy: Strategy = _kind("strategy", contents.strategy, STRATEGIES)
+        self.strategy: Strategy = _strategy("strategy", contents.strategy)
         self.splits = made("splits", "WalkForward", contents.splits.model_dump(), {"WalkForward": WalkForward})
         self.costs = _costs(contents.costs)
         self.execution = made("execution", "Execution", contents.execution, {"Execution": Execution})
@@ -204,6 +204,16 @@ def _label(section: LabelSection) -> Label:
     given = {key: value for key, value in section.model_dump(exclude={"kind"}).items() if value is not None}
     label: Label = made("label", section.kind, given, {section.kind: getattr(catalogue, section.kind)})
     return label
+
+
+def _strategy(where: str, value: Any) -> Any:
+    """Return the strategy of a table, with its parts and members, which are tables that name their ``kind`` too."""
+    if isinstance(value, list):
+        return tuple(_strategy(f"{where}[{number}]", one) for number, one in enumerate(value))
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _strategy(f"{where}.{key}", one) for key, one in value.items()}
+    return _kind(where, inner, STRATEGIES if where == "strategy" else {**STRATEGIES, **PARTS})
 
 
 def _costs(section: CostsSection) -> Costs:

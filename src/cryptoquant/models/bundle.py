@@ -4,9 +4,10 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
-from datetime import timedelta
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import time, timedelta
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,62 @@ from cryptoquant.models.model import Predictor
 from cryptoquant.models.tabular import load_predictor
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.strategy import BuyAndHold, LongFlat, MovingAverageCross, Strategy
+from cryptoquant.trading.strategy import (
+    Breakout,
+    BuyAndHold,
+    Ensemble,
+    HierarchicalRiskParity,
+    LongFlat,
+    LongShort,
+    MeanReversion,
+    MeanVariance,
+    Momentum,
+    MovingAverageCross,
+    OpeningMomentum,
+    OvernightHold,
+    ProbabilitySize,
+    RiskParity,
+    Schedule,
+    Session,
+    Strategy,
+    Switch,
+    TimeOfDay,
+    TopK,
+    VolatilityRegime,
+    VolatilityScaled,
+    VolatilityTarget,
+    Voting,
+)
 from cryptoquant.trading.venue import Costs
 
 FORMAT = 1
 CONTENT = "bundle.json"
-STRATEGIES: Mapping[str, type[Any]] = {cls.__name__: cls for cls in (BuyAndHold, LongFlat, MovingAverageCross)}
+STRATEGIES: Mapping[str, type[Any]] = {
+    cls.__name__: cls
+    for cls in (
+        Breakout,
+        BuyAndHold,
+        Ensemble,
+        HierarchicalRiskParity,
+        LongFlat,
+        LongShort,
+        MeanReversion,
+        MeanVariance,
+        Momentum,
+        MovingAverageCross,
+        OpeningMomentum,
+        OvernightHold,
+        ProbabilitySize,
+        RiskParity,
+        Switch,
+        TimeOfDay,
+        TopK,
+        VolatilityScaled,
+        VolatilityTarget,
+        Voting,
+    )
+}
+PARTS: Mapping[str, type[Any]] = {cls.__name__: cls for cls in (Schedule, Session, VolatilityRegime)}
 LIBRARIES = ("cryptoquant", "numpy", "numba", "polars", "scikit-learn", "xgboost", "optuna", "mlflow")
 
 
@@ -165,16 +216,17 @@ class Bundle:
 
 
 def strategy_to_dict(strategy: Strategy) -> dict[str, Any]:
-    """Return a strategy's class name and its frozen parameters.
+    """Return a strategy's class name and its frozen parameters, those of its parts and members included.
 
     Raises
     ------
     TypeError
-        The strategy is no dataclass, so that its parameters cannot be told.
+        The strategy is no dataclass, so that its parameters cannot be told, or one of them is no value of JSON.
     """
     if not is_dataclass(strategy) or isinstance(strategy, type):
         raise TypeError(f"a strategy to study or register is a frozen dataclass, found {strategy!r}")
-    return {"name": type(strategy).__name__, "parameters": asdict(strategy)}
+    values = {one.name: _plain(getattr(strategy, one.name), one.name) for one in fields(strategy)}
+    return {"name": type(strategy).__name__, "parameters": values}
 
 
 def strategy_from_dict(content: Mapping[str, Any], strategies: Mapping[str, type[Any]] = STRATEGIES) -> Strategy:
@@ -185,11 +237,48 @@ def strategy_from_dict(content: Mapping[str, Any], strategies: Mapping[str, type
     BundleError
         The class is not among ``strategies``.
     """
-    known = strategies.get(content["name"])
+    known = {**PARTS, **strategies}.get(content["name"])
     if known is None:
         raise BundleError(f"strategy {content['name']} is unknown; known: {', '.join(sorted(strategies))}")
-    strategy: Strategy = known(**content["parameters"])
+    strategy: Strategy = known(**{key: _lively(value, strategies) for key, value in content["parameters"].items()})
     return strategy
+
+
+def _plain(value: Any, name: str) -> Any:
+    """Return a parameter as JSON-ready values; a span as its seconds, a time of day as its text."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, timedelta):
+        return {"seconds": value.total_seconds()}
+    if isinstance(value, time):
+        return {"time": value.isoformat()}
+    if isinstance(value, tuple | list):
+        return [_plain(one, name) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(one, name) for key, one in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return strategy_to_dict(value)  # type: ignore[arg-type]
+    raise TypeError(f"{name}: a parameter of a strategy to study or register is a plain value, found {value!r}")
+
+
+def _lively(value: Any, strategies: Mapping[str, type[Any]]) -> Any:
+    """Return what ``_plain`` was given; a list as a tuple."""
+    if isinstance(value, list):
+        return tuple(_lively(one, strategies) for one in value)
+    if isinstance(value, dict):
+        keys = set(value)
+        if keys == {"name", "parameters"}:
+            return strategy_from_dict(value, strategies)
+        if keys == {"seconds"}:
+            return timedelta(seconds=value["seconds"])
+        if keys == {"time"}:
+            return time.fromisoformat(value["time"])
+        return {key: _lively(one, strategies) for key, one in value.items()}
+    return value
 
 
 def library_versions() -> dict[str, str]:

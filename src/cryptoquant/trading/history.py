@@ -20,23 +20,27 @@ class History:
     ----------
     columns, first, stop
         Arrays of shape (rows, symbols) by field, and the range of rows that is the past, the newest last.
+    times
+        Shape (rows,): the closes, nanoseconds UTC.
     """
 
-    __slots__ = ("_buffer", "_panel", "columns", "first", "length", "stop")
+    __slots__ = ("_buffer", "_panel", "_stamps", "columns", "first", "length", "stop", "times")
 
     def __init__(self, length: int, symbols: int) -> None:
         self.length = max(1, length)
         self.columns: Mapping[str, NDArray[np.float64]] = {name: np.empty((0, symbols)) for name in FIELDS}
+        self.times: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.first, self.stop = 0, 0
         self._panel: Panel | None = None
         self._buffer: dict[str, NDArray[np.float64]] = {}
+        self._stamps = self.times
 
     def append(self, market: Slice) -> None:
         """Add a slice; the oldest one falls out when there are more than ``length``."""
         if market.row == self.stop and market.source is self._panel:
             self.stop += 1
         elif self.stop == 0 and market.row >= 0:
-            self._panel, self.columns = market.source, market.source.columns
+            self._panel, self.columns, self.times = market.source, market.source.columns, market.source.times
             self.first, self.stop = market.row, market.row + 1
         else:
             self._copy(market)
@@ -51,7 +55,12 @@ class History:
             self._buffer = {name: np.full(rows, np.nan) for name in FIELDS}
             for name in FIELDS:
                 self._buffer[name][:keep] = self.columns[name][self.stop - keep : self.stop]
+            self._stamps = np.empty(rows[0], dtype=np.int64)
+            self._stamps[:keep] = self.times[self.stop - keep : self.stop]
+            self.times = self._stamps.view()
+            self.times.flags.writeable = False
             self._panel, self.columns, self.first, self.stop = None, read_only(self._buffer), 0, keep
         for name in FIELDS:
             self._buffer[name][self.stop] = market.field(name)
+        self._stamps[self.stop] = market.time
         self.stop += 1
