@@ -235,4 +235,4 @@ def test_settings_of_a_strategy_of_ones_own_are_written_to_the_ledger(dataset, t
 
     ledger = TrialLedger(tmp_path / "trials.jsonl")
     study_of(dataset, ledger, strategy=Patient())
-    assert ledger.study_trials("s")[0].settings["strategy"]["parameters"]["wait"] == "3:00:00"
+    assert ledger.study_trials("s")[0].settings["strategy"]["parameters"]["wait"] == {"seconds": 10800.0}

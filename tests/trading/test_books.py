@@ -13,7 +13,8 @@ from cryptoquant.market.instrument import Instrument, normalize_symbol
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Slice
 from cryptoquant.trading.engine import Command, Engine
-from cryptoquant.trading.matching import Matcher, execute, fill_price, settle
+from cryptoquant.trading.matcher import Matcher, execute
+from cryptoquant.trading.matching import fill_price, settle, touch
 from cryptoquant.trading.order import Adjustment, Fill, Order, Rejection, client_order_id
 from cryptoquant.trading.portfolio import Portfolio, account
 from cryptoquant.trading.risk import RiskLimits
@@ -99,7 +100,9 @@ def test_an_adjustment_moves_coins_and_cash():
 )
 def test_fill_prices_follow_the_stated_rules(sign, limit, bar, wanted):
     kind = 0 if math.isnan(limit) else 1
-    assert fill_price(float(sign), kind, limit, *map(float, bar), 0.001) == pytest.approx(wanted, nan_ok=True)
+    reference, liquidity = touch(float(sign), kind, limit, math.nan, *map(float, bar))
+    price = fill_price(float(sign), kind, limit, reference, liquidity, 0.001)
+    assert price == pytest.approx(wanted, nan_ok=True)
 
 
 def test_a_limit_order_rests_until_the_market_trades_through_it_and_pays_the_maker_fee():
@@ -219,7 +222,7 @@ def test_a_partial_fill_keeps_the_order_in_flight_until_the_rest_is_filled():
     one.on(msgspec.structs.replace(half, execution_id="1"))
     assert sent.id in one.in_flight
     one.on(msgspec.structs.replace(half, execution_id="1"))
-    assert one.filled[sent.id] == sent.lots // 2
+    assert one.working.left[sent.id] == sent.lots - sent.lots // 2
     one.on(msgspec.structs.replace(rest, execution_id="2"))
     assert not one.in_flight
 

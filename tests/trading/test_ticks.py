@@ -16,7 +16,7 @@ from cryptoquant.compiled import plain
 from cryptoquant.market.book import Book
 from cryptoquant.market.instrument import Instrument
 from cryptoquant.market.schema import BookUpdate, Quote, Trade
-from cryptoquant.trading.matching import MARKET, fill_price, settle
+from cryptoquant.trading.matching import MARKET, TAKER, fill_price, settle
 from cryptoquant.trading.order import Cancel, Cancellation, Fill, Order, Protection, Rejection
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.queue_position import Place, after_display, after_trade
@@ -239,7 +239,7 @@ def test_a_market_order_decided_at_an_open_fills_as_it_does_against_the_bar(seed
         wish = Order("a", "main", BTC, side, 2e9, bar.time)
         path = [Quote(BTC, bar.time + n, bar.time + n, p, 100.0, p, 100.0) for n, p in enumerate((open_, low, high))]
         came = run(machine, wish, *path)
-        price = plain(fill_price)(wish.sign, MARKET, math.nan, open_, high, low, 0.0)
+        price = plain(fill_price)(wish.sign, MARKET, math.nan, open_, TAKER, 0.0)
         wanted = plain(settle)(wish.sign, 2e9, price, 25e-4, lot, 1e-6, True, False)
         assert [(f.price, f.lots_change, f.cash_change, f.fee) for f in came] == [(price, *wanted)]
 

@@ -1,6 +1,7 @@
 """The event driver: matching, signals, decision and submission, slice by slice, through the engine that trades live."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from cryptoquant.backtest.orders import Orders
 from cryptoquant.backtest.run import Facts, Run, Tape
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Panel, Slice
+from cryptoquant.performance.metrics import FillColumns
 from cryptoquant.trading.engine import Engine
 from cryptoquant.trading.matcher import Matcher
 from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Order, Rejection
@@ -46,7 +48,16 @@ class Ledger:
         shape = (len(self._places), 2)
         places = np.array(self._places, dtype=np.int64).reshape(shape)
         after = np.array(self._after, dtype=np.float64).reshape(shape)
-        return Run(panel, venue, Tape(places, after, *self._start), lambda: self.facts)
+        tape = Tape(places, after, *self._start)
+        facts = self.facts
+        return Run(
+            panel,
+            venue,
+            tape,
+            lambda: facts,
+            lambda: columns_of(facts.fills, panel, venue),
+            lambda: len(facts.rejections),
+        )
 
 
 def drive(engine: Engine, panel: Panel, signals: dict[int, list[Signal]]) -> Run:
@@ -129,3 +140,26 @@ def books_like(book: Portfolio, venue: Venue) -> Portfolio:
     copy.cash = book.cash
     copy.lots = book.lots.copy()
     return copy
+
+
+def columns_of(fills: Sequence[Fill], panel: Panel, venue: Venue) -> FillColumns:
+    """Return fills as arrays, in quote currency and coins."""
+    place = {symbol: index for index, symbol in enumerate(panel.symbols)}
+    lot = {symbol: venue.instrument(symbol).lot for symbol in panel.symbols}
+    symbols = np.array([place[fill.symbol] for fill in fills], dtype=np.int64)
+    numbers = np.array(
+        [
+            (
+                fill.lots * lot[fill.symbol] * fill.price,
+                fill.lots_change * lot[fill.symbol],
+                fill.cash_change * venue.unit,
+                fill.fee,
+                fill.slippage,
+                fill.impact,
+            )
+            for fill in fills
+        ],
+        dtype=np.float64,
+    ).reshape(len(fills), 6)
+    times = np.array([fill.time for fill in fills], dtype=np.int64)
+    return FillColumns(symbols, times, *np.ascontiguousarray(numbers.T))

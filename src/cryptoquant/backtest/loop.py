@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.backtest.desk import (
-    ARRIVES,
     BEST,
     CANCELLED,
+    CASH,
     COLUMNS,
     COUNTERS,
     DECIDED,
@@ -18,20 +18,23 @@ from cryptoquant.backtest.desk import (
     EXPIRES,
     FILL_COLUMNS,
     FILLS,
+    IDLE,
     KIND,
-    LEAVES,
     LEFT,
     LIFE,
     LIMIT_AT,
     LIQUIDATION,
     LIQUIDATIONS,
-    LOTS,
-    ORDERS,
     PART,
+    PLAIN,
     QUEUED,
+    REDUCERS,
     REDUCES,
     REPLACES,
     ROLE,
+    ROWS,
+    SENT,
+    SENT_COLUMNS,
     SIGN,
     SOURCE,
     STOP_AT,
@@ -44,29 +47,28 @@ from cryptoquant.backtest.desk import (
     Desk,
     Market,
     Rules,
-    admit,
+    begin_order,
     end_order,
-    enqueue,
+    leave_queue,
     match_row,
     new_order,
     refuse_change,
+    send_orders,
     with_room,
 )
 from cryptoquant.compiled import kernel
 from cryptoquant.trading.execution import Plan, is_tradable, leg_count, leg_lots, opens, wanted_lots
 from cryptoquant.trading.financing import financing_charge, is_short_of_margin
 from cryptoquant.trading.matching import (
-    ACCEPTED,
     FOK,
+    GTC,
     GTT,
     IOC,
     LIMIT,
     MARKET,
     NO_CASH,
-    REPLACED,
-    STOP,
-    STOP_LIMIT,
     TRAILING,
+    Terms,
     buying_power,
     refusal,
     to_increment,
@@ -77,13 +79,12 @@ from cryptoquant.trading.portfolio import equity_units
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-CANCEL_REQUEST = -1
 
 
 class Trace(NamedTuple):
-    """What a run leaves behind: all orders, fills, endings, and the charges as rows of slice and cash units."""
+    """What a run leaves behind: accepted orders, fills and endings, and the charges as rows of slice and cash units."""
 
-    orders: Floats
+    sent: Floats
     fills: Floats
     ends: Floats
     charges: Floats
@@ -116,92 +117,111 @@ def run_market(
         At the start, in cash units.
     """
     slices, symbols = market.open.shape
-    book = Book(
-        np.array([cash]),
-        np.zeros(symbols),
-        lot,
-        bounds,
-        np.zeros(symbols),
-        np.full(symbols, -1),
-        np.zeros(symbols),
-        traded,
-    )
+    unit, terms = rules.terms.unit, rules.terms
+    purse, lots, stopped = np.array([cash, 0.0]), np.zeros(symbols), np.zeros(symbols)
+    used, used_row, reserved = np.zeros(symbols), np.full(symbols, -1), np.zeros(symbols)
+    book = Book(purse, lots, lot, bounds, used, used_row, stopped, reserved, traded)
     counts = np.zeros(COUNTERS, dtype=np.int64)
-    orders, queue = np.empty((256, COLUMNS)), np.empty(256, dtype=np.int64)
-    fills, ends = np.empty((256, FILL_COLUMNS)), np.empty((256, END_COLUMNS))
+    orders, queue, idle = np.empty((64, COLUMNS)), np.empty(64, dtype=np.int64), np.empty(64, dtype=np.int64)
+    sent, fills, ends = np.empty((64, SENT_COLUMNS)), np.empty((64, FILL_COLUMNS)), np.empty((64, END_COLUMNS))
     charges, charged = np.empty((0, 2)), 0
+    fate = np.zeros(len(entries), dtype=np.int64)
     made = np.full(len(entries), -1)
     marks, changes = np.full(symbols, np.nan), np.zeros(symbols)
-    is_financed, has_weights = rules.financing.every > 0, len(weights) > 0
-    entry, seen, row = 0, -1, 0
+    is_financed, margin = rules.financing.every > 0, rules.financing.maintenance
+    has_weights, close = len(weights) > 0, market.close
+    desk = Desk(orders, queue, idle, sent, fills, ends, fate, counts)
+    entry, seen, row, spare = 0, -1, 0, 0
     while row < slices:
-        queued = counts[QUEUED]
-        due = 0
+        queued, due = counts[QUEUED], 0
         while entry + due < len(entries) and entries[entry + due, DECIDED] == row:
             due += 1
         more = 3 * queued + due + symbols + 8
-        orders, ends = with_room(orders, counts[ORDERS], more), with_room(ends, counts[ENDS], 2 * more)
-        fills = with_room(fills, counts[FILLS], more)
-        if queued + more > len(queue):
-            larger = np.empty(2 * (queued + more), dtype=np.int64)
-            larger[:queued] = queue[:queued]
-            queue = larger
-        desk = Desk(orders, queue, fills, ends, counts)
+        if more > spare:
+            desk = larger_desk(desk, 2 * more)
+            spare = spare_rows(desk)
+        spare -= more
         if queued:
             match_row(desk, book, market, rules, row)
-        has_changes = due > 0
+        has_changes = due > 0 or is_financed
         if has_weights:
             for column in range(symbols):
                 has_changes = has_changes or weights[row, column] == weights[row, column]
-        if has_changes or is_financed:
-            refresh_marks(marks, market.close, seen, row)
+        if has_changes:
+            refresh_marks(marks, close, seen, row)
             seen = row
-        if is_financed:
-            before = market.times[row - 1] if row else market.times[row]
-            charge = financing_charge(
-                book.purse[0] * rules.terms.unit, book.lots, lot, marks, before, market.times[row], rules.financing
-            )
-            if charge != 0.0:
-                units = charge / rules.terms.unit
-                book.purse[0] -= units
-                charges = with_room(charges, charged, 1)
-                charges[charged, 0], charges[charged, 1] = row, units
-                charged += 1
-        if has_changes or is_financed:
-            equity = equity_units(book.purse[0], book.lots, lot, marks, rules.terms.unit) * rules.terms.unit
-            margin = rules.financing.maintenance
-            if margin > 0.0 and counts[LIQUIDATIONS] == 0 and is_short_of_margin(equity, book.lots, lot, marks, margin):
-                liquidate(desk, book, row)
+            if is_financed:
+                before = market.times[row - 1] if row else market.times[row]
+                charge = financing_charge(
+                    purse[CASH] * unit, lots, lot, marks, before, market.times[row], rules.financing
+                )
+                if charge != 0.0:
+                    purse[CASH] -= charge / unit
+                    charges = with_room(charges, charged, 1)
+                    charges[charged, 0], charges[charged, 1] = row, charge / unit
+                    charged += 1
+            equity = equity_units(purse[CASH], lots, lot, marks, unit) * unit
+            if margin > 0.0 and counts[LIQUIDATIONS] == 0 and is_short_of_margin(equity, lots, lot, marks, margin):
+                liquidate(desk, lots, row)
             if has_weights:
-                wanted = decide(desk, book, rules, plan, marks, weights[row], changes, row, equity)
+                wanted = decide(desk, book, terms, plan, marks, weights[row], changes, row, equity)
                 if wanted:
-                    most = counts[ORDERS] + wanted + 8
-                    orders, ends = (
-                        with_room(orders, counts[ORDERS], most),
-                        with_room(ends, counts[ENDS], most + symbols),
-                    )
-                    if counts[QUEUED] + most > len(queue):
-                        larger = np.empty(2 * (counts[QUEUED] + most), dtype=np.int64)
-                        larger[: counts[QUEUED]] = queue[: counts[QUEUED]]
-                        queue = larger
-                    desk = Desk(orders, queue, fills, ends, counts)
-                    send_changes(desk, book, market, rules, plan, marks, changes, row)
-            for source in range(entry, entry + due):
-                send_entry(desk, book, rules, entries[source], source, made, marks, row)
-            entry += due
+                    if wanted + symbols > spare:
+                        desk = larger_desk(desk, 2 * (wanted + symbols))
+                        spare = spare_rows(desk)
+                    spare -= wanted + symbols
+                    number = write_changes(desk, book, market, terms, plan, marks, changes, row)
+                    send_orders(desk, book, terms, made, marks, number, False)
+            elif due:
+                write_entries(desk, entries, entry, due)
+                send_orders(desk, book, terms, made, marks, due, True)
+                entry += due
         row += 1
         if is_financed:
             continue
-        stop = slices
-        if entry < len(entries):
-            stop = min(stop, int(entries[entry, DECIDED]))
-        row = quiet_until(desk, market, weights, row, stop)
-    return Trace(
-        orders[: counts[ORDERS]].copy(),
-        fills[: counts[FILLS]].copy(),
-        ends[: counts[ENDS]].copy(),
-        charges[:charged].copy(),
+        stop = int(entries[entry, DECIDED]) if entry < len(entries) else slices
+        if counts[QUEUED]:
+            row = quiet_until(desk, market, weights, row, stop)
+        elif has_weights:
+            row = wish_from(weights, close, row, book, plan, terms, marks)
+        else:
+            row = stop
+    return Trace(desk.sent[: counts[SENT]], desk.fills[: counts[FILLS]], desk.ends[: counts[ENDS]], charges[:charged])
+
+
+@kernel
+def spare_rows(desk: Desk) -> int:
+    """Return how many rows every table of the desk has left."""
+    counts = desk.counts
+    spare = min(len(desk.orders) - counts[ROWS], len(desk.queue) - counts[QUEUED], len(desk.sent) - counts[SENT])
+    return int(min(spare, len(desk.fills) - counts[FILLS], (len(desk.ends) - counts[ENDS]) // 2))
+
+
+@kernel
+def larger_desk(desk: Desk, more: int) -> Desk:
+    """Return the desk with room for ``more`` rows in every table."""
+    counts = desk.counts
+    orders = with_room(desk.orders, counts[ROWS], more)
+    return Desk(
+        orders,
+        with_places(desk.queue, counts[QUEUED], max(more, len(orders) - counts[QUEUED])),
+        with_places(desk.idle, counts[IDLE], len(orders) - counts[IDLE]),
+        with_room(desk.sent, counts[SENT], more),
+        with_room(desk.fills, counts[FILLS], more),
+        with_room(desk.ends, counts[ENDS], 2 * more),
+        desk.fate,
+        counts,
     )
+
+
+@kernel
+def with_places(queue: Integers, count: int, more: int) -> Integers:
+    """Return ``queue`` with room for ``more`` places beyond ``count``."""
+    if count + more <= len(queue):
+        return queue
+    larger = np.empty(2 * (count + more), dtype=np.int64)
+    larger[:count] = queue[:count]
+    return larger
 
 
 @kernel
@@ -216,81 +236,103 @@ def refresh_marks(marks: Floats, close: Floats, seen: int, row: int) -> None:
 
 
 @kernel
-def quiet_until(desk: Desk, market: Market, weights: Floats, row: int, stop: int) -> int:
-    """Return the next row, at most ``stop``, in which a decision is due or an open order may be touched.
+def wish_from(weights: Floats, close: Floats, row: int, book: Book, plan: Plan, terms: Terms, marks: Floats) -> int:
+    """Return the next row, from ``row`` on, whose weights change anything; no order is open.
 
-    It may stop early but never late: a row in which nothing happens changes nothing.
+    It asks for each weight what ``decide`` would ask, and brings the marks up to the rows that it passes.
     """
-    queued, symbols = desk.counts[QUEUED], market.open.shape[1]
-    has_weights = len(weights) > 0
-    if queued == 0:
-        if not has_weights:
-            return stop
-        if symbols == 1:
-            while row < stop and weights[row, 0] != weights[row, 0]:
-                row += 1
-            return row
-        while row < stop:
-            for column in range(symbols):
-                if weights[row, column] == weights[row, column]:
-                    return row
+    lots, all_lot, bounds, stopped, cash = book.lots, book.lot, book.bounds, book.stopped, book.purse[CASH]
+    slices, symbols = weights.shape
+    while row < slices:
+        has_wish = False
+        for column in range(symbols):
+            has_wish = has_wish or weights[row, column] == weights[row, column]
+        if not has_wish:
             row += 1
-        return row
-    if symbols > 1 or queued > 2 or market.high.size == 0:
-        return row
-    below, above = -math.inf, math.inf
-    for place in range(queued):
-        it = desk.orders[desk.queue[place]]
-        sign, kind = it[SIGN], it[KIND]
-        if it[LIFE] == IOC or it[LIFE] == FOK or it[REPLACES] >= 0.0:
+            continue
+        if symbols > 1 or stopped[0] != 0.0:
             return row
-        if it[EXPIRES] < stop:
-            stop = max(int(it[EXPIRES]), row)
-        if kind == LIMIT:
-            if sign > 0.0:
-                below = max(below, it[LIMIT_AT])
-            else:
-                above = min(above, it[LIMIT_AT])
-        elif kind in (STOP, STOP_LIMIT):
-            if sign > 0.0:
-                above = min(above, it[STOP_AT])
-            else:
-                below = max(below, it[STOP_AT])
-        elif kind == TRAILING:
-            level = trail_level(sign, it[STOP_AT], it[TRAIL], it[BEST])
-            below = max(below, level if sign < 0.0 else it[BEST])
-            above = min(above, it[BEST] if sign < 0.0 else level)
-        else:
+        if close[row, 0] != close[row, 0]:
             return row
-    low, high = market.low, market.high
-    while row < stop and low[row, 0] > below and high[row, 0] < above:
-        if has_weights and weights[row, 0] == weights[row, 0]:
+        mark, lot, held = close[row, 0], all_lot[0], lots[0]
+        marks[0] = mark
+        units = cash + held * lot * mark / terms.unit if held != 0.0 else cash
+        equity = units * terms.unit
+        if (
+            is_tradable(weights[row, 0], equity, mark * lot)
+            and wanted_lots(weights[row, 0], equity, mark, held, lot, plan, bounds[0, 0], terms.is_whole) != 0.0
+        ):
             return row
         row += 1
     return row
 
 
 @kernel
-def liquidate(desk: Desk, book: Book, row: int) -> None:
+def quiet_until(desk: Desk, market: Market, weights: Floats, row: int, stop: int) -> int:
+    """Return the next row, at most ``stop``, in which a decision is due or an open order may be touched.
+
+    It may stop early but never late: a row in which nothing happens changes nothing.
+    """
+    orders, queue, queued = desk.orders, desk.queue, desk.counts[QUEUED]
+    low, high, symbols = market.low, market.high, market.open.shape[1]
+    if symbols > 1 or high.size == 0:
+        return row
+    below, above = -math.inf, math.inf
+    for place in range(queued):
+        it = orders[queue[place]]
+        sign, kind = it[SIGN], it[KIND]
+        if kind == MARKET or it[LIFE] == IOC or it[LIFE] == FOK or it[REPLACES] >= 0.0:
+            return row
+        if it[EXPIRES] < stop:
+            stop = max(int(it[EXPIRES]), row)
+        level, best = it[STOP_AT], math.nan
+        if kind == LIMIT:
+            level, sign = it[LIMIT_AT], -sign
+        elif kind == TRAILING:
+            best = it[BEST]
+            level = trail_level(sign, level, it[TRAIL], best)
+        if sign > 0.0:
+            above = min(above, level)
+            if best == best:
+                below = max(below, best)
+        else:
+            below = max(below, level)
+            if best == best:
+                above = min(above, best)
+    if len(weights) == 0:
+        while row < stop and low[row, 0] > below and high[row, 0] < above:
+            row += 1
+        return row
+    while row < stop and low[row, 0] > below and high[row, 0] < above and weights[row, 0] != weights[row, 0]:
+        row += 1
+    return row
+
+
+@kernel
+def liquidate(desk: Desk, lots: Floats, row: int) -> None:
     """Cancel all open orders and send one for each position that closes it."""
-    for place in range(desk.counts[QUEUED]):
-        if desk.orders[desk.queue[place], LEFT] > 0.0:
-            end_order(desk, desk.queue[place], row, CANCELLED, False)
-    desk.counts[QUEUED] = 0
-    for column in range(len(book.lots)):
-        held = book.lots[column]
+    orders, queue, counts = desk.orders, desk.queue, desk.counts
+    for place in range(counts[QUEUED]):
+        if orders[queue[place], LEFT] > 0.0:
+            end_order(desk, queue[place], row, CANCELLED, False)
+    leave_queue(desk)
+    for column in range(len(lots)):
+        held = lots[column]
         if held != 0.0:
-            order = new_order(desk, column, -1.0 if held > 0.0 else 1.0, MARKET, abs(held), row)
-            desk.orders[order, ROLE], desk.orders[order, REDUCES] = LIQUIDATION, 1.0
-            enqueue(desk, order)
-            desk.counts[LIQUIDATIONS] += 1
+            order = new_order(orders, desk.idle, counts)
+            begin_order(orders[order], column, row, -1.0 if held > 0.0 else 1.0, MARKET, abs(held))
+            orders[order, ROLE], orders[order, REDUCES] = LIQUIDATION, 1.0
+            queue[counts[QUEUED]] = order
+            counts[QUEUED] += 1
+            counts[REDUCERS] += 1
+            counts[LIQUIDATIONS] += 1
 
 
 @kernel
 def decide(
     desk: Desk,
     book: Book,
-    rules: Rules,
+    terms: Terms,
     plan: Plan,
     marks: Floats,
     weights: Floats,
@@ -299,113 +341,94 @@ def decide(
     equity: float,
 ) -> int:
     """Write the signed lots to trade by symbol into ``changes``, as ``Execution`` does; return how many orders."""
-    changes[:] = 0.0
+    orders, queue, counts, stopped, bounds = desk.orders, desk.queue, desk.counts, book.stopped, book.bounds
     wanted = 0
+    changes[:] = 0.0
+    for place in range(counts[QUEUED]):
+        order = queue[place]
+        if orders[order, ROLE] == PLAIN and orders[order, LEFT] > 0.0:
+            changes[int(orders[order, SYMBOL])] = math.nan
     for column in range(len(marks)):
         weight, mark, lot, held = weights[column], marks[column], book.lot[column], book.lots[column]
+        is_busy = changes[column] != changes[column]
+        changes[column] = 0.0
         if weight != weight:
             continue
-        if book.stopped[column] != 0.0:
-            if weight * book.stopped[column] > 0.0:
+        if stopped[column] != 0.0:
+            if weight * stopped[column] > 0.0:
                 continue
-            book.stopped[column] = 0.0
-        if not is_tradable(weight, equity, mark * lot) or is_busy(desk, column):
+            stopped[column] = 0.0
+        if is_busy or not is_tradable(weight, equity, mark * lot):
             continue
-        change = wanted_lots(weight, equity, mark, held, lot, plan, book.bounds[column, 0], rules.terms.is_whole)
+        change = wanted_lots(weight, equity, mark, held, lot, plan, bounds[column, 0], terms.is_whole)
         if change == 0.0:
             continue
         sign = 1.0 if change > 0.0 else -1.0
-        limits = (book.bounds[column, 0], math.inf, book.bounds[column, 2], book.bounds[column, 3] != 0.0)
+        limits = (bounds[column, 0], math.inf, bounds[column, 2], bounds[column, 3] != 0.0)
         code = refusal(sign, abs(change), mark, held, lot, limits)
         if code:
-            refuse_change(desk, row, column, change, code)
+            refuse_change(desk.ends, counts, row, column, change, code)
             continue
         changes[column] = change
-        wanted += leg_count(abs(change), lot, mark, book.bounds[column, 1])
+        wanted += leg_count(abs(change), lot, mark, bounds[column, 1])
     return wanted
 
 
 @kernel
-def is_busy(desk: Desk, column: int) -> bool:
-    """Return whether an order that came from a weight is open for a symbol."""
-    for place in range(desk.counts[QUEUED]):
-        it = desk.orders[desk.queue[place]]
-        if it[SYMBOL] == column and it[ROLE] == 0.0 and it[LEFT] > 0.0:
-            return True
-    return False
-
-
-@kernel
-def send_changes(
-    desk: Desk, book: Book, market: Market, rules: Rules, plan: Plan, marks: Floats, changes: Floats, row: int
-) -> None:
-    """Turn changes into orders, sells first, while the free cash lasts."""
-    terms, free = rules.terms, book.purse[0] * rules.terms.unit
-    symbols, queued = len(marks), desk.counts[QUEUED]
-    for place in range(queued):
-        it = desk.orders[desk.queue[place]]
-        if it[SIGN] > 0.0 and it[ROLE] == 0.0 and it[LEFT] > 0.0:
+def write_changes(
+    desk: Desk, book: Book, market: Market, terms: Terms, plan: Plan, marks: Floats, changes: Floats, row: int
+) -> int:
+    """Write changes as orders behind the queue, sells first, while the free cash lasts; return how many."""
+    orders, queue, idle, counts, ends = desk.orders, desk.queue, desk.idle, desk.counts, desk.ends
+    bounds, lots, all_lot = book.bounds, book.lots, book.lot
+    free, number = book.purse[CASH] * terms.unit, 0
+    for place in range(counts[QUEUED]):
+        it = orders[queue[place]]
+        if it[SIGN] > 0.0 and it[ROLE] == PLAIN and it[LEFT] > 0.0:
             column = int(it[SYMBOL])
-            free -= buying_power(it[LEFT], book.lot[column], marks[column], terms.collar)
+            free -= buying_power(it[LEFT], all_lot[column], marks[column], terms.collar)
+    kind = LIMIT if plan.limit == plan.limit else MARKET
+    expires = math.inf
+    if plan.life > 0:
+        expires = float(np.searchsorted(market.times, market.times[row] + plan.life + market.width))
     for sign in (-1.0, 1.0):
-        for column in range(symbols):
+        for column in range(len(marks)):
             change = changes[column]
             if change * sign <= 0.0:
                 continue
-            lot, mark = book.lot[column], marks[column]
+            lot, mark = all_lot[column], marks[column]
             if sign > 0.0:
                 needed = buying_power(change, lot, mark, terms.collar)
                 if needed > free:
-                    refuse_change(desk, row, column, change, NO_CASH)
+                    refuse_change(ends, counts, row, column, change, NO_CASH)
                     continue
                 free -= needed
-            legs = leg_count(abs(change), lot, mark, book.bounds[column, 1])
-            is_opening = opens(book.lots[column], change)
+            legs = leg_count(abs(change), lot, mark, bounds[column, 1])
+            is_opening = opens(lots[column], change)
             for leg in range(legs):
-                kind = LIMIT if plan.limit == plan.limit else MARKET
                 size = leg_lots(abs(change), legs, leg, terms.is_whole)
-                order = new_order(desk, column, sign, kind, size, row)
-                it = desk.orders[order]
-                it[PART] = leg
+                order = new_order(orders, idle, counts)
+                it = orders[order]
+                begin_order(it, column, row, sign, kind, size)
+                it[PART], it[EXPIRES], it[LIFE] = leg, expires, GTT if plan.life > 0 else GTC
                 if kind == LIMIT:
-                    it[LIMIT_AT] = to_increment(mark * (1.0 - sign * plan.limit), book.bounds[column, 4], sign)
-                if plan.life > 0:
-                    it[LIFE] = GTT
-                    it[EXPIRES] = np.searchsorted(market.times, market.times[row] + plan.life + market.width)
+                    it[LIMIT_AT] = to_increment(mark * (1.0 - sign * plan.limit), bounds[column, 4], sign)
                 if is_opening:
                     it[STOP_LOSS], it[TAKE_PROFIT], it[TRAILING_STOP] = plan.stop_loss, plan.take_profit, plan.trailing
-                code = admit(desk, book, terms, order, mark, False)
-                if code == ACCEPTED:
-                    enqueue(desk, order)
-                else:
-                    end_order(desk, order, row, float(code), False)
+                queue[counts[QUEUED] + number] = order
+                number += 1
+    return number
 
 
 @kernel
-def send_entry(
-    desk: Desk, book: Book, rules: Rules, given: Floats, source: int, made: Integers, marks: Floats, row: int
-) -> None:
-    """Send one order of the table, or the request to cancel one."""
-    before = made[int(given[REPLACES])] if given[REPLACES] >= 0.0 else -1
-    is_open = before >= 0 and desk.orders[before, LEFT] > 0.0
-    if is_open:
-        desk.orders[before, LEAVES] = 1.0
-        desk.orders[before, EXPIRES] = min(desk.orders[before, EXPIRES], given[ARRIVES])
-    if given[KIND] == CANCEL_REQUEST:
-        return
-    order = new_order(desk, int(given[SYMBOL]), given[SIGN], int(given[KIND]), given[LOTS], row)
-    made[source] = order
-    it = desk.orders[order]
-    it[:] = given
-    it[DECIDED], it[SOURCE], it[REPLACES], it[BEST] = row, source, before, marks[int(given[SYMBOL])]
-    if given[REPLACES] >= 0.0 and not is_open:
-        end_order(desk, order, row, float(REPLACED), False)
-        return
-    code = admit(desk, book, rules.terms, order, marks[int(given[SYMBOL])], True)
-    if code == ACCEPTED:
-        enqueue(desk, order)
-    else:
-        end_order(desk, order, row, float(code), False)
+def write_entries(desk: Desk, entries: Floats, first: int, number: int) -> None:
+    """Write orders of the table behind the queue."""
+    orders, queue, counts = desk.orders, desk.queue, desk.counts
+    for index in range(number):
+        order = new_order(orders, desk.idle, counts)
+        orders[order] = entries[first + index]
+        orders[order, SOURCE] = first + index
+        queue[counts[QUEUED] + index] = order
 
 
 @kernel

@@ -19,7 +19,6 @@ from cryptoquant.backtest.desk import (
     LIFE,
     LIMIT_AT,
     LOTS,
-    PARENT,
     REDUCES,
     REPLACES,
     SIGN,
@@ -111,7 +110,7 @@ class Orders:
         table = table.sort("time", maintain_order=True)
         rows = np.full((table.height, COLUMNS), 0.0)
         rows[:, LIMIT_AT : TRAIL + 1] = rows[:, STOP_LOSS : TARGET_PRICE + 1] = np.nan
-        rows[:, [REPLACES, SOURCE, PARENT, FRESH]] = -1.0
+        rows[:, [REPLACES, SOURCE, FRESH]] = -1.0
         times = table["time"].dt.epoch("ns").to_numpy()
         rows[:, DECIDED] = _rows_of(times, panel)
         rows[:, SYMBOL] = _places(table["symbol"], panel)

@@ -20,7 +20,7 @@ from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.schema import SIGNALS, to_polars, validate
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Panel
-from cryptoquant.performance.report import Report, build_report, fills_frame, rejections_frame
+from cryptoquant.performance.report import Report, fills_frame, rejections_frame
 from cryptoquant.trading.engine import Engine
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.financing import financing_terms
@@ -132,7 +132,8 @@ def _compiled(
     market = market_of(panel, venue, needs_range=needs_range)
     trace = run_market(market, weights, entries, rules, execution.plan, book.lot, bounds, book.cash, volume_state())
     tape = Tape(*tape_of(trace, book.cash, len(panel.symbols)), book.cash, book.lots)
-    return Run(panel, venue, tape, Reader(trace, panel, venue, execution, book.profile, orders))
+    reader = Reader(trace, panel, venue, execution, book.profile, orders)
+    return Run(panel, venue, tape, reader, reader.columns, reader.refused)
 
 
 def market_of(panel: Panel, venue: Venue, *, needs_range: bool) -> Market:
@@ -213,29 +214,47 @@ def signal_rows(signals: Any, panel: Panel) -> dict[int, list[Signal]]:
 
 
 def report_of(name: str, run: Run, panel: Panel, venue: Venue, cash: float, *, signals: Any = None) -> Report:
-    """Return the report of a run, with buy and hold of the universe beside it."""
-    stamps = pl.from_epoch(pl.Series("time", panel.times), "ns").dt.replace_time_zone("UTC")
-    equity = pl.DataFrame(
-        {
-            "time": stamps,
-            "equity": run.equity,
-            "cash": run.cash,
-            "exposure": run.exposure,
-            "benchmark": buy_and_hold(panel, cash),
-        }
+    """Return the report of a run, with buy and hold of the universe beside it; tables are made when they are read."""
+
+    def equity() -> pl.DataFrame:
+        columns = {"equity": run.equity, "cash": run.cash, "exposure": run.exposure}
+        return pl.DataFrame({"time": stamps(panel), **columns, "benchmark": buy_and_hold(panel, cash)})
+
+    def prices() -> pl.DataFrame:
+        closes = dict(zip(panel.symbols, panel.field("close").T, strict=True))
+        table = pl.DataFrame({"time": stamps(panel), **closes})
+        return table.unpivot(index="time", variable_name="symbol", value_name="close").drop_nans("close")
+
+    return Report(
+        name=name,
+        initial=cash,
+        statistics=run.statistics(cash, run.refused),
+        costs=venue.costs,
+        equity=equity,
+        fills=lambda: fills_frame(run.fills, venue),
+        rejections=lambda: rejections_frame(run.rejections, venue),
+        signals=pl.DataFrame(schema=SIGNALS) if signals is None else validate(signals, "signals"),
+        prices=prices,
+        notes=notes_of(run),
     )
-    prices = pl.DataFrame({"time": stamps, **dict(zip(panel.symbols, panel.field("close").T, strict=True))}).unpivot(
-        index="time", variable_name="symbol", value_name="close"
-    )
-    return build_report(
-        name,
-        equity,
-        (fills_frame(run.fills, venue), rejections_frame(run.rejections, venue)),
-        cash,
-        venue.costs,
-        prices=prices.drop_nans("close"),
-        signals=None if signals is None else validate(signals, "signals"),
-    )
+
+
+def stamps(panel: Panel) -> pl.Series:
+    """Return the closes of a panel as times."""
+    return pl.from_epoch(pl.Series("time", panel.times), "ns").dt.replace_time_zone("UTC")
+
+
+def notes_of(run: Run) -> tuple[str, ...]:
+    """Return what the numbers do not say: which holdings are valued at a price from before the end of the market."""
+    closes = run.panel.field("close")
+    absent = np.flatnonzero(np.isnan(closes[-1]))
+    held = run.final_lots if len(absent) else np.empty(0)
+    said = []
+    for column in (place for place in absent.tolist() if held[place] != 0.0):
+        last = int(np.flatnonzero(~np.isnan(closes[:, column]))[-1])
+        symbol = run.panel.symbols[column]
+        said.append(f"{symbol} has no bar after {stamps(run.panel)[last]}: what is held is valued at its last close")
+    return tuple(said)
 
 
 def buy_and_hold(panel: Panel, cash: float) -> Floats:

@@ -6,7 +6,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cryptoquant.backtest.simulator import Run, report_of, weights_of
+from cryptoquant.backtest.drive import columns_of
+from cryptoquant.backtest.run import Facts, Run, Tape
+from cryptoquant.backtest.simulator import report_of, weights_of
 from cryptoquant.errors import MissingExtraError
 from cryptoquant.market.slice import Panel
 from cryptoquant.performance.report import Report
@@ -76,8 +78,12 @@ def simulate_vectorbt(weights: Any, market: Any, costs: Costs | None = None, *, 
         freq=pd.Timedelta(panel.width, unit="ns"),
     )
     equity, purse = portfolio.value().to_numpy(), portfolio.cash().to_numpy()
-    run = Run(equity, purse, 1.0 - purse / equity, [], _fills(portfolio, panel, terms), [])
-    return report_of("vectorbt", run, panel, Venue.research(terms), cash)
+    fills, venue = _fills(portfolio, panel, terms), Venue.research(terms)
+    facts, unchanged = Facts([], fills, [], []), np.empty((0, 2))
+    tape = Tape(unchanged.astype(np.int64), unchanged, cash, np.zeros(len(panel.symbols)))
+    columns = columns_of(fills, panel, venue)
+    run = Run(panel, venue, tape, lambda: facts, lambda: columns, lambda: 0, (equity, purse))
+    return report_of("vectorbt", run, panel, venue, cash)
 
 
 def _fills(portfolio: Any, panel: Panel, costs: Costs) -> list[Fill]:

@@ -11,6 +11,7 @@ from cryptoquant.market.book import Level
 from cryptoquant.market.schema import BookUpdate, Quote, Trade
 from cryptoquant.market.time import iso
 from cryptoquant.trading.display import Display
+from cryptoquant.trading.matcher import reject
 from cryptoquant.trading.matching import (
     ACCEPTED,
     NO_CASH,
@@ -19,7 +20,6 @@ from cryptoquant.trading.matching import (
     bounds_of,
     buying_power,
     refusal,
-    reject,
 )
 from cryptoquant.trading.order import Cancel, Cancellation, Fill, Liquidity, Order, Rejection
 from cryptoquant.trading.portfolio import Portfolio
