@@ -88,6 +88,13 @@ def crosses(prices: Prices, fast: int, slow: int) -> tuple[Any, Any]:
     return above.vbt.signals.fshift(1), below.vbt.signals.fshift(1)
 
 
+def shares(prices: Prices, fast: int, slow: int, share: float) -> Any:
+    """Return the target weights of the same cross at the bars after its turns, by vectorbt's averages."""
+    short, long = (vbt.MA.run(prices.close, window).ma.to_numpy() for window in (fast, slow))
+    level = np.where(np.isnan(long), math.nan, np.where(short > long, share, 0.0))
+    return late(np.where(np.diff(level, prepend=math.nan) != 0.0, level, math.nan))
+
+
 def weighed(prices: Prices, weights: Any) -> Any:
     """Return the portfolio of target weights of one symbol, given at the bars that fill them; NaN holds."""
     terms = {"size_type": "targetpercent", "price": prices.opened, "val_price": prices.opened, **TERMS}
@@ -112,8 +119,3 @@ def shared(prices: Prices, weights: Any) -> Any:
 def mean_of(outcomes: Sequence[Outcome]) -> Outcome:
     """Return the means over many runs."""
     return Outcome(*(float(np.mean(numbers)) for numbers in zip(*outcomes, strict=True)))
-
-
-def looped(runs: Sequence[Callable[[], Outcome]]) -> Outcome:
-    """Return the means over runs, one after the other."""
-    return mean_of([run() for run in runs])
