@@ -1,7 +1,9 @@
 """The event driver: plain Python strategies, bar by bar, beside backtesting.py."""
 
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pandas as pd
 
 import cryptoquant as cq
 from cryptoquant.market.slice import Panel
-from works.cross import at_turns, by_rule, traded
+from works.cross import KEEP, at_turns, by_rule, traded
 from works.data import CASH, FEE, SLIPPAGE, SYMBOL, UNITS, Floats, market, turns
 from works.measure import Outcome, Way, Work
 
@@ -43,9 +45,9 @@ class Steady:
 
 @dataclass(frozen=True)
 class Climber:
-    """Reads the past at every bar: long above the close of some bars ago."""
+    """Reads the past at every bar: long above the close of some bars ago. It trades far more often."""
 
-    lookback: int = 61
+    lookback: int = 1441
     weight: float = 0.1
 
     def decide(self, view: cq.View) -> Mapping[str, float]:
@@ -79,8 +81,9 @@ def backtesting_of(panel: Panel, levels: Floats) -> Any:
                 self.position.close()
 
     def run() -> Outcome:
-        test = Backtest(table, Turns, cash=CASH, commission=FEE, spread=2 * SLIPPAGE)
-        found = test.run()
+        test = Backtest(table, Turns, cash=CASH, commission=FEE, spread=2 * SLIPPAGE, finalize_trades=True)
+        with redirect_stderr(StringIO()):  # a progress bar
+            found = test.run()
         equity = found["_equity_curve"]["Equity"].iloc[-1]
         return Outcome(equity / CASH - 1.0, float("nan"), found["Max. Drawdown [%]"] / 100, 2 * len(found["_trades"]))
 
@@ -96,8 +99,8 @@ def work(*, quick: bool, with_peers: bool) -> Work:
     limit = len(panel) / SPEED
     ways = [
         Way("driver: few orders", lambda: traded(planned, panel), "turns", limit=limit),
-        Way("driver: decides every bar", lambda: traded(Steady(), panel), "steady", limit=limit),
-        Way("driver: reads 61 closes a bar", lambda: traded(Climber(), panel), "climber", limit=limit),
+        Way("driver: decides every bar", lambda: traded(Steady(), panel, KEEP), "steady", limit=limit),
+        Way("driver: reads a day at every bar", lambda: traded(Climber(), panel, KEEP), "climber", limit=limit),
         Way("compiled: few orders", lambda: traded(weights, panel), "turns"),
     ]
     if with_peers:

@@ -7,15 +7,13 @@ import numpy as np
 
 import cryptoquant as cq
 from cryptoquant.market.slice import Panel
-from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.strategy import MovingAverageCross
-from works.cross import SHARE
+from works.cross import KEEP, SHARE
 from works.data import CASH, COSTS, market
 from works.measure import Outcome, Way, Work
 
 FASTS = tuple(range(30, 481, 50))
 SLOWS = tuple(range(720, 2881, 240))
-KEEP = Execution(reserve=0.0, band=1.0)  # trades turns only, though a weight is wanted at every bar
 SAMPLE = 20  # of the pairs, vectorbt's loop does one in so many
 
 

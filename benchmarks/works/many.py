@@ -6,10 +6,9 @@ from typing import Any
 
 import cryptoquant as cq
 from cryptoquant.trading.strategy import MovingAverageCross
-from works.cross import SHARE
+from works.cross import KEEP, SHARE
 from works.data import CASH, COSTS, market
 from works.events import Climber
-from works.grid import KEEP
 from works.measure import peak, peak_of_children
 
 FEW, ALL = 20, 100
@@ -18,7 +17,7 @@ LIMITS = {"compiled": 1.0, "event driver": 30.0}
 
 def compiled(fast: int) -> MovingAverageCross:
     """Return a strategy that is computed for all bars at once."""
-    return MovingAverageCross(fast, 1440, SHARE)
+    return MovingAverageCross(fast, 2880, SHARE)
 
 
 def plain(lookback: int) -> Climber:
@@ -33,7 +32,7 @@ def run(kind: str, bars: int, jobs: int) -> str:
     found: dict[str, Any] = {"kind": kind, "bars": bars, "peaks": {}}
     for count in (FEW, ALL):
         started = time.perf_counter()
-        values = [60 + 12 * number for number in range(count)]
+        values = [300 + 10 * number for number in range(count)]
         cq.sweep(make, {name: values}, panel, COSTS, cash=CASH, execution=KEEP, jobs=jobs)
         found["seconds"] = time.perf_counter() - started
         found["peaks"][count] = [peak(), peak_of_children()]
