@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 TOLERANCE = 1e-6
 ROUNDS, BUDGET = 5, 15.0  # runs that count, and seconds after which a way has had enough of them
+EVERY_CORE = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 MEGABYTE = 1024.0  # of the kilobytes that Linux counts in
 
 
@@ -77,11 +78,11 @@ class Work(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Seconds of one way over some runs, and what it came to."""
+    """Median seconds of one way over some runs, on the clock and of the processor, and what it came to."""
 
     way: Way
     median: float
-    best: float
+    busy: float
     runs: int
     outcome: Outcome
 
@@ -93,34 +94,39 @@ def pinned(cores: int = 1) -> Iterator[None]:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[-cores:])
+    os.sched_setaffinity(0, EVERY_CORE[-cores:])
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
 
 
-def once(way: Way) -> tuple[float, Outcome]:
-    """Run a way and return its seconds and its outcome; garbage of earlier runs is collected before."""
+def once(way: Way) -> tuple[tuple[float, float], Outcome]:
+    """Run a way; return its seconds on the clock and of this process, and its outcome.
+
+    The garbage of earlier runs is collected before. Work of other processes than this one is not in its own seconds.
+    """
     gc.collect()
     with pinned(way.cores):
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         outcome = way.run()
-        return (time.perf_counter() - started) / way.share, outcome
+        taken = time.perf_counter() - started, time.process_time() - busy
+    return (taken[0] / way.share, taken[1] / way.share), outcome
 
 
 def timings(ways: Sequence[Way]) -> list[Timing]:
     """Return the timings of ways that take turns, after a first run of each that does not count."""
     outcomes = [once(way)[1] for way in ways]
-    seconds: list[list[float]] = [[] for _ in ways]
+    seconds: list[list[tuple[float, float]]] = [[] for _ in ways]
     for _ in range(ROUNDS):
         for taken, way in zip(seconds, ways, strict=True):
-            if sum(taken) * way.share < BUDGET:
+            if sum(clock for clock, _ in taken) * way.share < BUDGET:
                 taken.append(once(way)[0])
-    return [
-        Timing(way, statistics.median(taken), min(taken), len(taken), outcome)
-        for way, taken, outcome in zip(ways, seconds, outcomes, strict=True)
-    ]
+    found = []
+    for way, taken, outcome in zip(ways, seconds, outcomes, strict=True):
+        clock, busy = (statistics.median(numbers) for numbers in zip(*taken, strict=True))
+        found.append(Timing(way, clock, math.nan if way.cores > 1 else busy, len(taken), outcome))
+    return found
 
 
 def agrees(one: Outcome, other: Outcome) -> bool:
