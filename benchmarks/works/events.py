@@ -16,7 +16,7 @@ from works.data import CASH, FEE, SLIPPAGE, SYMBOL, UNITS, Floats, market, turns
 from works.measure import Outcome, Way, Work
 
 SPEED = 375_000  # bars a second
-PART = 10  # of the bars, the peer takes one in so many
+PART = 2  # of the bars, the peer takes one in so many; a small part would mostly show what it costs to begin
 
 
 @dataclass(frozen=True)
