@@ -1,132 +1,191 @@
-"""How fast the simulator is: a moving-average cross on one symbol, ours and vectorbt's in one run.
+"""How fast the simulator is: the works of the field notes by ours and by vectorbt (and backtesting.py), in one run.
 
-Run with ``python benchmarks/simulator.py [bars]``. The targets are given to both; what is timed is trading them and the
-statistics. Figures are medians of repeated runs; compare the ratios, the seconds depend on the machine.
+Run with ``python benchmarks/simulator.py [A A+ B C D event concurrent] [--quick] [--memory]``; without names all.
+``--quick`` takes a tenth of the bars, ``--memory`` asks every way for its peak memory, peers included.
+
+Each way runs on one core unless it says otherwise, warm, in turn with the others; seconds are medians. Compare the
+ratios, in brackets those of the processor's own seconds: they depend less on what else the machine does. "Same" counts
+the other ways of the same rules, and the field notes, that come to the same to 1e-6. A peak is that of a fresh process
+that builds the data and does the work once. vectorbt's Rust engine takes part where it is installed
+(``vectorbt-rust``); a way is compared with the fastest that an engine has. A plus behind a target: it is met.
 """
 
+import argparse
+import importlib.util
+import json
 import math
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-import numpy as np
+from works import bracket, cross, events, grid, many, universe
+from works.measure import (
+    Outcome,
+    Timing,
+    Way,
+    Work,
+    agrees,
+    in_a_process,
+    once,
+    peak,
+    peak_of_children,
+    pinned,
+    timings,
+)
 
-from cryptoquant.backtest.simulator import simulate, simulate_weights
-from cryptoquant.market.slice import FIELDS, Panel
-from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.strategy import MovingAverageCross
-from cryptoquant.trading.venue import Costs, Venue
-
-MINUTE = 60_000_000_000
-FAST, SLOW = 240, 1440
-COSTS = Costs(0.0, 5.0, 5.0, "quote")
-RUNS = 3
-
-
-@dataclass(frozen=True)
-class Momentum:
-    """A plain Python strategy: long above the close of an hour ago."""
-
-    lookback: int = 60
-
-    def decide(self, view):
-        """Return half of the equity or nothing."""
-        closes = view.history("BTC/USD", "close", 60)
-        return {"BTC/USD": 0.5 if closes[-1] > closes[0] else 0.0} if len(closes) == 60 else {}
+WORKS = {
+    "A": cross.targets,
+    "A+": cross.signals,
+    "B": grid.work,
+    "C": universe.work,
+    "D": bracket.work,
+    "event": events.work,
+}
+PEERS = ("numba", "rust", "backtesting")
+HEADS = ("work", "way", "seconds", "CPU", "runs", "ns/bar", "times as fast as", "wanted", "peak MB", "same")
+WIDTHS = (10, 34, 9, 9, 4, 9, 38, 17, 8, 0)
 
 
-@dataclass(frozen=True)
-class Steady:
-    """The same weight at every bar: what the driver takes when it hardly trades."""
-
-    lookback: int = 1
-
-    def decide(self, view):
-        """Return half of the equity."""
-        return {"BTC/USD": 0.5}
+def line(*cells: str) -> str:
+    return " ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
 
 
-def market(bars: int, seed: int = 7) -> Panel:
-    rng = np.random.default_rng(seed)
-    close = 4e4 * np.exp(np.cumsum(6e-4 * rng.standard_normal(bars)))
-    opened = np.concatenate([close[:1], close[:-1]]) * np.exp(2e-4 * rng.standard_normal(bars))
-    values = np.ones((bars, 1, len(FIELDS)))
-    for index, field in enumerate((opened, np.maximum(opened, close), np.minimum(opened, close), close)):
-        values[:, 0, index] = field
-    times = MINUTE * np.arange(1, bars + 1, dtype=np.int64)
-    return Panel.from_values(times, times, ("BTC/USD",), values, MINUTE)
+def ratios(timing: Timing, all_timings: Sequence[Timing]) -> dict[str, tuple[float, float]]:
+    """Return how many times as fast a way is as the fastest way of each peer: by the clock, by the processor's time."""
+    found = {}
+    for engine in PEERS:
+        peers = [other for other in all_timings if other.way.is_peer and engine in other.way.name]
+        if peers:
+            clock, busy = min(other.median for other in peers), min(other.busy for other in peers)
+            found[engine] = clock / timing.median, busy / timing.busy
+    return found
 
 
-def median(work: Callable[[], object], runs: int = RUNS) -> float:
-    seconds = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+def said(times: Mapping[str, tuple[float, float]]) -> str:
+    """Return ratios as text, those by the processor's time in brackets."""
+    texts = []
+    for engine, (clock, busy) in times.items():
+        texts.append(f"{engine} {clock:.1f}" + ("" if math.isnan(busy) else f" ({busy:.1f})"))
+    return ", ".join(texts)
 
 
-def vectorbt_runs(panel: Panel, weights: np.ndarray) -> dict[str, Callable[[], float]]:
-    """Return the same trades by vectorbt, down to the final equity, the Sharpe ratio and the drawdown.
-
-    The index is a range: with an index of times vectorbt spends nearly all its time in walking through it. Signals are
-    sized at the fill, so that their final equity differs a little.
-    """
-    import pandas as pd
-    import vectorbt
-
-    close, opened = (pd.Series(panel.field(name)[:, 0]) for name in ("close", "open"))
-    late = np.concatenate([[np.nan], weights[:-1, 0]])
-    last = pd.Series(np.concatenate([[close.iloc[0]], close.to_numpy()[:-1]]))
-    terms = {"price": opened, "fees": 5e-4, "slippage": 5e-4, "init_cash": 1e6, "freq": "1min"}
-
-    def judged(portfolio) -> float:
-        portfolio.sharpe_ratio()
-        portfolio.max_drawdown()
-        return float(portfolio.value().iloc[-1])
-
-    def orders() -> float:
-        kind = {"size_type": "targetpercent", "val_price": last}
-        return judged(vectorbt.Portfolio.from_orders(close, pd.Series(late), **kind, **terms))
-
-    def signals() -> float:
-        entries, exits = (pd.Series(late == level) for level in (0.5, 0.0))
-        return judged(vectorbt.Portfolio.from_signals(close, entries, exits, size=0.5, size_type="percent", **terms))
-
-    return {"vectorbt from_orders": orders, "vectorbt from_signals": signals}
+def wanted(way: Way, seconds: float, times: Mapping[str, tuple[float, float]], megabytes: float) -> str:
+    """Return the targets of a way, and whether they are met."""
+    checks = []
+    if not math.isnan(way.target):
+        checks.append((f"{way.target:.0f}x", times.get("numba", (math.nan,))[0] >= way.target))
+    if way.limit < math.inf:
+        checks.append((f"{way.limit:.3g}s", seconds <= way.limit))
+    if way.megabytes < math.inf:
+        checks.append((f"{way.megabytes:.0f}MB", megabytes <= way.megabytes))
+    return " ".join(f"{text}{'+' if is_met else '-'}" for text, is_met in checks)
 
 
-def main(bars: int = 1_000_000) -> None:
-    panel, venue, plan = market(bars), Venue.research(COSTS), Execution(reserve=0.0, band=0.0)
-    levels = MovingAverageCross(FAST, SLOW, max_weight=0.5).weights(panel)
-    turns = np.concatenate([[False], np.diff(levels[:, 0]) != 0]) & ~np.isnan(levels[:, 0])
-    weights = np.where(turns[:, None], levels, math.nan)
-    works: dict[str, Callable[[], object]] = {
-        "our loop": lambda: simulate_weights(weights, panel, venue, 1e6, plan),
-        "our report (loop, statistics, tables)": lambda: simulate(
-            weights, panel, venue=venue, cash=1e6, execution=plan
-        ),
-    }
-    ends = [simulate(weights, panel, venue=venue, cash=1e6, execution=plan).equity["equity"].item(-1)]
-    try:
-        peers = vectorbt_runs(panel, weights)
-    except ImportError:
+def same(timing: Timing, all_timings: Sequence[Timing], reference: Mapping[str, Outcome]) -> str:
+    """Return whether a way agrees with all others that follow the same rules; if not, with which it does not."""
+    rules = timing.way.rules
+    others = [other for other in all_timings if rules and other.way.rules == rules and other is not timing]
+    known = {other.way.name: other.outcome for other in others}
+    if rules in reference:
+        known["the field notes"] = reference[rules]
+    apart = [name for name, outcome in known.items() if not agrees(timing.outcome, outcome)]
+    if apart:
+        return f"NO: {', '.join(apart)}"
+    return f"yes, {len(known)}" if known else ""
+
+
+def outcomes(all_timings: Sequence[Timing]) -> list[str]:
+    """Return what each way came to."""
+    return [
+        f"  {t.way.name:32} return {t.outcome.total_return:+.6f}  Sharpe {t.outcome.sharpe:+.6f}  "
+        f"drawdown {t.outcome.max_drawdown:+.6f}  fills {t.outcome.orders:,.0f}"
+        for t in all_timings
+    ]
+
+
+def megabytes_of(name: str, way: Way, *, quick: bool, asks_all: bool) -> float:
+    """Return the peak of a fresh process that does a work once; NaN where nobody asks for it."""
+    if not asks_all and way.megabytes == math.inf:
+        return math.nan
+    return float(in_a_process(__file__, "--alone", way.name, name, *(["--quick"] if quick else [])))
+
+
+def alone(name: str, way_name: str, *, quick: bool) -> float:
+    """Do a work once and return the peak memory of this process or of its largest worker, in MB."""
+    needs_peers = any(engine in way_name for engine in PEERS)
+    work = WORKS[name](quick=quick, with_peers=needs_peers)
+    once(next(way for way in work.ways if way.name == way_name))
+    return max(peak(), peak_of_children())
+
+
+def rows(work: Work, *, quick: bool, memory: bool) -> list[str]:
+    """Time a work and return its lines of the table."""
+    found = timings(work.ways)
+    print(f"{work.name}: {work.title}, {work.bars:,} bars", *outcomes(found), sep="\n", flush=True)
+    lines = []
+    for timing in found:
+        way = timing.way
+        megabytes = megabytes_of(work.name, way, quick=quick, asks_all=memory)
+        times = {} if way.is_peer else ratios(timing, found)
+        lines.append(
+            line(
+                work.name,
+                way.name,
+                f"{timing.median:.4f}",
+                "" if math.isnan(timing.busy) else f"{timing.busy:.4f}",
+                str(timing.runs),
+                f"{1e9 * timing.median / work.bars:.1f}",
+                said(times),
+                wanted(way, timing.median, times, megabytes),
+                "" if math.isnan(megabytes) else f"{megabytes:.0f}",
+                same(timing, found, work.reference),
+            )
+        )
+    return lines
+
+
+def crowd(*, quick: bool) -> list[str]:
+    """Return the lines of a hundred backtests at once, each kind in a fresh process."""
+    lines = []
+    for kind, limit in many.LIMITS.items():
+        found = json.loads(in_a_process(__file__, "--kind", kind, *(["--quick"] if quick else [])))
+        seconds, bars = found["seconds"], found["bars"] * many.ALL
+        for count, (own, worker) in found["peaks"].items():
+            print(f"concurrent: {kind}, {count} runs: peak {own:.0f} MB, largest worker {worker:.0f} MB", flush=True)
+        verdict = f"{limit:.3g}s{'+' if seconds <= limit else '-'}"
+        own, worker = found["peaks"][str(many.ALL)]
+        cells = (f"{seconds:.4f}", "", "1", f"{1e9 * seconds / bars:.1f}", "", verdict, f"{max(own, worker):.0f}", "")
+        lines.append(line("concurrent", f"{kind}, two cores", *cells))
+    return lines
+
+
+def main(names: Sequence[str], *, quick: bool, memory: bool) -> None:
+    """Run works and print one table."""
+    with_peers = importlib.util.find_spec("vectorbt") is not None
+    if not with_peers:
         print('vectorbt is not installed: pip install "cryptoquant[vectorbt]"')
-        peers = {}
-    ends += [work() for work in peers.values()]
-    print(f"{bars:,} bars, {int(turns.sum()):,} turns; final equity: {', '.join(f'{end:.6f}' for end in ends)}")
-    seconds = {name: median(work) for name, work in {**works, **peers}.items()}
-    for name, taken in seconds.items():
-        print(f"{name:40}{taken:9.4f} s  {1e9 * taken / bars:8.1f} ns a bar  {taken / seconds['our loop']:8.1f}")
-    few = panel.between(0, 200_000 * MINUTE)
-    for rule in (Momentum(), Steady()):
-        orders = simulate(rule, few, Costs.alpaca()).fills.height
-        taken = median(lambda rule=rule: simulate(rule, few, Costs.alpaca()))
-        name = f"event driver, {type(rule).__name__}, {orders:,} orders in {len(few):,} bars"
-        print(f"{name:60}{len(few) / taken:,.0f} bars/s")
+    table = []
+    for name in names:
+        if name == "concurrent":
+            table += crowd(quick=quick)
+            continue
+        with pinned():  # from the first on, for threads that are started here stay where they are
+            table += rows(WORKS[name](quick=quick, with_peers=with_peers), quick=quick, memory=memory)
+    print("", line(*HEADS), *table, sep="\n")
 
 
 if __name__ == "__main__":
-    main(*(int(text) for text in sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("works", nargs="*", metavar="work", help=f"of {', '.join(WORKS)}, concurrent; all by default")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the bars")
+    parser.add_argument("--memory", action="store_true", help="peak memory of every way")
+    parser.add_argument("--alone", metavar="WAY", help="do one way of one work, and print its peak memory")
+    parser.add_argument("--kind", metavar="KIND", help="do a hundred backtests of one kind, and print their figures")
+    given = parser.parse_args()
+    strange = set(given.works) - {*WORKS, "concurrent"}
+    if strange:
+        parser.error(f"no work {', '.join(sorted(strange))}; there are {', '.join(WORKS)}, concurrent")
+    if given.alone:
+        print(alone(given.works[0], given.alone, quick=given.quick))
+    elif given.kind:
+        print(many.run(given.kind, 10_000 if given.quick else 100_000, 2))
+    else:
+        main(given.works or [*WORKS, "concurrent"], quick=given.quick, memory=given.memory)
