@@ -29,7 +29,7 @@ from cryptoquant.trading.order import Order
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.schedule import volume_state
-from cryptoquant.trading.strategy import Strategy
+from cryptoquant.trading.strategy import RuleOverBars, Strategy
 from cryptoquant.trading.venue import Costs, Venue
 
 Floats = NDArray[np.float64]
@@ -78,12 +78,16 @@ def simulate(
     if signals is None and getattr(what, "reads_signals", False):
         raise ValueError(f"{type(what).__name__} reads signals: give signals=, a frame of the signals schema")
     panel = market if isinstance(market, Panel) else Panel.from_frame(market)
-    rules = _rules(venue, costs)
+    rules = rules_of(venue, costs)
     plan = execution or Execution()
     if isinstance(what, Strategy):
+        title = name or describe(what)
+        if isinstance(what, RuleOverBars) and limits is None and signals is None:
+            run = simulate_weights(weights_of(what.weights(panel), panel), panel, rules, cash, plan)
+            return report_of(title, run, panel, rules, cash)
         engine = Engine(what, rules, panel.symbols, cash, execution=plan, limits=limits)
         run = drive(engine, panel, signal_rows(signals, panel))
-        return report_of(name or describe(what), run, panel, rules, cash, signals=signals)
+        return report_of(title, run, panel, rules, cash, signals=signals)
     if signals is not None or limits is not None:
         raise ValueError("signals and limits go with a strategy; weights are traded as they are")
     if is_orders(what):
@@ -272,7 +276,14 @@ def describe(strategy: Strategy) -> str:
     return repr(strategy)
 
 
-def _rules(venue: Venue | None, costs: Costs | None) -> Venue:
+def rules_of(venue: Venue | None, costs: Costs | None) -> Venue:
+    """Return the venue that is meant; costs alone mean Alpaca's.
+
+    Raises
+    ------
+    ValueError
+        Both say what a trade costs, and differ.
+    """
     if venue is not None and costs is not None and venue.costs != costs:
         raise ValueError("costs are given twice: in the venue and beside it")
     return venue if venue is not None else Venue.alpaca(costs)

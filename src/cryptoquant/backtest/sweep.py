@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from cryptoquant.backtest.drive import drive
-from cryptoquant.backtest.simulator import report_of, simulate_weights
+from cryptoquant.backtest.simulator import rules_of, simulate_weights
 from cryptoquant.market.slice import Panel
 from cryptoquant.performance.metrics import Statistics
 from cryptoquant.settings import settings
@@ -70,10 +70,14 @@ def sweep(
     costs: Costs | None = None,
     *,
     cash: float = 100_000.0,
+    venue: Venue | None = None,
     execution: Execution | None = None,
     jobs: int | None = None,
 ) -> Sweep:
     """Simulate every combination of the grid and return their statistics; no curve is kept.
+
+    Rules over bars run through the compiled loop, side by side in threads; other strategies through the event driver,
+    in processes.
 
     Parameters
     ----------
@@ -81,8 +85,10 @@ def sweep(
         A class or function that makes a strategy from the grid's parameters.
     grid
         Values by parameter; a combination that the strategy refuses is an error, so keep the ranges apart.
+    venue
+        Rules; by default Alpaca's. ``costs`` is part of it: give one of the two.
     jobs
-        Processes; -1 uses every core. The result does not depend on it.
+        Threads or processes; -1 uses every core. The result does not depend on it.
 
     Raises
     ------
@@ -97,17 +103,22 @@ def sweep(
         raise ValueError("the grid holds no combination")
     panel = market if isinstance(market, Panel) else Panel.from_frame(market)
     strategies = [strategy(**dict(zip(names, values, strict=True))) for values in combinations]
-    venue, plan = Venue.alpaca(costs), execution or Execution()
-    workers = settings().jobs if jobs is None else jobs
-    rows = Parallel(n_jobs=workers)(delayed(_judge)(one, panel, venue, cash, plan) for one in strategies)
+    terms = (rules_of(venue, costs), cash, execution or Execution())
+    is_compiled = all(isinstance(one, RuleOverBars) for one in strategies)
+    prepare = getattr(strategies[0], "prepare", None) if is_compiled else None
+    shared = prepare(panel) if prepare is not None else None
+    run = Parallel(n_jobs=settings().jobs if jobs is None else jobs, prefer="threads" if is_compiled else "processes")
+    rows = run(delayed(_judge)(one, panel, terms, shared) for one in strategies)
     columns = {name: [values[place] for values in combinations] for place, name in enumerate(names)}
     frame = pl.DataFrame(columns | {name: [getattr(row, name) for row in rows] for name in NUMBERS})
     return Sweep(frame, names)
 
 
-def _judge(strategy: Strategy, panel: Panel, venue: Venue, cash: float, execution: Execution) -> Statistics:
+def _judge(strategy: Strategy, panel: Panel, terms: tuple[Venue, float, Execution], shared: Any) -> Statistics:
+    venue, cash, execution = terms
     if isinstance(strategy, RuleOverBars):
-        run = simulate_weights(strategy.weights(panel), panel, venue, cash, execution)
+        weights = strategy.weights(panel) if shared is None else strategy.weights(panel, shared)  # type: ignore[call-arg]
+        run = simulate_weights(weights, panel, venue, cash, execution)
     else:
         run = drive(Engine(strategy, venue, panel.symbols, cash, execution=execution), panel, {})
-    return report_of(repr(strategy), run, panel, venue, cash).statistics
+    return run.statistics(cash, run.refused)

@@ -216,6 +216,11 @@ class MovingAverageCross:
 
         return decide_alone(view, self.slow, rule)
 
+    @staticmethod
+    def prepare(panel: Panel) -> PrefixSums:
+        """Return what many parameter sets over one panel can share."""
+        return PrefixSums.of(panel)
+
     def weights(self, panel: Panel, prepared: PrefixSums | None = None) -> Floats:
         """Return the decisions for a whole panel, shape (slices, symbols).
 

@@ -105,7 +105,11 @@ class Strategy(Protocol):
 
 @runtime_checkable
 class RuleOverBars(Protocol):
-    """A strategy whose decision depends on past bars alone and can be computed for a whole panel at once."""
+    """A strategy whose decision depends on past bars alone and can be computed for a whole panel at once.
+
+    A rule may also have a static method ``prepare(panel)``: a sweep calls it once and hands what it returns to
+    ``weights`` of every parameter set as a second argument.
+    """
 
     def weights(self, panel: Panel) -> Floats:
         """Return what ``decide`` would, shape (slices, symbols), NaN for hold; by the same compiled step."""
