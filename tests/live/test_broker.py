@@ -3,18 +3,20 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import msgspec
 import pytest
 import requests
 
-from cryptoquant.errors import OrderRefusedError, VenueError, VenueUnreachableError
-from cryptoquant.live.broker import AlpacaBroker, WireOrder
+from cryptoquant.errors import ConfigurationError, OrderRefusedError, VenueError, VenueUnreachableError
+from cryptoquant.live.broker import NOT_SENT, AlpacaBroker, WireOrder, check_tradable
 from cryptoquant.market.instrument import Instrument
-from cryptoquant.trading.order import Fill, Order
+from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.order import Fill, Order, Protection, Rejection
 from cryptoquant.trading.venue import Costs, Venue
 
 
@@ -178,3 +180,72 @@ def test_a_wrong_request_is_a_refusal_with_status_and_code(broker):
     with pytest.raises(OrderRefusedError) as caught:
         broker._call(lambda: broker._client.get("/positions/NOPE"))
     assert caught.value.status == 404
+
+
+BEYOND_PLAIN = {
+    "type stop": {"type": "stop", "stop_price": 90.0},
+    "type stop_limit": {"type": "stop_limit", "stop_price": 90.0, "limit_price": 89.0},
+    "type trailing_stop": {"type": "trailing_stop", "trail": 0.02},
+    "time_in_force gtt": {"time_in_force": "gtt", "expires": 2},
+    "time_in_force fok": {"time_in_force": "fok"},
+    "expires": {"expires": 2},
+    "stop_price": {"stop_price": 90.0},
+    "trail": {"trail": 0.02},
+    "group": {"group": "pair"},
+    "reduces": {"reduces": True},
+    "protection": {"protection": Protection(stop_loss=0.02)},
+    "replaces": {"replaces": "another"},
+}
+
+
+def test_an_order_that_says_more_than_a_market_order_is_refused_and_not_sent_without_it(broker, sandbox):
+    for named, asked in BEYOND_PLAIN.items():
+        refused = broker.submit(msgspec.structs.replace(order(), **asked))
+        assert isinstance(refused, Rejection)
+        assert refused.reason == f"not sent: paper trading sends market and plain limit orders, found {named}"
+    assert orders_of(sandbox) == []
+
+
+def test_every_field_of_an_order_is_either_sent_or_refused():
+    sent = {"id", "symbol", "side", "lots", "type", "time_in_force", "limit_price"}
+    ours = {"profile", "time"}
+    refused = {"stop_price", "trail", "expires", "group", "reduces", "protection", "replaces"}
+    assert set(Order.__struct_fields__) == sent | ours | refused
+
+
+def test_market_and_plain_limit_orders_are_sent(broker, sandbox):
+    assert broker.submit(order()) is None
+    resting = msgspec.structs.replace(order(identity="b"), type="limit", limit_price=10_000.0, lots=1e8)
+    assert broker.submit(resting) is None
+    assert sorted(orders_of(sandbox)) == ["b", "cq-main-BTCUSD-1-0"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("limit_bps", 5.0),
+        ("limit_bps", 0.0),
+        ("life", timedelta(minutes=30)),
+        ("stop_loss", 0.02),
+        ("take_profit", 0.04),
+        ("trailing", 0.03),
+    ],
+)
+def test_an_execution_that_only_the_simulator_can_do_is_refused_by_name(setting, value):
+    with pytest.raises(ConfigurationError, match=rf"execution\.{setting} is .*paper trading cannot yet"):
+        check_tradable(Execution(**{setting: value}), Costs.alpaca())
+
+
+def test_every_setting_of_an_execution_is_either_traded_or_refused():
+    assert {one.name for one in fields(Execution) if one.init} == {"reserve", "band", *NOT_SENT}
+
+
+def test_fees_that_are_not_those_of_the_venue_are_refused_and_assumptions_about_prices_are_not():
+    with pytest.raises(ConfigurationError, match=r"costs\.schedule is given.*Costs\.alpaca"):
+        check_tradable(Execution(), Costs.of("alpaca"))
+    with pytest.raises(ConfigurationError, match=r"costs\.fee_asset is 'quote'.*wanted 'received'"):
+        check_tradable(Execution(), replace(Costs.alpaca(), fee_asset="quote"))
+    assumed = replace(
+        Costs.alpaca(2, 1.0), spread_bps=2.0, volatility_share=0.1, impact_linear_bps=5.0, impact_sqrt=0.5
+    )
+    check_tradable(Execution(reserve=0.05, band=0.1), assumed)

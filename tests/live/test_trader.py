@@ -1,5 +1,6 @@
 """The trader on the sandbox venue: what was tested is what trades, and a crash changes nothing."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -9,14 +10,22 @@ import pytest
 from cryptoquant.backtest.sandbox import Sandbox
 from cryptoquant.cli.parity import parity
 from cryptoquant.data.store import Store
-from cryptoquant.errors import AuthenticationError, HaltedError, JournalError, VenueUnreachableError
+from cryptoquant.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    HaltedError,
+    JournalError,
+    VenueUnreachableError,
+)
 from cryptoquant.live.journal import read_journal
-from cryptoquant.live.replay import replay
+from cryptoquant.live.replay import Start, replay
 from cryptoquant.live.trader import Trader
 from cryptoquant.market.schema import Bar
 from cryptoquant.market.slice import Panel
+from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.order import Order
 from cryptoquant.trading.risk import RiskLimits
+from cryptoquant.trading.venue import Costs, Venue
 
 MINUTE_NS = 60 * 10**9
 
@@ -215,3 +224,38 @@ def test_keys_appear_in_no_journal(hire, sandbox):
     raw = b"".join(path.read_bytes() for path in trader.journal_path.parent.glob("journal.sqlite*"))
     assert sandbox.api_secret.encode() not in raw
     assert sandbox.api_key.encode() not in raw
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "named"),
+    [
+        ("execution", Execution(stop_loss=0.02), r"execution\.stop_loss is 0\.02"),
+        ("costs", Costs.of("coinbase"), r"costs\.schedule"),
+    ],
+)
+def test_what_only_the_simulator_can_do_makes_no_trader_and_no_journal(bundle, sandbox, tmp_path, part, value, named):
+    asked, journal = replace(bundle, **{part: value}), tmp_path / "journal.sqlite"
+    with pytest.raises(ConfigurationError, match=named):
+        Trader(asked, sandbox.alpaca(), Store(tmp_path / "store"), journal=journal)
+    assert not journal.exists()
+
+
+def test_the_start_of_a_journal_keeps_every_setting_of_costs_and_execution(bundle):
+    execution = Execution(0.02, 0.1, 5.0, timedelta(minutes=30), 0.02, 0.04, 0.03)
+    costs = replace(Costs.of("coinbase", 1.0), spread_bps=2.0, impact_sqrt=0.5)
+    start = Start(
+        reference="turning",
+        profile="main",
+        timeframe="1h",
+        strategy=bundle.strategy,
+        venue=Venue.alpaca(costs),
+        execution=execution,
+        limits=RiskLimits(),
+        symbols=bundle.symbols,
+        cash=100_000.0,
+        time=0,
+    )
+    read = Start.from_dict(json.loads(json.dumps(start.to_dict())))
+    assert read == start
+    assert read.execution.plan == execution.plan
+    assert read.venue.costs.schedule == costs.schedule

@@ -8,17 +8,26 @@ from typing import Any
 import msgspec
 
 from cryptoquant.data.alpaca import Alpaca
-from cryptoquant.errors import AuthenticationError, OrderRefusedError, VenueError, VenueUnreachableError
+from cryptoquant.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    OrderRefusedError,
+    VenueError,
+    VenueUnreachableError,
+)
 from cryptoquant.market.instrument import Instrument, normalize_symbol
 from cryptoquant.market.time import from_iso
+from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.matcher import execute, reject
 from cryptoquant.trading.order import Cancellation, Fill, Order, Rejection
-from cryptoquant.trading.venue import Venue
+from cryptoquant.trading.venue import Costs, Venue
 
 FINAL = ("filled", "canceled", "expired", "rejected", "replaced")
 DUPLICATE = 40010001
 QUESTIONS = 4
 PAUSE_SECONDS = 0.5
+SENT_TYPES, SENT_LIVES = ("market", "limit"), ("gtc", "ioc")
+NOT_SENT = ("limit_bps", "life", "stop_loss", "take_profit", "trailing")
 
 
 class WireOrder:
@@ -60,13 +69,19 @@ class AlpacaBroker:
         """Send an order; return the venue's refusal, or None when the venue has it.
 
         An answer that never came (time-out, 5xx) or says that the id is taken is no refusal: the venue is asked by the
-        client order id, and only an order that it does not know is sent once more.
+        client order id, and only an order that it does not know is sent once more. An order that asks for more than a
+        market or a plain limit order says is refused here: it is not sent without its stop.
 
         Raises
         ------
         VenueUnreachableError
             The outcome could not be learned; the order stays in flight.
         """
+        extra = beyond_plain(order)
+        if extra:
+            return reject(
+                order, f"not sent: paper trading sends market and plain limit orders, found {extra}", order.time
+            )
         for _ in range(2):
             try:
                 self._call(lambda: self._client.submit_order(WireOrder(order, self._instrument(order))))  # type: ignore[arg-type]
@@ -186,6 +201,49 @@ class AlpacaBroker:
             if status is None or status >= 500:
                 raise VenueUnreachableError(f"the venue failed with {status}: {text}") from error
             raise OrderRefusedError(text, status=status, code=code) from error
+
+
+def beyond_plain(order: Order) -> str:
+    """Return what an order asks for that the request of a market or a plain limit order cannot say, '' for nothing."""
+    if order.type not in SENT_TYPES:
+        return f"type {order.type}"
+    if order.time_in_force not in SENT_LIVES:
+        return f"time_in_force {order.time_in_force}"
+    for name in ("stop_price", "trail", "expires", "group", "reduces", "protection", "replaces"):
+        value = getattr(order, name)
+        if value is not None and value not in (0, "", False):
+            return name
+    return ""
+
+
+def check_tradable(execution: Execution, costs: Costs) -> None:
+    """Refuse what the simulator can do and paper trading cannot do yet, before anything is journalled.
+
+    What the costs say of slippage, spread and impact is an assumption of the simulator and changes no live order; fees
+    settle our books, so they must be those that the venue charges.
+
+    Raises
+    ------
+    ConfigurationError
+        The execution asks for other orders than market orders, or the fees are not Alpaca's flat ones.
+    """
+    for name in NOT_SENT:
+        value = getattr(execution, name)
+        if value is not None:
+            raise ConfigurationError(
+                f"execution.{name} is {value}: the simulator can do that, paper trading cannot yet; "
+                "it sends market orders only, wanted None"
+            )
+    if costs.schedule:
+        raise ConfigurationError(
+            "costs.schedule is given: the simulator can charge fees by date and volume, paper trading cannot yet; "
+            "wanted those of today, such as Costs.alpaca(tier=1)"
+        )
+    if costs.fee_asset != "received":
+        raise ConfigurationError(
+            f"costs.fee_asset is {costs.fee_asset!r}: the simulator can charge that, but Alpaca takes its fee from "
+            "what is received; wanted 'received'"
+        )
 
 
 def plain(number: Decimal) -> str:

@@ -15,7 +15,7 @@ from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.store import Store
 from cryptoquant.errors import CryptoquantError, HaltedError
 from cryptoquant.live.assembly import SliceBuilder
-from cryptoquant.live.broker import AlpacaBroker
+from cryptoquant.live.broker import AlpacaBroker, check_tradable
 from cryptoquant.live.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.live.feed import Feed, OrderUpdate
 from cryptoquant.live.history import history
@@ -61,6 +61,9 @@ class TraderStatus:
 class Trader:
     """Trades one bundle as one profile on a paper account.
 
+    It sends market orders. What only the simulator can do yet (limit orders, stops, targets, fees by a schedule) is
+    refused when the trader is made.
+
     Every fact is journalled before it is acted on. A trader that starts on a journal that it finds makes the same books
     from it again, asks the venue about every open order by its client id, compares positions, and is ready or halted.
 
@@ -74,6 +77,11 @@ class Trader:
         Where history for the features comes from; what is missing up to now is downloaded.
     reference
         Where the bundle came from, for example ``btc-eth-1h@champion``.
+
+    Raises
+    ------
+    ConfigurationError
+        The bundle's execution or costs ask for what paper trading cannot do.
     """
 
     def __init__(
@@ -87,6 +95,7 @@ class Trader:
         profile: str = "main",
         journal: str | Path | None = None,
     ) -> None:
+        check_tradable(bundle.execution, bundle.costs)
         self.bundle = bundle
         self.connection = connection
         self.store = store
