@@ -193,6 +193,15 @@ def test_every_strategy_is_loaded_as_it_was_saved_with_its_parts_and_members(tmp
     assert Bundle.load(small_bundle(strategy=strategy).save(tmp_path)).strategy == strategy
 
 
+def test_costs_by_a_schedule_and_an_execution_with_exits_are_loaded_as_they_were_saved(tmp_path):
+    costs = replace(Costs.of("coinbase", 1.0), spread_bps=2.0, volatility_share=0.1, impact_sqrt=0.5)
+    execution = Execution(0.02, 0.1, 5.0, timedelta(minutes=30), 0.02, 0.04, 0.03)
+    loaded = Bundle.load(small_bundle(costs=costs, execution=execution).save(tmp_path))
+    assert loaded.costs == costs
+    assert loaded.execution == execution
+    assert loaded.execution.plan == execution.plan
+
+
 def test_a_member_that_is_unknown_is_refused_and_numbers_of_numpy_are_kept_as_numbers(tmp_path):
     folder = small_bundle(strategy=Ensemble((Contrarian(np.float64(0.3)),))).save(tmp_path)
     with pytest.raises(BundleError, match="strategy Contrarian is unknown"):
