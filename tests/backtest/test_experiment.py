@@ -1,6 +1,7 @@
 """Experiments: one file says everything, and a mistake in it is named by its path."""
 
 import re
+from dataclasses import replace
 from datetime import date, time, timedelta
 from pathlib import Path
 
@@ -98,6 +99,33 @@ seed = 9
     assert fees.costs == Costs(1.0, 5.0)
 
 
+def test_exits_a_life_and_what_prices_cost_are_read(tmp_path):
+    more = """
+[costs]
+schedule = "coinbase"
+slippage_bps = 1
+spread_bps = 2.0
+volatility_share = 0.1
+impact_linear_bps = 5
+impact_sqrt = 0.5
+
+[execution]
+limit_bps = 5
+life = "30m"
+stop_loss = 0.02
+take_profit = 0.04
+trailing = 0.03
+"""
+    plan = Experiment.read(written(tmp_path, SMALL + more))
+    fees = Costs.of("coinbase", 1.0)
+    assert plan.costs == replace(fees, spread_bps=2.0, volatility_share=0.1, impact_linear_bps=5.0, impact_sqrt=0.5)
+    assert plan.execution == Execution(
+        limit_bps=5, life=timedelta(minutes=30), stop_loss=0.02, take_profit=0.04, trailing=0.03
+    )
+    alpaca = Experiment.read(written(tmp_path, SMALL + '[costs]\nschedule = "alpaca"\nfee_asset = "quote"\n'))
+    assert alpaca.costs == Costs.of("alpaca", fee_asset="quote")
+
+
 WITHOUT_TUNING = re.sub(r"\[tune\].*?\[splits\]", "[splits]", EXAMPLE.read_text(encoding="utf-8"), flags=re.DOTALL)
 WITHOUT_TUNING = WITHOUT_TUNING.replace("n_estimators = 100", "max_depth = 4\nn_estimators = 100")
 TUNED = "[tune]\nspace = { max_depth = [2, 4] }\n[costs]"
@@ -116,12 +144,25 @@ TUNED = "[tune]\nspace = { max_depth = [2, 4] }\n[costs]"
         ('"XGBoost"', '"XGBost"', "model: 'XGBost' is unknown, did you mean 'XGBoost'?"),
         ("threshold", "treshold", "strategy.treshold: unknown, did you mean 'threshold'?"),
         ("[costs]", "[execution]\nbend = 0.1\n[costs]", "execution.bend: unknown, did you mean 'band'?"),
+        ("[costs]", "[execution]\nstop_los = 0.1\n[costs]", "execution.stop_los: unknown, did you mean 'stop_loss'?"),
+        ("[costs]", "[execution]\nstop_loss = 1.5\n[costs]", "execution: stop_loss must be a fraction above zero"),
+        ("[costs]", '[execution]\nlife = "soon"\n[costs]', "execution.life: cannot read the timeframe 'soon'"),
+        ("[costs]", "[execution]\nlife = 30\n[costs]", "execution.life: Input should be a valid timedelta, found 30"),
         ("[costs]", TUNED.replace("max_depth", "max_deph"), "tune.space.max_deph: unknown, did you mean 'max_depth'?"),
         ("[costs]", TUNED.replace("space", "spce"), "tune.spce: unknown, did you mean 'space'?"),
         ("[costs]", TUNED.replace("[2, 4]", "[4, 2]"), "tune: max_depth: wanted low < high, found (4, 2)"),
         ("slippage_bps", "slipage_bps", "costs.slipage_bps: unknown, did you mean 'slippage_bps'?"),
         ("tier = 1", "tier = 11", "costs: Alpaca has fee tiers 1 to 8, found 11"),
-        ("tier = 1", "maker_bps = 1.0", "costs: give a tier, or both maker_bps and taker_bps"),
+        ("tier = 1", "maker_bps = 1.0", "costs: give a tier, a schedule, or both maker_bps and taker_bps"),
+        (
+            "tier = 1",
+            'tier = 1\nschedule = "binance"',
+            "costs: give a tier, a schedule, or both maker_bps and taker_bps",
+        ),
+        ("tier = 1", 'schedule = "binanse"', "costs: no fee schedule of 'binanse'; known are alpaca, binance"),
+        ("tier = 1", "spread_pbs = 1.0", "costs.spread_pbs: unknown, did you mean 'spread_bps'?"),
+        ("tier = 1", "impact_sqrt = -1.0", "costs: impact_sqrt must be zero or more, found -1.0"),
+        ("tier = 1", 'fee_asset = "coin"', "costs.fee_asset: Input should be 'received' or 'quote', found 'coin'"),
         ("max_depth = 4", 'max_depth = "deep"', "model: max_depth must be a whole number from 1, found 'deep'"),
         ('train = "90d"', 'train = "long"', "splits.train: cannot read the timeframe 'long'"),
         ('train = "90d"', "train = 90", "splits.train: Input should be a valid timedelta, found 90"),

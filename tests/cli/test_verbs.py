@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,9 +16,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from cryptoquant.backtest.simulator import simulate
 from cryptoquant.cli.app import VERBS, app, guarded
 from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket
+from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.strategy import MovingAverageCross
+from cryptoquant.trading.venue import Costs
 
 EXPERIMENT = """
 name = "tiny"
@@ -192,6 +198,40 @@ def test_a_misspelt_parameter_is_named_with_the_nearest_one(home):
         code, _, said = call(*arguments)
         assert code == 1
         assert said.strip() == "error: strategy.slwo: unknown, did you mean 'slow'?"
+
+
+def test_backtest_and_sweep_take_costs_and_an_execution_as_an_experiment_does(home):
+    bars = filled(home, 20).bars("BTC/USD", "1h")
+    terms = ("--costs", "schedule=binance", "--costs", "spread_bps=2", "--slippage-bps", "1")
+    terms += ("--execution", "stop_loss=0.01", "--execution", "limit_bps=2", "--execution", "life=3h")
+    code, out, said = call("backtest", "BTC/USD", "--set", "fast=3", "--set", "slow=12", *terms, "--json")
+    assert code == 0, said
+    costs = replace(Costs.of("binance", 1.0), spread_bps=2.0)
+    execution = Execution(stop_loss=0.01, limit_bps=2.0, life=timedelta(hours=3))
+    wanted = simulate(MovingAverageCross(3, 12), bars, costs, execution=execution).statistics
+    assert json.loads(out) == json.loads(json.dumps(wanted.to_dict()))
+    assert wanted.fills > 0
+    code, out, said = call("sweep", "BTC/USD", "--grid", "fast=3,4", "--grid", "slow=12", *terms, "--json")
+    assert code == 0, said
+    (same,) = [row for row in json.loads(out) if row["fast"] == 3]
+    assert same["fees"] == wanted.fees
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--costs", "shedule=binance"), "costs.shedule: unknown, did you mean 'schedule'?"),
+        (("--execution", "stop_los=0.02"), "execution.stop_los: unknown, did you mean 'stop_loss'?"),
+        (("--execution", "life=soon"), "execution.life: cannot read the timeframe 'soon'"),
+        (("--tier", "2", "--costs", "maker_bps=1"), "costs: give a tier, a schedule, or both maker_bps and taker_bps"),
+        (("--tier", "9"), "costs: Alpaca has fee tiers 1 to 8, found 9"),
+    ],
+)
+def test_a_mistake_in_costs_or_execution_is_named_by_its_path(home, arguments, text):
+    filled(home, 5)
+    code, _, said = call("backtest", "BTC/USD", *arguments)
+    assert code == 1
+    assert text in said
 
 
 def test_doctor_says_what_is_there(home):

@@ -4,9 +4,10 @@ import difflib
 import inspect
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -26,7 +27,7 @@ from cryptoquant.models.tune import Tune
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.strategy import Strategy
-from cryptoquant.trading.venue import Costs
+from cryptoquant.trading.venue import Costs, FeeAsset
 
 MODELS: Mapping[str, type[Any]] = {"XGBoost": XGBoost, "Logistic": Logistic}
 Span = Annotated[timedelta, BeforeValidator(lambda value: span(value) if isinstance(value, str) else value)]
@@ -37,6 +38,9 @@ class Section(BaseModel):
     """A table of the file; keys that it does not know are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+S = TypeVar("S", bound=Section)
 
 
 class DataSection(Section):
@@ -69,12 +73,33 @@ class SplitsSection(Section):
 
 
 class CostsSection(Section):
-    """Alpaca's tier (1 unless said otherwise), or both fees in basis points, and slippage."""
+    """Alpaca's tier (1 unless said otherwise), both fees in basis points, or a venue's schedule; and what prices cost.
+
+    The rest is as in ``Costs``.
+    """
 
     tier: int | None = None
     maker_bps: float | None = None
     taker_bps: float | None = None
-    slippage_bps: float = 0.0
+    schedule: str | None = None
+    slippage_bps: float | None = None
+    fee_asset: FeeAsset | None = None
+    spread_bps: float | None = None
+    volatility_share: float | None = None
+    impact_linear_bps: float | None = None
+    impact_sqrt: float | None = None
+
+
+class ExecutionSection(Section):
+    """How targets become orders, as in ``Execution``; the life is a span such as ``"30m"``."""
+
+    reserve: float | None = None
+    band: float | None = None
+    limit_bps: float | None = None
+    life: Span | None = None
+    stop_loss: float | None = None
+    take_profit: float | None = None
+    trailing: float | None = None
 
 
 class TuneSection(Section):
@@ -100,7 +125,7 @@ class Contents(Section):
     strategy: dict[str, Any]
     splits: SplitsSection
     costs: CostsSection = CostsSection()
-    execution: dict[str, float] = {}
+    execution: ExecutionSection = ExecutionSection()
     tune: TuneSection | None = None
 
 
@@ -126,7 +151,7 @@ class Experiment:
         self.strategy: Strategy = _strategy("strategy", contents.strategy)
         self.splits = made("splits", "WalkForward", contents.splits.model_dump(), {"WalkForward": WalkForward})
         self.costs = _costs(contents.costs)
-        self.execution = made("execution", "Execution", contents.execution, {"Execution": Execution})
+        self.execution = _execution(contents.execution)
         self.tune = _tune(contents.tune, self.model)
 
     @property
@@ -152,7 +177,7 @@ class Experiment:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{place}: {error}") from error
         except ValidationError as error:
-            raise ConfigurationError(f"{place}: {_said(error)}") from error
+            raise ConfigurationError(f"{place}: {_said(error, Contents)}") from error
         try:
             return cls(contents)
         except ConfigurationError as error:
@@ -201,7 +226,7 @@ def _features(rows: list[dict[str, Any]]) -> FeatureSet:
 
 
 def _label(section: LabelSection) -> Label:
-    given = {key: value for key, value in section.model_dump(exclude={"kind"}).items() if value is not None}
+    given = {key: value for key, value in _given(section).items() if key != "kind"}
     label: Label = made("label", section.kind, given, {section.kind: getattr(catalogue, section.kind)})
     return label
 
@@ -217,14 +242,41 @@ def _strategy(where: str, value: Any) -> Any:
 
 
 def _costs(section: CostsSection) -> Costs:
-    fees = section.maker_bps, section.taker_bps
-    if fees == (None, None):
-        values = {"tier": 1 if section.tier is None else section.tier, "slippage_bps": section.slippage_bps}
-        return made("costs", "tier", values, {"tier": Costs.alpaca})  # type: ignore[no-any-return]
-    if section.tier is not None or None in fees:
-        raise ConfigurationError("costs: give a tier, or both maker_bps and taker_bps")
-    values = section.model_dump(exclude={"tier"})
-    return made("costs", "bps", values, {"bps": Costs})  # type: ignore[no-any-return]
+    given = _given(section)
+    ways = [names for names in (("tier",), ("schedule",), ("maker_bps", "taker_bps")) if set(names) & set(given)]
+    if len(ways) > 1 or any(name not in given for names in ways for name in names):
+        raise ConfigurationError("costs: give a tier, a schedule, or both maker_bps and taker_bps")
+    try:
+        fees = Costs.of(given.pop("schedule")) if "schedule" in given else Costs.alpaca(given.pop("tier", 1))
+        return replace(fees, **given)
+    except ValueError as error:
+        raise ConfigurationError(f"costs: {error}") from error
+
+
+def _execution(section: ExecutionSection) -> Execution:
+    return made("execution", "Execution", _given(section), {"Execution": Execution})  # type: ignore[no-any-return]
+
+
+def costs_of(values: Mapping[str, Any]) -> Costs:
+    """Return the costs that a ``[costs]`` table says; errors as for a file."""
+    return _costs(_section("costs", CostsSection, values))
+
+
+def execution_of(values: Mapping[str, Any]) -> Execution:
+    """Return the execution that an ``[execution]`` table says; errors as for a file."""
+    return _execution(_section("execution", ExecutionSection, values))
+
+
+def _section(where: str, kind: type[S], values: Mapping[str, Any]) -> S:
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigurationError(f"{where}.{_said(error, kind)}") from error
+
+
+def _given(section: Section) -> dict[str, Any]:
+    """Return what a table says, without what it leaves out."""
+    return {key: value for key, value in section.model_dump().items() if value is not None}
 
 
 def _tune(section: TuneSection | None, model: Model) -> Tune | None:
@@ -266,8 +318,8 @@ def _nearest(name: str, known: Mapping[str, Any]) -> str:
     return f", did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
 
 
-def _said(error: ValidationError) -> str:
-    """Return the first thing that is wrong; a misspelt key before the key that it leaves missing."""
+def _said(error: ValidationError, root: type[Section]) -> str:
+    """Return the first thing that is wrong with a table; a misspelt key before the key that it leaves missing."""
     found = error.errors()
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     place = ".".join(str(part) for part in first["loc"])
@@ -275,7 +327,7 @@ def _said(error: ValidationError) -> str:
         return f"{place}: absent"
     if first["type"] != "extra_forbidden":
         return f"{place}: {first['msg'].removeprefix('Value error, ')}, found {first['input']!r}"
-    section: Any = Contents
+    section: Any = root
     for part in first["loc"][:-1]:
         kind = section.model_fields[part].annotation
         section = next((one for one in getattr(kind, "__args__", ()) if one is not type(None)), kind)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cryptoquant.backtest.experiment import Experiment, made
+from cryptoquant.backtest.experiment import Experiment, costs_of, execution_of, made
 from cryptoquant.backtest.simulator import simulate
 from cryptoquant.backtest.sweep import sweep as sweep_grid
 from cryptoquant.backtest.walk_forward import Study
@@ -20,6 +20,16 @@ from cryptoquant.performance.evidence import Gate
 from cryptoquant.trading.venue import Costs
 
 Parameters = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of the strategy.")]
+CostsOption = Annotated[
+    list[str] | None,
+    typer.Option("--costs", help="NAME=VALUE as in an experiment: schedule=binance, maker_bps=10, spread_bps=2."),
+]
+ExecutionOption = Annotated[
+    list[str] | None,
+    typer.Option("--execution", help="NAME=VALUE as in an experiment: stop_loss=0.02, limit_bps=5, life=30m."),
+]
+Tier = Annotated[int | None, typer.Option(help="Alpaca's fee tier; 1 where no other fees are given.")]
+Slippage = Annotated[float | None, typer.Option(help="How much worse than the open a market order fills.")]
 Pairs = Annotated[list[str], typer.Argument(help="Pairs such as BTC/USD.")]
 
 
@@ -30,16 +40,18 @@ def backtest(
     timeframe: str = "1h",
     start: str | None = None,
     end: str | None = None,
-    tier: Annotated[int, typer.Option(help="Alpaca's fee tier.")] = 1,
-    slippage_bps: float = 0.0,
+    tier: Tier = None,
+    slippage_bps: Slippage = None,
+    costs: CostsOption = None,
+    execution: ExecutionOption = None,
     html: Annotated[Path | None, typer.Option(help="Write the report's page here.")] = None,
     store: StoreOption = None,
     json: Json = False,
 ) -> None:
     """Simulate a rule on stored bars."""
     bars = opened(store).bars(symbols, timeframe, start=start, end=end)
-    rule = made("strategy", strategy, dict(_setting(text) for text in parameters or []), STRATEGIES)
-    report = simulate(rule, bars, Costs.alpaca(tier, slippage_bps))
+    rule = made("strategy", strategy, _settings(parameters), STRATEGIES)
+    report = simulate(rule, bars, _costs(costs, tier, slippage_bps), execution=execution_of(_settings(execution)))
     if html is not None:
         say(f"report: {report.to_html(html)}")
     if json:
@@ -55,7 +67,10 @@ def sweep(
     timeframe: str = "1h",
     start: str | None = None,
     end: str | None = None,
-    tier: int = 1,
+    tier: Tier = None,
+    slippage_bps: Slippage = None,
+    costs: CostsOption = None,
+    execution: ExecutionOption = None,
     metric: str = "sharpe",
     count: Annotated[int, typer.Option(help="Rows to show.")] = 10,
     store: StoreOption = None,
@@ -64,7 +79,9 @@ def sweep(
     """Simulate many parameter sets of a rule and show the best."""
     bars = opened(store).bars(symbols, timeframe, start=start, end=end)
     rule = functools.partial(_made_with, strategy)
-    done = sweep_grid(rule, dict(_values(text) for text in grid), bars, Costs.alpaca(tier))
+    terms = _costs(costs, tier, slippage_bps)
+    how = execution_of(_settings(execution))
+    done = sweep_grid(rule, dict(_values(text) for text in grid), bars, terms, execution=how)
     best = done.best(metric, count)
     if json:
         answer(best.to_dicts())
@@ -116,6 +133,16 @@ def _study(experiment: Path, store: str | None) -> Study:
 
 def _made_with(name: str, **parameters: Any) -> Any:
     return made("strategy", name, parameters, STRATEGIES)
+
+
+def _settings(texts: list[str] | None) -> dict[str, Any]:
+    return dict(_setting(text) for text in texts or [])
+
+
+def _costs(texts: list[str] | None, tier: int | None, slippage_bps: float | None) -> Costs:
+    """Return the costs of the options; a fee tier of its own option counts as one among them."""
+    shortcuts = {"tier": tier, "slippage_bps": slippage_bps}
+    return costs_of({**{key: value for key, value in shortcuts.items() if value is not None}, **_settings(texts)})
 
 
 def _setting(text: str) -> tuple[str, Any]:
