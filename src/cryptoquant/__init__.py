@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from cryptoquant.trading import strategy as strategy
     from cryptoquant.trading.engine import Engine as Engine
     from cryptoquant.trading.execution import Execution as Execution
+    from cryptoquant.trading.financing import Financing as Financing
     from cryptoquant.trading.order import Fill as Fill
     from cryptoquant.trading.order import Order as Order
+    from cryptoquant.trading.order import Protection as Protection
     from cryptoquant.trading.portfolio import Portfolio as Portfolio
     from cryptoquant.trading.risk import RiskLimits as RiskLimits
     from cryptoquant.trading.strategy import View as View
@@ -59,10 +61,12 @@ NAMES = {
     "Experiment": "backtest.experiment",
     "FeatureSet": "features.feature_set",
     "Fill": "trading.order",
+    "Financing": "trading.financing",
     "Gate": "performance.evidence",
     "Order": "trading.order",
     "Panel": "market.slice",
     "Portfolio": "trading.portfolio",
+    "Protection": "trading.order",
     "PurgedKFold": "models.splits",
     "Recorder": "data.recorder",
     "Registry": "models.registry",
@@ -104,10 +108,12 @@ __all__ = [
     "Experiment",
     "FeatureSet",
     "Fill",
+    "Financing",
     "Gate",
     "Order",
     "Panel",
     "Portfolio",
+    "Protection",
     "PurgedKFold",
     "Recorder",
     "Registry",
