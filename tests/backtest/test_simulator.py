@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cryptoquant.backtest.drive import drive
 from cryptoquant.backtest.simulator import simulate, simulate_weights
+from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.instrument import Instrument
 from cryptoquant.market.slice import FIELDS, Panel
@@ -385,3 +386,13 @@ def test_a_class_instead_of_a_strategy_and_a_strategy_without_its_signals_are_to
         simulate(MovingAverageCross, panel)
     with pytest.raises(ValueError, match="LongFlat reads signals"):
         simulate(LongFlat(0.6), panel)
+
+
+def test_orders_are_sent_as_they_are_and_a_frame_of_orders_is_known_by_its_side():
+    bars = SyntheticMarket(symbols=["BTC/USD"], days=2, timeframe="1h", seed=7).bars()
+    orders = bars.head(1).select("time", "symbol", side=pl.lit("buy"), quantity=0.1)
+    assert simulate(orders, bars).statistics.fills == 1
+    with pytest.raises(ValueError, match="orders are sent as they are"):
+        simulate(orders, bars, execution=Execution(stop_loss=0.02))
+    with pytest.raises(SchemaError, match="orders: missing column quantity"):
+        simulate(orders.drop("quantity"), bars)

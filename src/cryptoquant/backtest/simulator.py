@@ -50,11 +50,24 @@ def simulate(
 ) -> Report:
     """Trade the past and report what came of it.
 
+    What is decided at the close of a bar is filled in the bars after it, by the rules of ``venue``; what it refuses is
+    no error and stands in the report's rejections.
+
     Parameters
     ----------
     what
-        A strategy, or target weights: an array of shape (slices, symbols) or (slices,) for one symbol, NaN to hold, or
-        a frame with columns time, symbol, weight (times are closes; a missing row holds).
+        A strategy; or target weights, as an array of shape (slices, symbols), or (slices,) for one symbol, or as a
+        frame with columns time, symbol, weight (times are closes; a missing row holds); or orders, as a list of
+        ``Order`` or as a frame with a row for each.
+
+        A weight is the share of the equity that is wanted in a symbol from that close on; NaN holds what is there. On a
+        spot venue a weight below 0, and weights that sum to more than the cash allows, are refused order by order; a
+        research venue takes them as shorts and leverage.
+
+        A frame of orders has the columns time (the close at which it is decided), symbol, side and quantity (in coins);
+        where they apply id, type, limit, stop, trail, time_in_force, expires, group, reduces, replaces, and for its
+        exits stop_loss, take_profit, trailing, stop_price, target_price, as in ``Order`` and ``Protection``. A row of
+        type ``cancel`` ends the order that it names in ``replaces``.
     market
         A frame of bars of one timeframe (polars or pandas), or a Panel.
     costs
@@ -65,13 +78,36 @@ def simulate(
         Frame of the signals schema, for strategies that read signals.
     venue
         Rules; by default Alpaca's (spot, long only). ``costs`` is part of it: give one of the two.
+    execution
+        How weights, a strategy's too, become orders; not for orders, which are sent as they are.
     limits
         Risk limits for a strategy's orders; by default none.
+    name
+        The title of the report.
 
     Raises
     ------
-    SchemaError, DataError
-        Impossible bars, weights that are longer than the market or infinite, or signals of unknown symbols.
+    SchemaError
+        Impossible bars; weights of another shape than the market, infinite, or at a time that is no close; orders with
+        a column that is missing or unknown, an impossible value, or a quantity that is no multiple of the increment.
+    DataError
+        Weights, orders or signals of a symbol that is not in the market.
+    ValueError, TypeError
+        Arguments that do not go together, or a class where a strategy is wanted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import polars as pl
+    >>> from cryptoquant import Costs, SyntheticMarket, simulate
+    >>> bars = SyntheticMarket(symbols=["BTC/USD"], days=2, timeframe="1h", seed=7).bars()
+    >>> half = np.full(len(bars), np.nan)
+    >>> half[0] = 0.5
+    >>> simulate(half, bars, Costs.free()).statistics.fills
+    1
+    >>> orders = bars.head(1).select("time", "symbol", side=pl.lit("buy"), quantity=0.1, stop_loss=0.001)
+    >>> simulate(orders, bars).fills["side"].to_list()
+    ['buy', 'sell']
     """
     if isinstance(what, type):
         raise TypeError(f"wanted a strategy, found the class {what.__name__}: call it, {what.__name__}(...)")
@@ -91,6 +127,10 @@ def simulate(
     if signals is not None or limits is not None:
         raise ValueError("signals and limits go with a strategy; weights are traded as they are")
     if is_orders(what):
+        if execution is not None:
+            raise ValueError(
+                "an execution makes orders of weights; orders are sent as they are, with exits of their own"
+            )
         orders = (
             Orders.of(what, panel, rules) if isinstance(what, list | tuple) else Orders.from_frame(what, panel, rules)
         )
@@ -100,10 +140,11 @@ def simulate(
 
 
 def is_orders(what: Any) -> bool:
-    """Return whether orders are given rather than weights: a list of Order, or a frame with a side and a quantity."""
+    """Return whether orders are given rather than weights: a list of Order, or a frame with a side and no weight."""
     if isinstance(what, list | tuple):
         return bool(what) and all(isinstance(one, Order) for one in what)
-    return {"side", "quantity"} <= set(getattr(what, "columns", ()))
+    columns = set(getattr(what, "columns", ()))
+    return "side" in columns and "weight" not in columns
 
 
 def simulate_weights(weights: Floats, panel: Panel, venue: Venue, cash: float, execution: Execution) -> Run:
