@@ -20,12 +20,15 @@ def test_every_python_block_of_the_readme_runs_as_it_stands(tmp_path):
     market = cq.SyntheticMarket(symbols=["BTC/USD"], days=30, timeframe="1h")
     cq.Store(tmp_path / "data").write("bars", market.bars())
     runnable = blocks("python", with_keys=False)
-    assert len(runnable) == 2
+    assert len(runnable) == 3
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("CQ_", "APCA_", "ALPACA_"))}
     command = [sys.executable, "-c", "\n".join(runnable)]
-    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "MovingAverageCross(fast=24, slow=168" in done.stdout
+    brackets = done.stdout.split("\nbrackets\n")[1]
+    assert int(re.search(r"Closed trades +(\d+)", brackets).group(1)) > 5
+    assert re.search(r"Refused orders +0\b", brackets)
     assert cq.Store(tmp_path / "sandbox-data").symbols() == ["BTC/USD"]
 
 

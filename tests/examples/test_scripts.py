@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -10,6 +11,7 @@ from cryptoquant import features as f
 from tests.examples.notebook_cells import ROOT, SCRIPTS
 
 PAPER_TRADE = ROOT / "examples" / "paper_trade.py"
+ORDERS = ROOT / "examples" / "orders.py"
 STRATEGIES = ROOT / "examples" / "strategies.py"
 
 
@@ -52,12 +54,12 @@ def run(reference, folder, **variables):
         env=clean | variables,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 
 def test_every_script_of_the_examples_is_tested_here():
-    assert SCRIPTS == [PAPER_TRADE, STRATEGIES]
+    assert SCRIPTS == [ORDERS, PAPER_TRADE, STRATEGIES]
 
 
 def test_the_paper_trading_script_trades_six_hours_on_a_running_sandbox(venue, champion, folder):
@@ -77,8 +79,22 @@ def test_the_paper_trading_script_without_keys_ends_with_an_error_and_no_trade(c
 
 
 def test_the_script_of_strategies_trades_each_of_them():
-    done = subprocess.run([sys.executable, str(STRATEGIES)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, str(STRATEGIES)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 7
     assert all(int(line.rsplit(" ", 1)[1]) > 0 for line in lines)
+
+
+def test_the_script_of_orders_compares_venues_and_exits():
+    done = subprocess.run([sys.executable, str(ORDERS)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    venues = [re.findall(r"return ([+-][\d.]+)% to ([+-][\d.]+)% .* fees (\d+)", line)[0] for line in lines[1:5]]
+    assert all(float(worst) < float(best) for worst, best, _ in venues)
+    assert len({fees for _, _, fees in venues}) > 1
+    exits = [re.findall(r"sharpe ([+-][\d.]+)  trades (\d+)", line)[0] for line in lines[6:]]
+    assert len(exits) == 9
+    assert all(int(trades) > 0 for _, trades in exits)
+    sharpes = [float(sharpe) for sharpe, _ in exits]
+    assert sharpes == sorted(sharpes, reverse=True)
