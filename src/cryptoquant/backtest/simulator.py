@@ -34,6 +34,7 @@ from cryptoquant.trading.venue import Costs, Venue
 
 Floats = NDArray[np.float64]
 NOTHING: Floats = np.empty((0, 0))
+NOTHING.flags.writeable = False  # as the columns of a panel are: a kernel is compiled for each kind of array
 
 
 def simulate(
@@ -123,7 +124,7 @@ def _compiled(
     cash: float,
     execution: Execution,
     *,
-    weights: Floats = NOTHING,
+    weights: Floats | None = None,
     orders: Orders | None = None,
     needs_range: bool = False,
 ) -> Run:
@@ -134,7 +135,8 @@ def _compiled(
     rules = Rules(terms_of(venue), rates_of(venue), financing_terms(venue.financing))
     entries = orders.rows if orders is not None else np.empty((0, COLUMNS))
     market = market_of(panel, venue, needs_range=needs_range)
-    trace = run_market(market, weights, entries, rules, execution.plan, book.lot, bounds, book.cash, volume_state())
+    wanted = np.empty((0, 0)) if weights is None else weights
+    trace = run_market(market, wanted, entries, rules, execution.plan, book.lot, bounds, book.cash, volume_state())
     tape = Tape(*tape_of(trace, book.cash, len(panel.symbols)), book.cash, book.lots)
     reader = Reader(trace, panel, venue, execution, book.profile, orders)
     return Run(panel, venue, tape, reader, reader.columns, reader.refused)
@@ -147,6 +149,7 @@ def market_of(panel: Panel, venue: Venue, *, needs_range: bool) -> Market:
     if costs.reads_volatility:
         variance = np.empty(close.shape)
         variances(close, variance)
+        variance.flags.writeable = False
     reads_volume = costs.reads_volume or venue.participation < math.inf
     return Market(
         times=panel.times,
@@ -173,7 +176,7 @@ def weights_of(what: Any, panel: Panel) -> Floats:
     if np.isinf(array).any():
         row, column = (int(i) for i in np.argwhere(np.isinf(array))[0])
         raise SchemaError(f"weights: infinite for {panel.symbols[column]} in slice {row}")
-    return np.ascontiguousarray(array)
+    return np.require(array, np.float64, ["C", "W"])
 
 
 def _weights_from_frame(frame: pl.DataFrame, panel: Panel) -> Floats:
