@@ -89,6 +89,17 @@ def test_a_panel_of_wrong_shape_cannot_be_made(part, text):
         Panel(**{name: getattr(PANEL, name) for name in names} | part)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("open", NAN), ("open", 1e9), ("high", INF), ("high", 1.0), ("low", 0.0), ("low", 1e9), ("close", -1.0)],
+)
+def test_a_panel_of_impossible_bars_is_not_traded(name, value):
+    broken = PANEL.field(name).copy()
+    broken[9, 1] = value
+    panel = Panel(PANEL.times, PANEL.known, PANEL.symbols, {**PANEL.columns, name: broken}, PANEL.width)
+    refused(np.zeros((20, 2)), panel, text=rf"panel: ETH/USD 2024-01-01T10:00:00.*{name} {value}".replace("+", r"\+"))
+
+
 def test_a_panel_lays_its_columns_out_as_the_kernels_read_them():
     columns = {name: np.asfortranarray(column.astype(np.float32)) for name, column in PANEL.columns.items()}
     turned = Panel(PANEL.times, PANEL.known, PANEL.symbols, columns, PANEL.width)

@@ -16,10 +16,11 @@ from cryptoquant.backtest.drive import drive
 from cryptoquant.backtest.loop import run_market, variances
 from cryptoquant.backtest.orders import Orders, moments
 from cryptoquant.backtest.run import Reader, Run, Tape, tape_of
+from cryptoquant.compiled import kernel
 from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.schema import SIGNALS, to_polars, validate
 from cryptoquant.market.signal import Signal
-from cryptoquant.market.slice import Panel
+from cryptoquant.market.slice import FIELDS, Panel
 from cryptoquant.market.time import iso
 from cryptoquant.performance.report import Report, build_report, fills_frame, rejections_frame
 from cryptoquant.trading.engine import Engine
@@ -90,7 +91,7 @@ def simulate(
         raise ValueError(f"{type(what).__name__} reads signals: give signals=, a frame of the signals schema")
     if not 0.0 < cash < math.inf:
         raise ValueError(f"cash must be above zero and finite, found {cash}")
-    panel = market if isinstance(market, Panel) else Panel.from_frame(market)
+    panel = checked(market) if isinstance(market, Panel) else Panel.from_frame(market)
     if not len(panel) or not panel.symbols:
         raise DataError(f"the market has {len(panel)} slices of {len(panel.symbols)} symbols, wanted at least one")
     rules = _rules(venue, costs)
@@ -110,6 +111,39 @@ def simulate(
         return report_of(name or "orders", simulate_orders(orders, panel, rules, cash), panel, rules, cash)
     run = simulate_weights(weights_of(what, panel), panel, rules, cash, plan)
     return report_of(name or "target weights", run, panel, rules, cash)
+
+
+def checked(panel: Panel) -> Panel:
+    """Return a panel whose bars are possible, as those of a frame are; an absent one has no close.
+
+    Raises
+    ------
+    SchemaError
+        Names the symbol, the close and the prices of the first bar that is impossible.
+    """
+    prices = [panel.field(name) for name in FIELDS[:4]]
+    if count_impossible(*(price.reshape(-1) for price in prices)):
+        open_, high, low, close = prices
+        right = (low > 0.0) & (low <= open_) & (low <= close) & (open_ <= high) & (close <= high) & (high < np.inf)
+        row, column = (int(place) for place in np.argwhere(~right & ~np.isnan(close))[0])
+        found = ", ".join(f"{name} {price[row, column]}" for name, price in zip(FIELDS, prices, strict=False))
+        where = f"{panel.symbols[column]} {iso(int(panel.times[row]))}"
+        raise SchemaError(f"panel: {where}: wanted 0 < low <= open, close <= high < inf, found {found}")
+    return panel
+
+
+@kernel
+def count_impossible(open_: Floats, high: Floats, low: Floats, close: Floats) -> int:
+    """Return how many bars that have a close are impossible, all of shape (bars,).
+
+    Without a branch, so that it runs as fast as memory.
+    """
+    count = 0
+    for place in range(len(close)):
+        a, h, b, c = open_[place], high[place], low[place], close[place]
+        right = (b > 0.0) & (b <= a) & (b <= c) & (a <= h) & (c <= h) & (h < np.inf)
+        count += (not right) & (c == c)
+    return count
 
 
 def is_orders(what: Any) -> bool:
