@@ -6,6 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cryptoquant.backtest.arrival import (
+    send_orders,
+)
 from cryptoquant.backtest.desk import (
     BEST,
     CANCELLED,
@@ -50,11 +53,12 @@ from cryptoquant.backtest.desk import (
     begin_order,
     end_order,
     leave_queue,
-    match_row,
     new_order,
     refuse_change,
-    send_orders,
     with_room,
+)
+from cryptoquant.backtest.filling import (
+    match_row,
 )
 from cryptoquant.compiled import kernel
 from cryptoquant.trading.execution import Plan, is_tradable, leg_count, leg_lots, opens, wanted_lots
@@ -131,7 +135,8 @@ def run_market(
     is_financed, margin = rules.financing.every > 0, rules.financing.maintenance
     has_weights, close = len(weights) > 0, market.close
     desk = Desk(orders, queue, idle, sent, fills, ends, fate, counts)
-    entry, seen, row, spare = 0, -1, 0, 0
+    row = counts[QUEUED]  # zero, but not as a literal, for which all would be compiled a second time
+    entry, seen, spare, checks_cash = 0, -1, 0, len(weights) == 0
     while row < slices:
         queued, due = counts[QUEUED], 0
         while entry + due < len(entries) and entries[entry + due, DECIDED] == row:
@@ -171,10 +176,10 @@ def run_market(
                         spare = spare_rows(desk)
                     spare -= wanted + symbols
                     number = write_changes(desk, book, market, terms, plan, marks, changes, row)
-                    send_orders(desk, book, terms, made, marks, number, False)
+                    send_orders(desk, book, terms, made, marks, number, checks_cash)
             elif due:
                 write_entries(desk, entries, entry, due)
-                send_orders(desk, book, terms, made, marks, due, True)
+                send_orders(desk, book, terms, made, marks, due, checks_cash)
                 entry += due
         row += 1
         if is_financed:

@@ -96,8 +96,9 @@ class Orders:
         Raises
         ------
         SchemaError
-            A column is missing or unknown, a value is impossible, a time is no close of the market, or a quantity is
-            no multiple of the increment.
+            A column is missing or unknown, a value is impossible, a time is naive or no close of the market, a quantity
+            is no multiple of the increment, or an order replaces one that is not before it. Rows are counted in the
+            order of their times.
         DataError
             A symbol is not in the market.
         """
@@ -111,7 +112,7 @@ class Orders:
         rows = np.full((table.height, COLUMNS), 0.0)
         rows[:, LIMIT_AT : TRAIL + 1] = rows[:, STOP_LOSS : TARGET_PRICE + 1] = np.nan
         rows[:, [REPLACES, SOURCE, FRESH]] = -1.0
-        times = table["time"].dt.epoch("ns").to_numpy()
+        times = moments(table, "time", "orders")
         rows[:, DECIDED] = _rows_of(times, panel)
         rows[:, SYMBOL] = _places(table["symbol"], panel)
         kinds = table["type"] if "type" in table.columns else pl.Series(["market"] * table.height, dtype=pl.String)
@@ -139,13 +140,19 @@ class Orders:
         _set_lives(rows, table, times, panel, venue)
         names = _names_of(table, times, profile)
         if "replaces" in table.columns:
-            rows[:, REPLACES] = _replaced(table["replaces"].fill_null(""), names)
+            rows[:, REPLACES] = _replaced(table["replaces"].cast(pl.String).fill_null(""), names)
         _check(rows, panel)
         return cls(rows, names, panel, venue)
 
     @classmethod
     def of(cls, orders: Sequence[Order], panel: Panel, venue: Venue) -> "Orders":
         """Return a table of orders; ``Order.time`` is the close at which each is decided. Errors as ``from_frame``."""
+        if not orders:
+            return cls(np.empty((0, COLUMNS)), (), panel, venue)
+        for place, order in enumerate(orders):
+            if not isinstance(order, Order):
+                found = type(order).__name__
+                raise TypeError(f"orders: place {place}: wanted an Order, found {found}; a cancel is a row of a frame")
         lot = {symbol: venue.instrument(symbol).lot for symbol in {order.symbol for order in orders}}
         rows = []
         for order in orders:
@@ -236,7 +243,7 @@ def _rows_of(times: NDArray[np.int64], panel: Panel) -> NDArray[np.int64]:
 
 
 def _places(symbols: pl.Series, panel: Panel) -> NDArray[np.int64]:
-    strangers = sorted(set(symbols.unique()) - set(panel.symbols))
+    strangers = sorted(map(str, set(symbols.unique()) - set(panel.symbols)))
     if strangers:
         raise DataError(f"orders: {', '.join(strangers)} not in the market ({', '.join(panel.symbols)})")
     places = {symbol: place for place, symbol in enumerate(panel.symbols)}
@@ -254,10 +261,14 @@ def _codes(words: pl.Series, known: Sequence[str], name: str) -> NDArray[np.int6
 def _lots(quantity: Floats, rows: Floats, panel: Panel, venue: Venue) -> Floats:
     places = rows[:, SYMBOL].astype(np.int64)
     lot = np.array([venue.instrument(symbol).lot for symbol in panel.symbols])[places]
+    wrong = ~((quantity > 0) & (quantity < np.inf)) & (rows[:, KIND] >= 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise SchemaError(f"orders: row {row}: quantity must be above zero and finite, found {quantity[row]}")
     lots: Floats = quantity / lot
     if not venue.is_continuous:
         exact = np.round(lots)
-        wrong = (np.abs(lots - exact) > 1e-6 * np.maximum(exact, 1.0)) & (rows[:, KIND] >= 0)
+        wrong = ((np.abs(lots - exact) > 1e-6 + 1e-14 * exact) | (exact < 1.0)) & (rows[:, KIND] >= 0)
         if wrong.any():
             row = int(np.argmax(wrong))
             raise SchemaError(
@@ -265,10 +276,6 @@ def _lots(quantity: Floats, rows: Floats, panel: Panel, venue: Venue) -> Floats:
                 f"({panel.symbols[places[row]]})"
             )
         lots = exact
-    wrong = ~(lots > 0) & (rows[:, KIND] >= 0)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise SchemaError(f"orders: row {row}: quantity must be above zero, found {quantity[row]}")
     return lots
 
 
@@ -279,8 +286,9 @@ def _set_lives(rows: Floats, table: pl.DataFrame, times: NDArray[np.int64], pane
     rows[:, ARRIVES] = np.searchsorted(opened, times + venue.latency_ns)
     if "expires" in table.columns:
         given = table["expires"].is_not_null().to_numpy()
-        until = table["expires"].dt.epoch("ns").fill_null(0).to_numpy()
-        rows[given, EXPIRES] = np.searchsorted(opened, until[given])
+        if given.any():
+            until = moments(table.filter(pl.col("expires").is_not_null()), "expires", "orders")
+            rows[given, EXPIRES] = np.searchsorted(opened, until)
     wrong = (rows[:, LIFE] == LIVES.index("gtt")) & np.isinf(rows[:, EXPIRES])
     if wrong.any():
         raise SchemaError(f"orders: row {int(np.argmax(wrong))}: time_in_force gtt needs expires")
@@ -288,7 +296,9 @@ def _set_lives(rows: Floats, table: pl.DataFrame, times: NDArray[np.int64], pane
 
 def _names_of(table: pl.DataFrame, times: NDArray[np.int64], profile: str) -> Sequence[str]:
     if "id" in table.columns:
-        names: list[str] = table["id"].to_list()
+        if table["id"].null_count():
+            raise SchemaError(f"orders: row {int(table['id'].is_null().arg_max() or 0)}: id is null, wanted a name")
+        names: list[str] = table["id"].cast(pl.String).to_list()
         if len(set(names)) < len(names):
             raise SchemaError(f"orders: id {table['id'].filter(table['id'].is_duplicated()).item(0)!r} is given twice")
         return names
@@ -332,7 +342,45 @@ def _check(rows: Floats, panel: Panel) -> None:
     wrong = (rows[:, KIND] < 0) & (rows[:, REPLACES] < 0)
     if wrong.any():
         raise SchemaError(f"orders: row {int(np.argmax(wrong))}: a cancel names an order in replaces")
+    places = np.arange(len(rows))
+    wrong = rows[:, REPLACES] >= places
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise SchemaError(f"orders: row {row} replaces row {rows[row, REPLACES]:.0f}, wanted one that comes before it")
+    asked = rows[:, [LIMIT_AT, STOP_AT]]
+    wrong = (asked <= 0).any(axis=1) | np.isinf(asked).any(axis=1) & (rows[:, KIND] >= 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        found = f"limit {rows[row, LIMIT_AT]}, stop {rows[row, STOP_AT]}"
+        raise SchemaError(f"orders: row {row}: a price must be above zero and finite, found {found}")
+    wrong = (rows[:, TRAIL] <= 0) | (rows[:, TRAIL] >= 1)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise SchemaError(f"orders: row {row}: trail must lie between 0 and 1, found {rows[row, TRAIL]}")
     exits = rows[:, STOP_LOSS : TARGET_PRICE + 1]
+    for fraction, price in ((STOP_LOSS, STOP_PRICE), (TAKE_PROFIT, TARGET_PRICE)):
+        wrong = ~np.isnan(rows[:, fraction]) & ~np.isnan(rows[:, price])
+        if wrong.any():
+            one, two = (next(name for name, at in PRICES.items() if at == column) for column in (fraction, price))
+            raise SchemaError(f"orders: row {int(np.argmax(wrong))}: {one} and {two} say the same thing: give one")
     wrong = (exits <= 0).any(axis=1) | np.isinf(exits).any(axis=1) | (exits[:, [0, 2]] >= 1).any(axis=1)
     if wrong.any():
         raise SchemaError(f"orders: row {int(np.argmax(wrong))}: an exit is a fraction or a price above zero")
+
+
+def moments(table: pl.DataFrame, name: str, what: str) -> NDArray[np.int64]:
+    """Return a column of instants as nanoseconds UTC.
+
+    Raises
+    ------
+    SchemaError
+        It is no datetime, is naive, or a value is null.
+    """
+    found = table.schema[name]
+    if not isinstance(found, pl.Datetime):
+        raise SchemaError(f"{what}: column {name} is {found}, wanted instants with a zone")
+    if found.time_zone is None:
+        raise SchemaError(f"{what}: column {name} is a naive datetime; give it a zone, for example UTC")
+    if table[name].null_count():
+        raise SchemaError(f"{what}: column {name} is null in row {int(table[name].is_null().arg_max() or 0)}")
+    return table[name].dt.epoch("ns").to_numpy()

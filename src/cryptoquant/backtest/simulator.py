@@ -5,7 +5,7 @@ A decision at the close of a slice is filled at the next bar's open, never at th
 
 import math
 from collections import defaultdict
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 from cryptoquant.backtest.desk import COLUMNS, Market, Rules
 from cryptoquant.backtest.drive import drive
 from cryptoquant.backtest.loop import run_market, variances
-from cryptoquant.backtest.orders import Orders
+from cryptoquant.backtest.orders import Orders, moments
 from cryptoquant.backtest.run import Reader, Run, Tape, tape_of
+from cryptoquant.compiled import kernel
 from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.schema import SIGNALS, to_polars, validate
 from cryptoquant.market.signal import Signal
-from cryptoquant.market.slice import Panel
+from cryptoquant.market.slice import FIELDS, Panel
+from cryptoquant.market.time import iso
 from cryptoquant.performance.report import Report, fills_frame, rejections_frame
 from cryptoquant.trading.engine import Engine
-from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.financing import financing_terms
-from cryptoquant.trading.matching import bounds_of, rates_of, terms_of
-from cryptoquant.trading.order import Order
+from cryptoquant.trading.execution import Execution, Plan
+from cryptoquant.trading.financing import FinancingTerms, financing_terms
+from cryptoquant.trading.matching import Terms, bounds_of, rates_of, terms_of
+from cryptoquant.trading.order import Cancel, Order
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.schedule import volume_state
@@ -33,7 +35,9 @@ from cryptoquant.trading.strategy import RuleOverBars, Strategy
 from cryptoquant.trading.venue import Costs, Venue
 
 Floats = NDArray[np.float64]
+Numbers = TypeVar("Numbers", Terms, FinancingTerms, Plan)
 NOTHING: Floats = np.empty((0, 0))
+NOTHING.flags.writeable = False  # as a panel's columns are: a kernel is compiled for each kind of array
 
 
 def simulate(
@@ -61,8 +65,8 @@ def simulate(
         ``Order`` or as a frame with a row for each.
 
         A weight is the share of the equity that is wanted in a symbol from that close on; NaN holds what is there. On a
-        spot venue a weight below 0, and weights that sum to more than the cash allows, are refused order by order; a
-        research venue takes them as shorts and leverage.
+        spot venue what the cash or the holdings do not cover is refused and recorded, never cut down; a research venue
+        takes a weight below 0 as a short and above 1 as leverage.
 
         A frame of orders has the columns time (the close at which it is decided), symbol, side and quantity (in coins);
         where they apply id, type, limit, stop, trail, time_in_force, expires, group, reduces, replaces, and for its
@@ -88,12 +92,15 @@ def simulate(
     Raises
     ------
     SchemaError
-        Impossible bars; weights of another shape than the market, infinite, or at a time that is no close; orders with
-        a column that is missing or unknown, an impossible value, or a quantity that is no multiple of the increment.
+        Impossible bars; weights of another shape than the market, infinite, given twice, or at a time that is no close;
+        orders with a column that is missing or unknown, an impossible value, or a quantity that is no multiple of the
+        increment; signals of no slice of the market.
     DataError
         Weights, orders or signals of a symbol that is not in the market.
-    ValueError, TypeError
-        Arguments that do not go together, or a class where a strategy is wanted.
+    ValueError
+        Cash that is not above zero and finite, costs that are given twice, or an argument that ``what`` has no use for.
+    TypeError
+        Something that is none of these, such as a class where a strategy is wanted.
 
     Examples
     --------
@@ -113,7 +120,11 @@ def simulate(
         raise TypeError(f"wanted a strategy, found the class {what.__name__}: call it, {what.__name__}(...)")
     if signals is None and getattr(what, "reads_signals", False):
         raise ValueError(f"{type(what).__name__} reads signals: give signals=, a frame of the signals schema")
-    panel = market if isinstance(market, Panel) else Panel.from_frame(market)
+    if not 0.0 < cash < math.inf:
+        raise ValueError(f"cash must be above zero and finite, found {cash}")
+    panel = checked(market) if isinstance(market, Panel) else Panel.from_frame(market)
+    if not len(panel) or not panel.symbols:
+        raise DataError(f"the market has {len(panel)} slices of {len(panel.symbols)} symbols, wanted at least one")
     rules = rules_of(venue, costs)
     plan = execution or Execution()
     if isinstance(what, Strategy):
@@ -128,9 +139,7 @@ def simulate(
         raise ValueError("signals and limits go with a strategy; weights are traded as they are")
     if is_orders(what):
         if execution is not None:
-            raise ValueError(
-                "an execution makes orders of weights; orders are sent as they are, with exits of their own"
-            )
+            raise ValueError("execution goes with weights and strategies; orders are sent as they are")
         orders = (
             Orders.of(what, panel, rules) if isinstance(what, list | tuple) else Orders.from_frame(what, panel, rules)
         )
@@ -139,10 +148,46 @@ def simulate(
     return report_of(name or "target weights", run, panel, rules, cash)
 
 
+def checked(panel: Panel) -> Panel:
+    """Return a panel whose bars are possible, as those of a frame are; an absent one has no close.
+
+    Raises
+    ------
+    SchemaError
+        Names the symbol, the close and the prices of the first bar that is impossible.
+    """
+    prices = [panel.field(name) for name in FIELDS[:4]]
+    if count_impossible(*(price.reshape(-1) for price in prices)):
+        open_, high, low, close = prices
+        right = (low > 0.0) & (low <= open_) & (low <= close) & (open_ <= high) & (close <= high) & (high < np.inf)
+        row, column = (int(place) for place in np.argwhere(~right & ~np.isnan(close))[0])
+        found = ", ".join(f"{name} {price[row, column]}" for name, price in zip(FIELDS, prices, strict=False))
+        where = f"{panel.symbols[column]} {iso(int(panel.times[row]))}"
+        raise SchemaError(f"panel: {where}: wanted 0 < low <= open, close <= high < inf, found {found}")
+    return panel
+
+
+@kernel
+def count_impossible(open_: Floats, high: Floats, low: Floats, close: Floats) -> int:
+    """Return how many bars that have a close are impossible, all of shape (bars,).
+
+    Without a branch, so that it runs as fast as memory.
+    """
+    count = 0
+    for place in range(len(close)):
+        a, h, b, c = open_[place], high[place], low[place], close[place]
+        right = (b > 0.0) & (b <= a) & (b <= c) & (a <= h) & (c <= h) & (h < np.inf)
+        count += (not right) & (c == c)
+    return count
+
+
 def is_orders(what: Any) -> bool:
-    """Return whether orders are given rather than weights: a list of Order, or a frame with a side and no weight."""
+    """Return whether orders are given rather than weights: a list of Order, or a frame with a side and no weight.
+
+    An empty list is no orders.
+    """
     if isinstance(what, list | tuple):
-        return bool(what) and all(isinstance(one, Order) for one in what)
+        return not what or any(isinstance(one, Order | Cancel) for one in what)
     columns = set(getattr(what, "columns", ()))
     return "side" in columns and "weight" not in columns
 
@@ -164,7 +209,7 @@ def _compiled(
     cash: float,
     execution: Execution,
     *,
-    weights: Floats = NOTHING,
+    weights: Floats | None = None,
     orders: Orders | None = None,
     needs_range: bool = False,
 ) -> Run:
@@ -172,25 +217,34 @@ def _compiled(
     bounds = np.array(
         [(*bounds_of(venue, symbol), venue.instrument(symbol).price_increment) for symbol in panel.symbols], dtype=float
     )
-    rules = Rules(terms_of(venue), rates_of(venue), financing_terms(venue.financing))
+    rules = Rules(_typed(terms_of(venue)), rates_of(venue), _typed(financing_terms(venue.financing)))
     entries = orders.rows if orders is not None else np.empty((0, COLUMNS))
     market = market_of(panel, venue, needs_range=needs_range)
-    trace = run_market(market, weights, entries, rules, execution.plan, book.lot, bounds, book.cash, volume_state())
+    plan, wanted = _typed(execution.plan), np.empty((0, 0)) if weights is None else weights
+    trace = run_market(market, wanted, entries, rules, plan, book.lot, bounds, book.cash, volume_state())
     tape = Tape(*tape_of(trace, book.cash, len(panel.symbols)), book.cash, book.lots)
     reader = Reader(trace, panel, venue, execution, book.profile, orders)
     return Run(panel, venue, tape, reader, reader.columns, reader.refused)
 
 
+def _typed(terms: Numbers) -> Numbers:
+    """Return numbers as the types that their names were given: 1 for a float would be compiled once more."""
+    kinds = type(terms).__annotations__.values()
+    return type(terms)(*(kind(value) for kind, value in zip(kinds, terms, strict=True)))
+
+
 def market_of(panel: Panel, venue: Venue, *, needs_range: bool) -> Market:
     """Return the columns of a panel that a run reads."""
-    costs, close = venue.costs, panel.field("close")
+    costs, close, times = venue.costs, panel.field("close"), panel.times.view()
+    times.flags.writeable = False
     variance = NOTHING
     if costs.reads_volatility:
         variance = np.empty(close.shape)
         variances(close, variance)
+        variance.flags.writeable = False
     reads_volume = costs.reads_volume or venue.participation < math.inf
     return Market(
-        times=panel.times,
+        times=times,
         width=panel.width,
         open=panel.field("open"),
         high=panel.field("high") if needs_range else NOTHING,
@@ -205,7 +259,10 @@ def weights_of(what: Any, panel: Panel) -> Floats:
     """Return target weights as a contiguous array of shape (slices, symbols) from an array or a frame."""
     shape = (len(panel), len(panel.symbols))
     if isinstance(what, np.ndarray | list | tuple):
-        array = np.asarray(what, dtype=np.float64)
+        try:
+            array = np.asarray(what, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise SchemaError(f"weights: no array of numbers: {error}") from error
         array = array[:, None] if array.ndim == 1 else array
         if array.shape != shape:
             raise SchemaError(f"weights of shape {array.shape}, the market has {shape} slices and symbols")
@@ -214,21 +271,27 @@ def weights_of(what: Any, panel: Panel) -> Floats:
     if np.isinf(array).any():
         row, column = (int(i) for i in np.argwhere(np.isinf(array))[0])
         raise SchemaError(f"weights: infinite for {panel.symbols[column]} in slice {row}")
-    return np.ascontiguousarray(array)
+    return np.require(array, np.float64, ["C", "W"])
 
 
 def _weights_from_frame(frame: pl.DataFrame, panel: Panel) -> Floats:
     absent = {"time", "symbol", "weight"} - set(frame.columns)
     if absent:
         raise SchemaError(f"weights: missing column {', '.join(sorted(absent))}; found {', '.join(frame.columns)}")
-    times = frame["time"].dt.epoch("ns").to_numpy()
+    times = moments(frame, "time", "weights")
     rows = np.searchsorted(panel.times, times)
     known = (rows < len(panel)) & (panel.times[np.minimum(rows, len(panel) - 1)] == times)
     if not known.all():
         raise SchemaError(f"weights: no slice closes at {frame['time'][int(np.argmin(known))]}")
-    strangers = sorted(set(frame["symbol"].unique()) - set(panel.symbols))
+    strangers = sorted(map(str, set(frame["symbol"].unique()) - set(panel.symbols)))
     if strangers:
         raise DataError(f"weights: {', '.join(strangers)} not in the market ({', '.join(panel.symbols)})")
+    twice = frame.select("time", "symbol").is_duplicated()
+    if twice.any():
+        row = int(twice.arg_max() or 0)
+        raise SchemaError(f"weights: {frame['symbol'][row]} {frame['time'][row]}: given twice, wanted one weight")
+    if not frame.schema["weight"].is_numeric() and frame["weight"].null_count() < frame.height:
+        raise SchemaError(f"weights: column weight is {frame.schema['weight']}, wanted numbers")
     columns = [panel.symbols.index(symbol) for symbol in frame["symbol"]]
     array = np.full((len(panel), len(panel.symbols)), np.nan)
     array[rows, columns] = frame["weight"].cast(pl.Float64).fill_null(np.nan).to_numpy()
@@ -248,6 +311,10 @@ def signal_rows(signals: Any, panel: Panel) -> dict[int, list[Signal]]:
         return found
     frame = validate(signals, "signals")
     strangers = sorted(set(frame["symbol"].unique()) - set(panel.symbols))
+    met = frame["time"].dt.epoch("ns").is_in(panel.times.tolist())
+    if frame.height and not met.any():
+        span = f"{iso(int(panel.times[0]))} to {iso(int(panel.times[-1]))}"
+        raise DataError(f"signals: none is of a slice of the market ({span}); the first is of {frame['time'][0]}")
     if strangers:
         raise DataError(f"signals: {', '.join(strangers)} not in the market ({', '.join(panel.symbols)})")
     table = frame.with_columns(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.schema import Bar, check_bars, validate
+from cryptoquant.market.time import iso
 
 FIELDS = ("open", "high", "low", "close", "volume", "trade_count", "vwap")
 PLACE = {name: place for place, name in enumerate(FIELDS)}
@@ -93,12 +94,25 @@ class Panel:
 
     def __post_init__(self) -> None:
         shape = (len(self.times), len(self.symbols))
+        if len(set(self.symbols)) < len(self.symbols):
+            raise SchemaError(f"panel: a symbol is there twice in {', '.join(self.symbols)}")
+        if len(self.known) != len(self.times):
+            raise SchemaError(f"panel: {len(self.known)} moments at which slices were known, wanted {len(self.times)}")
+        falls = np.flatnonzero(self.times[1:] <= self.times[:-1])
+        if falls.size:
+            row = int(falls[0]) + 1
+            raise SchemaError(f"panel: slice {row} closes at {iso(int(self.times[row]))}, not after the one before it")
+        if self.width < 0:
+            raise SchemaError(f"panel: the width of a bar is {self.width} ns, wanted zero or more")
         for name in FIELDS:
+            if name not in self.columns:
+                raise SchemaError(f"panel: column {name} is missing; found {', '.join(self.columns) or 'none'}")
             if self.columns[name].shape != shape:
                 raise SchemaError(
                     f"panel: {name} has shape {self.columns[name].shape}, wanted {shape} (slices, symbols)"
                 )
-        object.__setattr__(self, "columns", read_only(self.columns))
+        columns = {name: np.ascontiguousarray(self.columns[name], dtype=np.float64) for name in FIELDS}
+        object.__setattr__(self, "columns", read_only(columns))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Panel, (self.times, self.known, self.symbols, dict(self.columns), self.width)

@@ -108,7 +108,7 @@ class Engine:
         if market.symbols is not own and market.symbols != own:
             raise ValueError(f"slice of {market.symbols}, the engine trades {own}")
         self._history.append(market)
-        self.portfolio.mark(market.field("close"), is_complete=market.is_complete)
+        self.portfolio.see(market)
 
     def _fill(self, fill: Fill) -> None:
         if self.portfolio.apply(fill):

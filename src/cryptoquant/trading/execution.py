@@ -77,6 +77,9 @@ def leg_lots(lots: float, legs: int, leg: int, is_whole: bool) -> float:
     return part + (1.0 if leg < lots - part * legs else 0.0)
 
 
+TRADABLE, WANTED = plain(is_tradable), plain(wanted_lots)
+
+
 @dataclass(slots=True)
 class Working:
     """What an execution remembers between decisions.
@@ -228,18 +231,18 @@ class Execution:
         busy = {order.symbol for order in working.in_flight.values()} if working.in_flight else ()
         changes: list[tuple[str, float]] = []
         refused: list[Rejection] = []
-        wanted, can_trade = plain(wanted_lots), plain(is_tradable)
+        all_lot, marks, all_lots, dust = portfolio.lot, portfolio.marks, portfolio.lots, venue.minimum_notional
         for symbol in weights if len(weights) == 1 else sorted(weights, key=portfolio.index):
             index, weight = portfolio.index(symbol), float(weights[symbol])
-            lot, price = portfolio.lot.item(index), portfolio.marks.item(index)
-            if math.isinf(weight):
+            lot, price = all_lot.item(index), marks.item(index)
+            if not -math.inf < weight < math.inf and not math.isnan(weight):
                 raise ValueError(f"the strategy wants a weight of {weight} in {symbol}")
             if working.stopped and working.keeps_out(symbol, weight):
                 continue
-            if not can_trade(weight, equity, price * lot) or symbol in busy:
+            if symbol in busy or not TRADABLE(weight, equity, price * lot):
                 continue
-            held = portfolio.lots.item(index)
-            change = wanted(weight, equity, price, held, lot, plan, venue.minimum_notional, is_whole)
+            held = all_lots.item(index)
+            change = WANTED(weight, equity, price, held, lot, plan, dust, is_whole)
             if change == 0.0:
                 continue
             code = plain(refusal)(

@@ -1,11 +1,8 @@
 """Open orders of one account against bars: the event driver of matching, for simulator, sandbox and shadow accounts."""
 
 import math
-from collections.abc import Iterator
 
-import msgspec
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import plain
@@ -28,7 +25,6 @@ from cryptoquant.trading.matching import (
     TRIGGERED,
     bounds_of,
     buying_power,
-    exit_level,
     fill_price,
     impact,
     is_high_first,
@@ -36,7 +32,6 @@ from cryptoquant.trading.matching import (
     price_paid,
     rates_of,
     refusal,
-    rest_of_bar,
     room,
     settle,
     terms_of,
@@ -45,53 +40,14 @@ from cryptoquant.trading.matching import (
     volatility_of,
     volatility_step,
 )
-from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Liquidity, Order, Reason, Rejection, Side
+from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Liquidity, Order, Rejection, Side
 from cryptoquant.trading.portfolio import Portfolio
+from cryptoquant.trading.resting import Bar, Resting, exits_after, is_pair, number
 from cryptoquant.trading.schedule import note_volume, rates_at, trailing_volume, volume_state
 from cryptoquant.trading.venue import BASIS_POINT, Venue
 
 Floats = NDArray[np.float64]
 Outcome = Fill | Rejection | Cancellation
-
-
-class Bar(msgspec.Struct, gc=False):
-    """One symbol's bar as the matcher reads it, and how much of it is taken by fills."""
-
-    closed: int
-    opened: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-    volatility: float = 0.0
-    taken: float = 0.0
-
-
-class Resting(msgspec.Struct):
-    """An open order and what has changed since it was sent.
-
-    ``fresh`` is what is left of the bar in which it came to life: open, high, low and whether the high comes first.
-    """
-
-    order: Order
-    kind: int
-    left: float
-    best: float = math.nan
-    reserve_at: float = math.nan
-    collar: float = 0.0
-    fills: int = 0
-    reason: Reason = ""
-    expires: float = math.inf
-    leaves: bool = False
-    replaces: "Resting | None" = None
-    ended: bool = False
-    fresh: tuple[float, float, float, bool] | None = None
-
-    @property
-    def is_held_back(self) -> bool:
-        """Whether it rests at the venue, so that it reserves what it would give."""
-        return not (self.order.reduces or self.leaves or self.kind in (STOP, TRAILING))
 
 
 class Matcher:
@@ -225,7 +181,7 @@ class Matcher:
                 if not replaced.ended:
                     said.append(self._refuse(resting, REPLACED, start))
                     continue
-            if place < len(queue) and _is_pair(resting, queue[place]):
+            if place < len(queue) and is_pair(resting, queue[place]):
                 for one in self._by_path(resting, queue[place], bar):
                     if one.left > 0.0:
                         said += self._attempt(one, bar, queue)
@@ -259,16 +215,16 @@ class Matcher:
             open_, high_first = first.fresh[0], first.fresh[3]
         else:
             high_first = plain(is_high_first)(self.terms.path, sign, open_, bar.high, bar.low)
-        is_first = plain(is_target_first)(sign, _number(target.order.limit_price), open_, high_first)
+        is_first = plain(is_target_first)(sign, number(target.order.limit_price), open_, high_first)
         return (target, stop) if is_first else (stop, target)
 
     def _attempt(self, resting: Resting, bar: Bar, queue: list[Resting]) -> list[Outcome]:
         """Let an order meet a bar: fill it as far as the bar allows, book it, and return what came of it."""
         order, kind, sign = resting.order, resting.kind, float(resting.order.sign)
         open_, high, low = (bar.open, bar.high, bar.low) if resting.fresh is None else resting.fresh[:3]
-        limit, stop = _number(order.limit_price), _number(order.stop_price)
+        limit, stop = number(order.limit_price), number(order.stop_price)
         if kind == TRAILING:
-            stop = plain(trail_level)(sign, stop, _number(order.trail), resting.best)
+            stop = plain(trail_level)(sign, stop, number(order.trail), resting.best)
         reference, liquidity = plain(touch)(sign, kind, limit, stop, open_, high, low)
         immediate = order.time_in_force in ("ioc", "fok")
         if immediate and not (liquidity == TAKER and reference == bar.open):
@@ -315,7 +271,7 @@ class Matcher:
             slip = terms.slippage + terms.volatility_share * bar.volatility
             if terms.impact_linear > 0.0 or terms.impact_sqrt > 0.0:
                 push = plain(impact)(size, lot, bar.volume, bar.volatility, terms.impact_linear, terms.impact_sqrt)
-        limit = _number(order.limit_price)
+        limit = number(order.limit_price)
         price = plain(fill_price)(sign, kind, limit, reference, liquidity, slip + push)
         still = plain(fill_price)(sign, kind, limit, reference, liquidity, slip) if push > 0.0 else price
         is_taker = liquidity == TAKER
@@ -359,7 +315,7 @@ class Matcher:
         if order.group:
             said += self._share_out(resting, fill.lots, bar.closed)
         if order.protection is not None:
-            for child in self._exits(resting, fill, reference, bar):
+            for child in exits_after(resting, fill, reference, bar, self.terms.path):
                 self.open[child.order.id] = child
                 queue.append(child)
         held = self.portfolio.lots.item(place)
@@ -386,37 +342,6 @@ class Matcher:
             else:
                 said.append(self._end(other, time))
         return said
-
-    def _exits(self, resting: Resting, fill: Fill, reference: float, bar: Bar) -> Iterator[Resting]:
-        """Yield the stop and the target of what a fill brought, for the rest of its bar."""
-        order, guard = resting.order, resting.order.protection
-        sign, net, price = float(order.sign), abs(fill.lots_change), fill.price
-        if guard is None or net <= 0.0:
-            return
-        stop = plain(exit_level)(-sign, _number(guard.stop_loss), price, _number(guard.stop_price))
-        target = plain(exit_level)(sign, _number(guard.take_profit), price, _number(guard.target_price))
-        has_stop, has_target = not math.isnan(stop) or guard.trailing is not None, not math.isnan(target)
-        rest = plain(rest_of_bar)(self.terms.path, sign, reference, bar.open, bar.high, bar.low, bar.close)
-        exit_ = Order(
-            f"{order.id}s{resting.fills - 1}",
-            order.profile,
-            order.symbol,
-            "sell" if sign > 0.0 else "buy",
-            net,
-            bar.closed,
-            "stop" if guard.trailing is None else "trailing_stop",
-            stop_price=None if math.isnan(stop) else stop,
-            trail=guard.trailing,
-            group=f"{order.id}g{resting.fills - 1}" if has_stop and has_target else "",
-            reduces=True,
-        )
-        if has_stop:
-            kind = STOP if guard.trailing is None else TRAILING
-            yield Resting(exit_, kind, net, best=price, reason="stop", fresh=rest)
-        if has_target:
-            name = f"{order.id}t{resting.fills - 1}"
-            exit_ = replace(exit_, id=name, type="limit", limit_price=target, stop_price=None, trail=None)
-            yield Resting(exit_, LIMIT, net, best=price, reason="target", fresh=rest)
 
     def finance(self, market: Slice, before: int) -> Adjustment | None:
         """Charge the books for holding them since ``before`` (ns), at the marks of this close."""
@@ -501,14 +426,3 @@ def execution_id(order_id: str, number: int) -> str:
 def reject(order: Order, reason: str, time: int) -> Rejection:
     """Return the refusal of an order."""
     return Rejection(order.id, order.profile, order.symbol, order.side, order.lots, time, reason)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _is_pair(one: Resting, two: Resting) -> bool:
-    """Return whether two neighbours of the queue are a stop and a target of one group, both open."""
-    if not one.order.group or one.order.group != two.order.group or two.left <= 0.0:
-        return False
-    return (one.kind == LIMIT) != (two.kind == LIMIT)

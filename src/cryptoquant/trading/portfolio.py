@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import kernel, plain
+from cryptoquant.market.slice import Slice
 from cryptoquant.trading.order import Adjustment, Fill
 from cryptoquant.trading.venue import Venue
 
@@ -36,8 +37,8 @@ class Portfolio:
     ----------
     symbols
         The universe, in its fixed order.
-    lots, lot, marks
-        Shape (symbols,): lots held, coins in a lot, last price seen (NaN before the first).
+    lots, lot
+        Shape (symbols,): lots held, coins in a lot.
     cash
         In cash units of the venue.
     fees, slippage
@@ -47,12 +48,13 @@ class Portfolio:
     __slots__ = (
         "_few",
         "_index",
+        "_marks",
         "_seen",
+        "_slice",
         "cash",
         "fees",
         "lot",
         "lots",
-        "marks",
         "profile",
         "slippage",
         "symbols",
@@ -66,7 +68,8 @@ class Portfolio:
         self.cash = cash / venue.unit if venue.is_continuous else float(round(cash / venue.unit))
         self.lots = np.zeros(len(self.symbols))
         self.lot = np.array([venue.instrument(symbol).lot for symbol in self.symbols])
-        self.marks = np.full(len(self.symbols), np.nan)
+        self._marks: Floats = np.full(len(self.symbols), np.nan)
+        self._slice: Slice | None = None
         self.fees = 0.0
         self.slippage = 0.0
         self._index = {symbol: index for index, symbol in enumerate(self.symbols)}
@@ -87,13 +90,32 @@ class Portfolio:
             self.slippage += fact.slippage
         return True
 
-    def mark(self, closes: Floats, *, is_complete: bool = False) -> None:
-        """Take new prices, shape (symbols,); NaN keeps the last one. ``is_complete`` promises that there is no NaN."""
-        self.marks = closes if is_complete else np.where(np.isnan(closes), self.marks, closes)
+    def mark(self, closes: Floats) -> None:
+        """Take new prices, shape (symbols,); NaN keeps the last one."""
+        self._marks = np.where(np.isnan(closes), self.marks, closes)
+        self._slice = None
+
+    def see(self, market: Slice) -> None:
+        """Take the closes of a slice as marks; a complete one is not read before they are asked for."""
+        if market.is_complete:
+            self._slice = market
+        else:
+            self.mark(market.field("close"))
+
+    @property
+    def marks(self) -> Floats:
+        """Last prices seen, shape (symbols,); NaN before the first."""
+        if self._slice is not None:
+            self._marks, self._slice = self._slice.field("close"), None
+        return self._marks
 
     @property
     def equity(self) -> float:
         """Cash plus holdings at their marks, in quote currency."""
+        if self._few and len(self._few) == 1:
+            held: float = self.lots.item(0)
+            units = self.cash + held * self._few[0] * self.marks.item(0) / self.unit if held != 0.0 else self.cash
+            return units * self.unit
         if self._few:
             return add_up(self.cash, self.lots.tolist(), self._few, self.marks.tolist(), self.unit) * self.unit
         return float(equity_units(self.cash, self.lots, self.lot, self.marks, self.unit)) * self.unit

@@ -25,21 +25,20 @@ class View:
     ----------
     slice
         The bars of this close.
-    symbols
-        The universe.
     """
 
-    __slots__ = ("_columns", "_first", "_portfolio", "_signals", "_stop", "_times", "slice", "symbols")
+    __slots__ = ("_history", "_portfolio", "_signals", "slice")
 
     def __init__(self, market: Slice, history: History, signals: Mapping[str, Signal], portfolio: Portfolio) -> None:
         self.slice = market
-        self.symbols = market.symbols
-        self._columns = history.columns
-        self._times = history.times
-        self._first = history.first
-        self._stop = history.stop
+        self._history = history
         self._signals = signals
         self._portfolio = portfolio
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The universe, in its fixed order."""
+        return self.slice.symbols
 
     @property
     def time(self) -> int:
@@ -53,20 +52,22 @@ class View:
 
     def history(self, symbol: str, field: str = "close", length: int | None = None) -> Floats:
         """Return the last values of a field, oldest first, this close included; shorter at the start of history."""
-        first, stop = self._first, self._stop
+        past = self._history
+        first, stop = past.first, past.stop
         if length is not None and stop - length > first:
             first = stop - length
-        column = self._columns.get(field)
+        column = past.columns.get(field)
         if column is None:
             raise ValueError(f"there is no field {field!r}, wanted one of {', '.join(FIELDS)}")
         return column[first:stop, self._portfolio.index(symbol)]
 
     def times(self, length: int | None = None) -> NDArray[np.int64]:
         """Return the closes of the last slices, nanoseconds UTC, in step with ``history``."""
-        first, stop = self._first, self._stop
+        past = self._history
+        first, stop = past.first, past.stop
         if length is not None and stop - length > first:
             first = stop - length
-        stamps = self._times[first:stop]
+        stamps = past.times[first:stop]
         stamps.flags.writeable = False
         return stamps
 
