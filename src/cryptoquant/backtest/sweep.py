@@ -87,6 +87,8 @@ def sweep(
         Values by parameter; a combination that the strategy refuses is an error, so keep the ranges apart.
     venue
         Rules; by default Alpaca's. ``costs`` is part of it: give one of the two.
+    execution
+        How targets become orders, the same for all; to compare exits, call ``sweep`` once for each.
     jobs
         Threads or processes; -1 uses every core. The result does not depend on it.
 

@@ -143,9 +143,14 @@ class Execution:
         until it is filled.
     stop_loss, take_profit, trailing
         Exits that come to life with every fill that opens or increases a position, as fractions of its price; see
-        ``Protection``. The client holds them, as the venue has none: the simulator follows them through each bar, live
-        they act on quotes, and the fill may differ by what the market does in between. A position that an exit closed
-        is not opened again before the strategy has asked for something else.
+        ``Protection``. The client holds them, as the venue has none: the simulator follows them through each bar; paper
+        trading cannot hold them yet and refuses them, as it does ``limit_bps`` and ``life``. A position that an exit
+        closed is not opened again before the strategy has asked for something else.
+
+    Examples
+    --------
+    >>> Execution(stop_loss=0.02, take_profit=0.04).protection
+    Protection(stop_loss=0.02, take_profit=0.04, trailing=None, stop_price=None, target_price=None)
     """
 
     reserve: float = 0.03

@@ -98,9 +98,11 @@ class Costs:
 
     @classmethod
     def of(cls, name: str, slippage_bps: float = 0.0, fee_asset: FeeAsset | None = None) -> "Costs":
-        """Return a venue's published fees by date and trailing 30-day volume; see ``trading.schedule``.
+        """Return the published fees of alpaca, binance, bitstamp or coinbase by date and trailing 30-day volume.
 
-        Alpaca takes its fee from what is received, the others are taken from the quote currency by default.
+        Since when each is supported, and by which source, is in ``trading.schedule``. Alpaca takes its fee from what is
+        received, the others are taken from the quote currency by default. ``maker_bps`` and ``taker_bps`` show the
+        first row of the schedule and charge nothing.
 
         Raises
         ------
@@ -207,7 +209,13 @@ class Venue:
 
     @classmethod
     def research(cls, costs: Costs | None = None, *, allows_short: bool = True) -> "Venue":
-        """Return a continuous market without smallest or largest order, on which other simulators can be compared."""
+        """Return a continuous market without smallest or largest order, on which other simulators can be compared.
+
+        Without ``costs`` it is free. Everything else is set by ``dataclasses.replace``:
+
+        >>> replace(Venue.research(), participation=0.05, financing=Financing(borrow=0.1)).participation
+        0.05
+        """
         return cls(costs or Costs(), {}, 0.0, float("inf"), 0.0, allows_short, is_continuous=True, collar=math.nan)
 
 
