@@ -61,9 +61,10 @@ from cryptoquant.backtest.filling import (
     match_row,
 )
 from cryptoquant.compiled import kernel
-from cryptoquant.trading.execution import Plan, is_tradable, leg_count, leg_lots, opens, wanted_lots
+from cryptoquant.trading.execution import MOST_LEGS, Plan, is_tradable, leg_count, leg_lots, opens, wanted_lots
 from cryptoquant.trading.financing import financing_charge, is_short_of_margin
 from cryptoquant.trading.matching import (
+    ABOVE_MAXIMUM,
     FOK,
     GTC,
     GTT,
@@ -370,12 +371,17 @@ def decide(
             continue
         sign = 1.0 if change > 0.0 else -1.0
         limits = (bounds[column, 0], math.inf, bounds[column, 2], bounds[column, 3] != 0.0)
-        code = refusal(sign, abs(change), mark, held, lot, limits)
+        code, legs = (
+            refusal(sign, abs(change), mark, held, lot, limits),
+            leg_count(abs(change), lot, mark, bounds[column, 1]),
+        )
+        if legs > MOST_LEGS:
+            code = ABOVE_MAXIMUM
         if code:
             refuse_change(desk.ends, counts, row, column, change, code)
             continue
         changes[column] = change
-        wanted += leg_count(abs(change), lot, mark, bounds[column, 1])
+        wanted += legs
     return wanted
 
 

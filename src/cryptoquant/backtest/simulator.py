@@ -180,7 +180,7 @@ def _compiled(
     orders: Orders | None = None,
     needs_range: bool = False,
 ) -> Run:
-    book = Portfolio(panel.symbols, venue, cash)
+    book = Portfolio(panel.symbols, venue, cash, orders.profile if orders is not None else "main")
     bounds = np.array(
         [(*bounds_of(venue, symbol), venue.instrument(symbol).price_increment) for symbol in panel.symbols], dtype=float
     )
