@@ -91,7 +91,10 @@ def send_orders(
         book.lot,
     )
     first = counts[QUEUED]
-    hold_back(desk, book, terms.unit)
+    if first or checks_cash:
+        hold_back(desk, book, terms.unit)
+    else:
+        reserved[:] = 0.0
     for place in range(first, first + number):
         order = queue[place]
         it = orders[order]

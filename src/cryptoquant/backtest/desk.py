@@ -188,9 +188,8 @@ def is_protected(it: Floats) -> bool:
 
 
 @kernel
-def leave_queue(desk: Desk) -> None:
+def leave_queue(orders: Floats, queue: Integers, idle: Integers, counts: Integers) -> None:
     """Take the orders that ended out of the queue; their rows may be used again."""
-    orders, queue, idle, counts = desk.orders, desk.queue, desk.idle, desk.counts
     left = 0
     for place in range(counts[QUEUED]):
         order = queue[place]

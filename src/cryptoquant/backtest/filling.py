@@ -190,15 +190,19 @@ def match_row(desk: Desk, book: Book, market: Market, rules: Rules, row: int) ->
     First comes what the opens alone fill, over all symbols, then what happens inside the bars; both in the order of
     arrival. Of a stop and a target that lie side by side, the one that the path reaches first comes first.
     """
-    for place in range(desk.counts[QUEUED]):
-        if desk.orders[desk.queue[place], EXPIRES] <= row:
-            end_order(desk, desk.queue[place], row, CANCELLED, True)
-    leave_queue(desk)
+    orders, queue, counts = desk.orders, desk.queue, desk.counts
+    expired = 0
+    for place in range(counts[QUEUED]):
+        if orders[queue[place], EXPIRES] <= row:
+            end_order(desk, queue[place], row, CANCELLED, True)
+            expired += 1
+    if expired:
+        leave_queue(orders, queue, desk.idle, counts)
     for turn in range(2):
         inside = turn == 1
-        if desk.counts[QUEUED] and (not inside or market.high.size):
+        if counts[QUEUED] and (not inside or market.high.size):
             match_queue(desk, book, market, rules, row, inside)
-            leave_queue(desk)
+            leave_queue(orders, queue, desk.idle, counts)
 
 
 @kernel

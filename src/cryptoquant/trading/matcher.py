@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import plain
-from cryptoquant.market.slice import Slice
+from cryptoquant.market.slice import FIELDS, Slice
 from cryptoquant.trading.financing import financing_charge, financing_terms, is_short_of_margin
 from cryptoquant.trading.matching import (
     ABOVE_MAXIMUM,
@@ -207,9 +207,7 @@ class Matcher:
         return said
 
     def _bar(self, market: Slice, opened: int, place: int) -> Bar:
-        open_, high, low, close, volume = (
-            market.field(name).item(place) for name in ("open", "high", "low", "close", "volume")
-        )
+        open_, high, low, close, volume = (market.value(name, place) for name in FIELDS[:5])
         return Bar(market.time, opened, open_, high, low, close, volume, plain(volatility_of)(self._variance[place]))
 
     def _learn(self, market: Slice) -> None:
