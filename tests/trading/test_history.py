@@ -98,6 +98,8 @@ def test_few_and_many_symbols_are_added_up_to_the_same_bits(count, seed):
     names = tuple(f"S{index}/USD" for index in range(12))
     few, many = (Portfolio(names[:size], Venue.alpaca(), 1000.0) for size in (count, 12))
     lots, marks = np.floor(rng.lognormal(20, 3, count)), rng.lognormal(0, 5, count)
-    few.lots[:], few.marks = lots, marks
-    many.lots[:count], many.marks = lots, np.concatenate([marks, np.full(12 - count, np.nan)])
+    few.lots[:] = lots
+    few.mark(marks)
+    many.lots[:count] = lots
+    many.mark(np.concatenate([marks, np.full(12 - count, np.nan)]))
     assert few.equity == many.equity

@@ -13,6 +13,7 @@ from cryptoquant.backtest.desk import (
     EXPIRES,
     FREE,
     IDLE,
+    IS_HELD,
     KIND,
     LEAVES,
     LEFT,
@@ -90,7 +91,10 @@ def send_orders(
         book.lot,
     )
     first = counts[QUEUED]
-    hold_back(desk, book, terms.unit)
+    if first or checks_cash:
+        hold_back(desk, book, terms.unit)
+    else:
+        reserved[:] = 0.0
     for place in range(first, first + number):
         order = queue[place]
         it = orders[order]
@@ -110,7 +114,7 @@ def send_orders(
             continue
         column, sign = int(it[SYMBOL]), it[SIGN]
         price = marks[column]
-        it[BEST] = price
+        it[BEST], it[IS_HELD] = price, 1.0 if kind in (STOP, TRAILING) else 0.0
         if code == ACCEPTED and kind != STOP and kind != TRAILING and it[REDUCES] == 0.0:
             asked, lot = price if kind == MARKET else it[LIMIT_AT], all_lot[column]
             limits = (bounds[column, 0], bounds[column, 1], bounds[column, 2], bounds[column, 3] != 0.0)

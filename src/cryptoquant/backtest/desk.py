@@ -24,14 +24,14 @@ Integers = NDArray[np.int64]
 SYMBOL, DECIDED, PART, SOURCE, ROLE, CHILD = range(6)
 PLAIN, STOP_EXIT, TARGET_EXIT, LIQUIDATION = range(4)
 
-# What else an order is. EXPIRES: the first row that it takes no part in. LEAVES: it was asked to end. ARRIVES: the
-# first row in which a request to end another order is heard. FRESH: the row in which an exit came to life, of whose
-# bar only FRESH_OPEN to FRESH_HIGH_FIRST is left for it.
+# What else an order is. EXPIRES: the first row that it takes no part in. IS_HELD: the client holds it until its stop.
+# LEAVES: it was asked to end. ARRIVES: the first row in which a request to end another order is heard. FRESH: the row
+# in which an exit came to life, of whose bar only FRESH_OPEN to FRESH_HIGH_FIRST is left for it.
 (
     SIGN, KIND, LIFE, LOTS, LEFT, LIMIT_AT, STOP_AT, TRAIL, BEST, EXPIRES, GROUP, REDUCES,
     STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, STOP_PRICE, TARGET_PRICE, REPLACES, FILLED,
-    RESERVE_AT, COLLAR, LEAVES, ARRIVES, FRESH, FRESH_OPEN, FRESH_HIGH, FRESH_LOW, FRESH_HIGH_FIRST, COLUMNS,
-) = range(6, 35)  # fmt: skip
+    RESERVE_AT, COLLAR, IS_HELD, LEAVES, ARRIVES, FRESH, FRESH_OPEN, FRESH_HIGH, FRESH_LOW, FRESH_HIGH_FIRST, COLUMNS,
+) = range(6, 36)  # fmt: skip
 
 # What else a record of an accepted order, of a fill and of an ending says.
 SENT_LOTS, SENT_LIMIT, SENT_PROTECTED, SENT_COLUMNS = range(6, 10)
@@ -188,9 +188,8 @@ def is_protected(it: Floats) -> bool:
 
 
 @kernel
-def leave_queue(desk: Desk) -> None:
+def leave_queue(orders: Floats, queue: Integers, idle: Integers, counts: Integers) -> None:
     """Take the orders that ended out of the queue; their rows may be used again."""
-    orders, queue, idle, counts = desk.orders, desk.queue, desk.idle, desk.counts
     left = 0
     for place in range(counts[QUEUED]):
         order = queue[place]

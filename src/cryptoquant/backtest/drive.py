@@ -21,7 +21,7 @@ class Ledger:
     """Collects what happens in a run, and what changes in a book."""
 
     def __init__(self, book: Portfolio) -> None:
-        self.facts = Facts([], [], [], [])
+        self.facts = Facts([], [], [], [], [])
         self._book = book
         self._start = book.cash, book.lots.copy()
         self._places: list[tuple[int, int]] = []
@@ -40,6 +40,7 @@ class Ledger:
         elif isinstance(fact, Cancellation):
             self.facts.cancellations.append(fact)
         else:
+            self.facts.adjustments.append(fact)
             self._places.append((row, -1))
             self._after.append((0.0, book.cash))
 
@@ -98,7 +99,7 @@ def drive(engine: Engine, panel: Panel, signals: dict[int, list[Signal]]) -> Run
 
 def drive_orders(orders: Orders, panel: Panel, venue: Venue, cash: float) -> Run:
     """Send orders that are known beforehand through the matcher, each at the close at which it is decided."""
-    book = Portfolio(panel.symbols, venue, cash)
+    book = Portfolio(panel.symbols, venue, cash, orders.profile)
     matcher, ledger = Matcher(venue, books_like(book, venue), checks_cash=True), Ledger(book)
     due: dict[int, list[Order | Cancel]] = defaultdict(list)
     for wish in orders.facts:

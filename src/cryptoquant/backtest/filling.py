@@ -33,6 +33,7 @@ from cryptoquant.backtest.desk import (
     GROUP,
     GROUPS,
     IMPACT,
+    IS_HELD,
     KIND,
     LEFT,
     LIFE,
@@ -78,7 +79,9 @@ from cryptoquant.backtest.desk import (
 )
 from cryptoquant.compiled import kernel
 from cryptoquant.trading.matching import (
+    ABOVE_MAXIMUM,
     ACCEPTED,
+    BELOW_MINIMUM,
     FOK,
     IOC,
     LIMIT,
@@ -148,7 +151,7 @@ def protect(desk: Desk, order: int, row: int, price: float, rest: tuple[float, f
 
 
 @kernel
-def share_out(desk: Desk, order: int, row: int, lots: float) -> None:
+def share_out(desk: Desk, order: int, row: int, lots: float, at_open: bool) -> None:
     """Take what an order filled from the others of its group, which end when nothing is left of them."""
     orders, queue = desk.orders, desk.queue
     group = orders[order, GROUP]
@@ -159,17 +162,17 @@ def share_out(desk: Desk, order: int, row: int, lots: float) -> None:
         if orders[other, LEFT] > lots:
             orders[other, LEFT] -= lots
         else:
-            end_order(desk, other, row, CANCELLED, False)
+            end_order(desk, other, row, CANCELLED, at_open)
 
 
 @kernel
-def close_exits(desk: Desk, column: int, row: int) -> None:
+def close_exits(desk: Desk, column: int, row: int, at_open: bool) -> None:
     """Cancel what may only reduce a position that is closed."""
     orders, queue = desk.orders, desk.queue
     for place in range(desk.counts[QUEUED]):
         order = queue[place]
         if orders[order, REDUCES] != 0.0 and orders[order, LEFT] > 0.0 and orders[order, SYMBOL] == column:
-            end_order(desk, order, row, CANCELLED, False)
+            end_order(desk, order, row, CANCELLED, at_open)
 
 
 @kernel
@@ -182,25 +185,39 @@ def is_pair(one: Floats, two: Floats) -> bool:
 
 @kernel
 def match_row(desk: Desk, book: Book, market: Market, rules: Rules, row: int) -> None:
-    """Take the open orders through the bars of a slice, in the order of their arrival; those that ended leave.
+    """Take the open orders through the bars of a slice; those that ended leave.
 
-    Of a stop and a target that lie side by side, the one that the path reaches first comes first. All arrays are taken
-    apart at the head: each use through a tuple would count a reference.
+    First comes what the opens alone fill, over all symbols, then what happens inside the bars; both in the order of
+    arrival. Of a stop and a target that lie side by side, the one that the path reaches first comes first.
+    """
+    orders, queue, counts = desk.orders, desk.queue, desk.counts
+    expired = 0
+    for place in range(counts[QUEUED]):
+        if orders[queue[place], EXPIRES] <= row:
+            end_order(desk, queue[place], row, CANCELLED, True)
+            expired += 1
+    if expired:
+        leave_queue(orders, queue, desk.idle, counts)
+    for turn in range(2):
+        inside = turn == 1
+        if counts[QUEUED] and (not inside or market.high.size):
+            match_queue(desk, book, market, rules, row, inside)
+            leave_queue(orders, queue, desk.idle, counts)
+
+
+@kernel
+def match_queue(desk: Desk, book: Book, market: Market, rules: Rules, row: int, inside: bool) -> None:
+    """Let the open orders meet the opens of their bars, or the bars behind them.
+
+    All arrays are taken apart at the head: each use through a tuple would count a reference.
     """
     orders, queue, counts, fills = desk.orders, desk.queue, desk.counts, desk.fills
     lots, purse, used, used_row, traded = book.lots, book.purse, book.used, book.used_row, book.traded
     opens, highs, lows, closes, volumes = market.open, market.high, market.low, market.close, market.volume
     all_lot, variance, times, terms, rates = book.lot, market.variance, market.times, rules.terms, rules.rates
     closed, opened, path = times[row], times[row] - market.width, terms.path
-    has_range, has_volume, has_variance, has_rates = highs.size > 0, volumes.size > 0, variance.size > 0, len(rates) > 0
+    has_volume, has_variance, has_rates, bounds = volumes.size > 0, variance.size > 0, len(rates) > 0, book.bounds
     moves_price = terms.impact_linear > 0.0 or terms.impact_sqrt > 0.0
-    expired = False
-    for place in range(counts[QUEUED]):
-        if orders[queue[place], EXPIRES] <= row:
-            end_order(desk, queue[place], row, CANCELLED, True)
-            expired = True
-    if expired:
-        leave_queue(desk)
     place, second = 0, -1
     while place < counts[QUEUED] or second >= 0:
         if second >= 0:
@@ -216,6 +233,8 @@ def match_row(desk: Desk, book: Book, market: Market, rules: Rules, row: int) ->
             if opens[row, column] != opens[row, column]:
                 continue
             is_fresh = orders[order, FRESH] == row
+            if is_fresh and not inside:
+                continue
             decided = int(max(orders[order, DECIDED], orders[order, FRESH]))
             if not is_fresh and times[decided] + terms.latency > opened:
                 continue
@@ -225,7 +244,12 @@ def match_row(desk: Desk, book: Book, market: Market, rules: Rules, row: int) ->
                 if desk.fate[replaced] != ENDED:
                     end_order(desk, order, row, float(REPLACED), True)
                     continue
-            if orders[order, GROUP] != 0.0 and place < counts[QUEUED] and is_pair(orders[order], orders[queue[place]]):
+            if (
+                inside
+                and orders[order, GROUP] != 0.0
+                and place < counts[QUEUED]
+                and is_pair(orders[order], orders[queue[place]])
+            ):
                 second = queue[place]
                 place += 1
                 stop, target = (second, order) if orders[order, KIND] == LIMIT else (order, second)
@@ -242,24 +266,26 @@ def match_row(desk: Desk, book: Book, market: Market, rules: Rules, row: int) ->
                 order, second = (target, stop) if is_first else (stop, target)
         it = orders[order]
         column, sign, kind, limit, life = int(it[SYMBOL]), it[SIGN], int(it[KIND]), it[LIMIT_AT], it[LIFE]
+        if inside and kind == MARKET:
+            continue
         whole_open = opens[row, column]
-        open_, high, low = whole_open, math.nan, math.nan
+        open_, high, low = whole_open, whole_open, whole_open
         if it[FRESH] == row:
             open_, high, low = it[FRESH_OPEN], it[FRESH_HIGH], it[FRESH_LOW]
-        elif has_range:
+        elif inside:
             high, low = highs[row, column], lows[row, column]
         level = trail_level(sign, it[STOP_AT], it[TRAIL], it[BEST]) if kind == TRAILING else it[STOP_AT]
         reference, liquidity = touch(sign, kind, limit, level, open_, high, low)
         is_at_open = liquidity == TAKER and reference == whole_open
         immediate = life in (IOC, FOK)
         if immediate and not is_at_open:
-            end_order(desk, order, row, CANCELLED, False)
+            end_order(desk, order, row, CANCELLED, True)
             continue
         if liquidity == TRIGGERED:
             it[KIND] = LIMIT
             continue
         if liquidity == NOTHING:
-            if kind == TRAILING:
+            if inside and kind == TRAILING:
                 it[BEST] = max(it[BEST], high) if sign < 0.0 else min(it[BEST], low)
             continue
         if kind != MARKET and kind != LIMIT:
@@ -269,16 +295,24 @@ def match_row(desk: Desk, book: Book, market: Market, rules: Rules, row: int) ->
         size, lot, held = it[LEFT], all_lot[column], lots[column]
         if it[REDUCES] != 0.0:
             if held * sign >= 0.0:
-                end_order(desk, order, row, CANCELLED, False)
+                end_order(desk, order, row, CANCELLED, is_at_open)
                 continue
             size = min(size, abs(held))
+        if it[FILLED] == 0.0 and (it[REDUCES] != 0.0 or it[IS_HELD] != 0.0):
+            value = size * lot * reference
+            if it[ROLE] != LIQUIDATION and value < bounds[column, 0]:
+                end_order(desk, order, row, float(BELOW_MINIMUM), is_at_open)
+                continue
+            if it[REDUCES] == 0.0 and value > bounds[column, 1]:
+                end_order(desk, order, row, float(ABOVE_MAXIMUM), is_at_open)
+                continue
         volume = volumes[row, column] if has_volume else math.nan
         if terms.participation < math.inf:
             if used_row[column] != row:
                 used_row[column], used[column] = row, 0.0
             available = room(terms.participation, volume, lot, used[column], terms.is_whole)
             if (life == FOK and available < size) or (immediate and available <= 0.0):
-                end_order(desk, order, row, CANCELLED, False)
+                end_order(desk, order, row, CANCELLED, is_at_open)
                 continue
             size = min(size, available)
             if size <= 0.0:
@@ -324,19 +358,20 @@ def match_row(desk: Desk, book: Book, market: Market, rules: Rules, row: int) ->
         it[LEFT] -= size
         is_filled_up = it[LEFT] <= 0.0
         if it[GROUP] != 0.0:
-            share_out(desk, order, row, size)
+            share_out(desk, order, row, size, is_at_open)
         if is_protected(it):
-            rest = rest_of_bar(path, sign, reference, whole_open, high, low, closes[row, column])
+            rest = rest_of_bar(
+                path, sign, reference, whole_open, highs[row, column], lows[row, column], closes[row, column]
+            )
             protect(desk, order, row, price, rest)
         if counts[REDUCERS] and (held == 0.0 or (it[REDUCES] != 0.0 and held * sign >= 0.0)):
             if it[ROLE] == STOP_EXIT or it[ROLE] == TARGET_EXIT:
                 book.stopped[column] = -sign
-            close_exits(desk, column, row)
+            close_exits(desk, column, row, is_at_open)
         if it[LEFT] > 0.0 and immediate:
-            end_order(desk, order, row, CANCELLED, False)
+            end_order(desk, order, row, CANCELLED, True)
         if is_filled_up:
             if it[ROLE] == LIQUIDATION:
                 counts[LIQUIDATIONS] -= 1
             elif it[SOURCE] >= 0.0 and it[ROLE] == PLAIN:
                 desk.fate[int(it[SOURCE])] = FILLED_UP
-    leave_queue(desk)

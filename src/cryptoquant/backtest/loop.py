@@ -61,9 +61,10 @@ from cryptoquant.backtest.filling import (
     match_row,
 )
 from cryptoquant.compiled import kernel
-from cryptoquant.trading.execution import Plan, is_tradable, leg_count, leg_lots, opens, wanted_lots
+from cryptoquant.trading.execution import MOST_LEGS, Plan, is_tradable, leg_count, leg_lots, opens, wanted_lots
 from cryptoquant.trading.financing import financing_charge, is_short_of_margin
 from cryptoquant.trading.matching import (
+    ABOVE_MAXIMUM,
     FOK,
     GTC,
     GTT,
@@ -133,7 +134,7 @@ def run_market(
     made = np.full(len(entries), -1)
     marks, changes = np.full(symbols, np.nan), np.zeros(symbols)
     is_financed, margin = rules.financing.every > 0, rules.financing.maintenance
-    has_weights, close = len(weights) > 0, market.close
+    has_weights, has_range, close = len(weights) > 0, symbols == 1 and market.high.size > 0, market.close
     desk = Desk(orders, queue, idle, sent, fills, ends, fate, counts)
     row = counts[QUEUED]  # zero, but not as a literal, for which all would be compiled a second time
     entry, seen, spare, checks_cash = 0, -1, 0, len(weights) == 0
@@ -186,7 +187,7 @@ def run_market(
             continue
         stop = int(entries[entry, DECIDED]) if entry < len(entries) else slices
         if counts[QUEUED]:
-            row = quiet_until(desk, market, weights, row, stop)
+            row = quiet_until(desk, market, weights, row, stop) if has_range else row
         elif has_weights:
             row = wish_from(weights, close, row, book, plan, terms, marks)
         else:
@@ -241,6 +242,15 @@ def refresh_marks(marks: Floats, close: Floats, seen: int, row: int) -> None:
 
 
 @kernel
+def first_number(values: Floats, start: int) -> int:
+    """Return the first place from ``start`` on that is no NaN, the length for none."""
+    for place in range(start, len(values)):
+        if values[place] == values[place]:
+            return place
+    return len(values)
+
+
+@kernel
 def wish_from(weights: Floats, close: Floats, row: int, book: Book, plan: Plan, terms: Terms, marks: Floats) -> int:
     """Return the next row, from ``row`` on, whose weights change anything; no order is open.
 
@@ -249,6 +259,10 @@ def wish_from(weights: Floats, close: Floats, row: int, book: Book, plan: Plan, 
     lots, all_lot, bounds, stopped, cash = book.lots, book.lot, book.bounds, book.stopped, book.purse[CASH]
     slices, symbols = weights.shape
     while row < slices:
+        if symbols == 1:
+            row = first_number(weights[:, 0], row)
+            if row == slices:
+                return row
         has_wish = False
         for column in range(symbols):
             has_wish = has_wish or weights[row, column] == weights[row, column]
@@ -274,14 +288,12 @@ def wish_from(weights: Floats, close: Floats, row: int, book: Book, plan: Plan, 
 
 @kernel
 def quiet_until(desk: Desk, market: Market, weights: Floats, row: int, stop: int) -> int:
-    """Return the next row, at most ``stop``, in which a decision is due or an open order may be touched.
+    """Return the next row, at most ``stop``, in which a decision is due or an open order of the only symbol is touched.
 
     It may stop early but never late: a row in which nothing happens changes nothing.
     """
     orders, queue, queued = desk.orders, desk.queue, desk.counts[QUEUED]
-    low, high, symbols = market.low, market.high, market.open.shape[1]
-    if symbols > 1 or high.size == 0:
-        return row
+    low, high = market.low, market.high
     below, above = -math.inf, math.inf
     for place in range(queued):
         it = orders[queue[place]]
@@ -320,7 +332,7 @@ def liquidate(desk: Desk, lots: Floats, row: int) -> None:
     for place in range(counts[QUEUED]):
         if orders[queue[place], LEFT] > 0.0:
             end_order(desk, queue[place], row, CANCELLED, False)
-    leave_queue(desk)
+    leave_queue(orders, queue, desk.idle, counts)
     for column in range(len(lots)):
         held = lots[column]
         if held != 0.0:
@@ -370,12 +382,17 @@ def decide(
             continue
         sign = 1.0 if change > 0.0 else -1.0
         limits = (bounds[column, 0], math.inf, bounds[column, 2], bounds[column, 3] != 0.0)
-        code = refusal(sign, abs(change), mark, held, lot, limits)
+        code, legs = (
+            refusal(sign, abs(change), mark, held, lot, limits),
+            leg_count(abs(change), lot, mark, bounds[column, 1]),
+        )
+        if legs > MOST_LEGS:
+            code = ABOVE_MAXIMUM
         if code:
             refuse_change(desk.ends, counts, row, column, change, code)
             continue
         changes[column] = change
-        wanted += leg_count(abs(change), lot, mark, bounds[column, 1])
+        wanted += legs
     return wanted
 
 

@@ -62,15 +62,17 @@ class Orders:
     ----------
     rows
         Shape (orders, columns of the desk).
+    profile
+        The ledger that pays.
     """
 
-    __slots__ = ("_made", "_names", "_panel", "_venue", "rows")
+    __slots__ = ("_made", "_names", "_panel", "profile", "rows")
 
-    def __init__(self, rows: Floats, names: Sequence[str], panel: Panel, venue: Venue) -> None:
+    def __init__(self, rows: Floats, names: Sequence[str], panel: Panel, profile: str) -> None:
         self.rows = rows
         self._names = names
         self._panel = panel
-        self._venue = venue
+        self.profile = profile
         self._made: list[Order | Cancel] | None = None
 
     def __len__(self) -> int:
@@ -142,17 +144,20 @@ class Orders:
         if "replaces" in table.columns:
             rows[:, REPLACES] = _replaced(table["replaces"].cast(pl.String).fill_null(""), names)
         _check(rows, panel)
-        return cls(rows, names, panel, venue)
+        return cls(rows, names, panel, profile)
 
     @classmethod
     def of(cls, orders: Sequence[Order], panel: Panel, venue: Venue) -> "Orders":
         """Return a table of orders; ``Order.time`` is the close at which each is decided. Errors as ``from_frame``."""
         if not orders:
-            return cls(np.empty((0, COLUMNS)), (), panel, venue)
+            return cls(np.empty((0, COLUMNS)), (), panel, "main")
         for place, order in enumerate(orders):
             if not isinstance(order, Order):
                 found = type(order).__name__
                 raise TypeError(f"orders: place {place}: wanted an Order, found {found}; a cancel is a row of a frame")
+        profile, *others = sorted({order.profile for order in orders}) or ["main"]
+        if others:
+            raise SchemaError(f"orders: profiles {profile} and {others[0]} in one list, wanted one")
         lot = {symbol: venue.instrument(symbol).lot for symbol in {order.symbol for order in orders}}
         rows = []
         for order in orders:
@@ -184,7 +189,7 @@ class Orders:
         frame = pl.DataFrame(rows, schema_overrides=schema).with_columns(
             *(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "expires"))
         )
-        table = cls.from_frame(frame, panel, venue)
+        table = cls.from_frame(frame, panel, venue, profile)
         lots = np.array([order.lots for order in sorted(orders, key=lambda order: order.time)])
         table.rows[:, LOTS] = table.rows[:, LEFT] = lots
         return table
@@ -205,12 +210,12 @@ class Orders:
         symbol, time = panel.symbols[int(row[SYMBOL])], int(panel.times[int(row[DECIDED])])
         replaced = self._names[int(row[REPLACES])] if row[REPLACES] >= 0 else ""
         if row[KIND] < 0:
-            return Cancel(replaced, "main", symbol, time)
+            return Cancel(replaced, self.profile, symbol, time)
         numbers = {name: None if np.isnan(row[column]) else float(row[column]) for name, column in PRICES.items()}
         exits = {name: numbers[name] for name in list(PRICES)[3:] if numbers[name] is not None}
         return Order(
             self._names[place],
-            "main",
+            self.profile,
             symbol,
             "buy" if row[SIGN] > 0 else "sell",
             float(row[LOTS]),

@@ -48,7 +48,17 @@ from cryptoquant.performance.metrics import FillColumns, Statistics, statistics_
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.matcher import execution_id
 from cryptoquant.trading.matching import MAKER, REASONS
-from cryptoquant.trading.order import Cancel, Cancellation, Fill, Order, Reason, Rejection, Side, client_order_id
+from cryptoquant.trading.order import (
+    Adjustment,
+    Cancel,
+    Cancellation,
+    Fill,
+    Order,
+    Reason,
+    Rejection,
+    Side,
+    client_order_id,
+)
 from cryptoquant.trading.portfolio import equity_units
 from cryptoquant.trading.venue import Venue
 
@@ -65,6 +75,7 @@ class Facts(NamedTuple):
     fills: list[Fill]
     rejections: list[Rejection]
     cancellations: list[Cancellation]
+    adjustments: list[Adjustment]
 
 
 class Tape(NamedTuple):
@@ -107,7 +118,7 @@ class Run:
 
     @cached_property
     def facts(self) -> Facts:
-        """Orders, fills, rejections and cancellations."""
+        """Orders, fills, rejections, cancellations and adjustments."""
         return self.read()
 
     @cached_property
@@ -129,6 +140,11 @@ class Run:
             absorb(state, np.ascontiguousarray(self.known[0]), times)
             held = int(np.count_nonzero(self.exposure))
         return statistics_of(state, times, self.columns(), held / len(times), refused)
+
+    @property
+    def adjustments(self) -> list[Adjustment]:
+        """What financing has cost, in the order in which it was charged."""
+        return self.facts.adjustments
 
     @property
     def refused(self) -> int:
@@ -340,6 +356,7 @@ class Reader:
             [self._fill(line) for line in self.trace.fills],
             [self._rejection(line) for line in self.trace.ends[~cancelled]],
             [self._cancellation(line) for line in self.trace.ends[cancelled]],
+            [self._adjustment(row, units) for row, units in self.trace.charges.tolist()],
         )
 
     def refused(self) -> int:
@@ -422,6 +439,10 @@ class Reader:
             impact=float(line[IMPACT]),
             reason=ROLES[int(line[ROLE])],
         )
+
+    def _adjustment(self, row: float, units: float) -> Adjustment:
+        time = self._closed(row)
+        return Adjustment(f"financing-{time}", self.profile, "", 0.0, -units, time, "financing")
 
     def _ended(self, line: Floats) -> int:
         return self._closed(line[END_ROW]) - (self.panel.width if line[END_AT_OPEN] else 0)

@@ -156,14 +156,20 @@ def checked(panel: Panel) -> Panel:
     SchemaError
         Names the symbol, the close and the prices of the first bar that is impossible.
     """
-    prices = [panel.field(name) for name in FIELDS[:4]]
+    if panel.is_checked:
+        return panel
+    open_, close = panel.field("open"), panel.field("close")
+    high, low = (panel.columns.get(name) for name in ("high", "low"))
+    if high is None or low is None:
+        high, low = np.fmax(open_, close), np.fmin(open_, close)
+    prices = (open_, high, low, close)
     if count_impossible(*(price.reshape(-1) for price in prices)):
-        open_, high, low, close = prices
         right = (low > 0.0) & (low <= open_) & (low <= close) & (open_ <= high) & (close <= high) & (high < np.inf)
         row, column = (int(place) for place in np.argwhere(~right & ~np.isnan(close))[0])
         found = ", ".join(f"{name} {price[row, column]}" for name, price in zip(FIELDS, prices, strict=False))
         where = f"{panel.symbols[column]} {iso(int(panel.times[row]))}"
         raise SchemaError(f"panel: {where}: wanted 0 < low <= open, close <= high < inf, found {found}")
+    object.__setattr__(panel, "is_checked", True)
     return panel
 
 
@@ -213,7 +219,7 @@ def _compiled(
     orders: Orders | None = None,
     needs_range: bool = False,
 ) -> Run:
-    book = Portfolio(panel.symbols, venue, cash)
+    book = Portfolio(panel.symbols, venue, cash, orders.profile if orders is not None else "main")
     bounds = np.array(
         [(*bounds_of(venue, symbol), venue.instrument(symbol).price_increment) for symbol in panel.symbols], dtype=float
     )

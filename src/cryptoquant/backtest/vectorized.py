@@ -79,7 +79,7 @@ def simulate_vectorbt(weights: Any, market: Any, costs: Costs | None = None, *, 
     )
     equity, purse = portfolio.value().to_numpy(), portfolio.cash().to_numpy()
     fills, venue = _fills(portfolio, panel, terms), Venue.research(terms)
-    facts, unchanged = Facts([], fills, [], []), np.empty((0, 2))
+    facts, unchanged = Facts([], fills, [], [], []), np.empty((0, 2))
     tape = Tape(unchanged.astype(np.int64), unchanged, cash, np.zeros(len(panel.symbols)))
     columns = columns_of(fills, panel, venue)
     run = Run(panel, venue, tape, lambda: facts, lambda: columns, lambda: 0, (equity, purse))

@@ -1,7 +1,8 @@
 """All bars of one close over the universe: the moment at which a strategy decides."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from cryptoquant.market.schema import Bar, check_bars, validate
 from cryptoquant.market.time import iso
 
 FIELDS = ("open", "high", "low", "close", "volume", "trade_count", "vwap")
+NEEDED = ("open", "close")
 PLACE = {name: place for place, name in enumerate(FIELDS)}
 Floats = NDArray[np.float64]
 
@@ -55,6 +57,13 @@ class Slice(msgspec.Struct, frozen=True, eq=False, gc=False):
         column: Floats = self.source[:, PLACE[name]] if self.row < 0 else self.source.columns[name][self.row]
         return column
 
+    def value(self, name: str, place: int) -> float:
+        """Return one field of one symbol; NaN where it is absent."""
+        if self.row < 0:
+            return float(self.source[place, PLACE[name]])
+        column = self.source.columns.get(name)
+        return math.nan if column is None else float(column.item(self.row, place))
+
     @property
     def present(self) -> NDArray[np.bool_]:
         """Which symbols have a bar, shape (symbols,)."""
@@ -64,7 +73,7 @@ class Slice(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 def read_only(columns: Mapping[str, Floats]) -> dict[str, Floats]:
     """Return views of the columns named in ``FIELDS`` that cannot be written through."""
-    views = {name: columns[name].view() for name in FIELDS}
+    views = {name: columns[name].view() for name in FIELDS if name in columns}
     for view in views.values():
         view.flags.writeable = False
     return views
@@ -81,9 +90,12 @@ class Panel:
     symbols
         The universe, in a fixed order.
     columns
-        One read-only array for each name in ``FIELDS``, shape (slices, symbols); NaN where a symbol is absent.
+        One read-only array for each name in ``FIELDS``, shape (slices, symbols); NaN where a symbol is absent. Open and
+        close are needed; of the others a computation asks for those that it reads.
     width
         Nanoseconds from the open of a bar to its close.
+    is_checked
+        Whether its prices were found possible.
     """
 
     times: NDArray[np.int64]
@@ -91,6 +103,7 @@ class Panel:
     symbols: tuple[str, ...]
     columns: Mapping[str, Floats]
     width: int = 0
+    is_checked: bool = field(default=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         shape = (len(self.times), len(self.symbols))
@@ -105,13 +118,16 @@ class Panel:
         if self.width < 0:
             raise SchemaError(f"panel: the width of a bar is {self.width} ns, wanted zero or more")
         for name in FIELDS:
+            if name not in self.columns and name not in NEEDED:
+                continue
             if name not in self.columns:
                 raise SchemaError(f"panel: column {name} is missing; found {', '.join(self.columns) or 'none'}")
             if self.columns[name].shape != shape:
                 raise SchemaError(
                     f"panel: {name} has shape {self.columns[name].shape}, wanted {shape} (slices, symbols)"
                 )
-        columns = {name: np.ascontiguousarray(self.columns[name], dtype=np.float64) for name in FIELDS}
+        found = [name for name in FIELDS if name in self.columns]
+        columns = {name: np.ascontiguousarray(self.columns[name], dtype=np.float64) for name in found}
         object.__setattr__(self, "columns", read_only(columns))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -136,17 +152,62 @@ class Panel:
 
     def rows(self, first: int, last: int) -> Floats:
         """Return a copy of some slices, shape (last - first, symbols, fields) in the order of ``FIELDS``."""
-        return np.stack([self.columns[name][first:last] for name in FIELDS], axis=-1)
+        empty = np.full((last - first, len(self.symbols)), np.nan)
+        found = (self.columns[name][first:last] if name in self.columns else empty for name in FIELDS)
+        return np.stack(list(found), axis=-1)
 
     def field(self, name: str) -> Floats:
-        """Return one field, shape (slices, symbols)."""
-        return self.columns[name]
+        """Return one field, shape (slices, symbols).
+
+        Raises
+        ------
+        DataError
+            The panel was made without it.
+        """
+        column = self.columns.get(name)
+        if column is None:
+            raise DataError(f"the panel holds no {name}, only {', '.join(self.columns)}")
+        return column
 
     def between(self, start: int, end: int) -> "Panel":
         """Return the slices with ``start < time <= end`` (nanoseconds)."""
         first, last = np.searchsorted(self.times, [start, end], side="right")
         part = {name: column[first:last] for name, column in self.columns.items()}
         return Panel(self.times[first:last], self.known[first:last], self.symbols, part, self.width)
+
+    @classmethod
+    def from_arrays(
+        cls, times: Any, symbols: Sequence[str], columns: Mapping[str, Any], width: int | None = None
+    ) -> "Panel":
+        """Return a panel over NumPy arrays without copying them.
+
+        Parameters
+        ----------
+        times
+            Closes, shape (slices,): int64 nanoseconds UTC or datetime64. They count as known when they close.
+        columns
+            By name, each of shape (slices, symbols), or (slices,) for one symbol; open and close are needed, high and
+            low by orders that may fill inside a bar, volume by participation and impact.
+        width
+            Nanoseconds from open to close; by default the smallest distance between two closes.
+
+        Raises
+        ------
+        SchemaError
+            A shape is wrong, a needed column is missing, or times do not rise.
+        """
+        stamps = np.asarray(times)
+        if np.issubdtype(stamps.dtype, np.datetime64):
+            stamps = stamps.astype("datetime64[ns]").astype(np.int64)
+        stamps = np.ascontiguousarray(stamps, dtype=np.int64)
+        strange = [name for name in columns if name not in FIELDS]
+        if strange:
+            raise SchemaError(f"panel: unknown column {', '.join(strange)}; columns are {', '.join(FIELDS)}")
+        arrays = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
+        shaped = {name: values[:, None] if values.ndim == 1 else values for name, values in arrays.items()}
+        if width is None:
+            width = int(np.diff(stamps).min()) if len(stamps) > 1 else 0
+        return cls(stamps, stamps, tuple(symbols), shaped, width)
 
     @classmethod
     def from_values(
@@ -202,7 +263,7 @@ class Panel:
         known = np.full(len(times), np.iinfo(np.int64).min)
         np.maximum.at(known, rows, frame["known"].dt.epoch("ns").to_numpy())
         width = int(spans.dt.total_nanoseconds().item())
-        return cls(times.astype(np.int64), known, universe, values, width)
+        return cls(times.astype(np.int64), known, universe, values, width, is_checked=True)
 
 
 class SliceAssembler:

@@ -7,7 +7,16 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from cryptoquant.compiled import kernel, plain
-from cryptoquant.trading.matching import NO_CASH, REASONS, bounds_of, buying_power, refusal, to_increment, whole
+from cryptoquant.trading.matching import (
+    ABOVE_MAXIMUM,
+    NO_CASH,
+    REASONS,
+    bounds_of,
+    buying_power,
+    refusal,
+    to_increment,
+    whole,
+)
 from cryptoquant.trading.order import Fill, Order, Protection, Rejection, Side, client_order_id
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.venue import BASIS_POINT, Venue
@@ -65,7 +74,7 @@ def leg_count(lots: float, lot: float, price: float, largest: float) -> int:
 
     A twentieth is kept free, because the venue looks at its own price when the order arrives.
     """
-    return max(1, math.ceil(lots * lot * price * 1.05 / largest))
+    return max(1, math.ceil(min(lots * lot * price * 1.05 / largest, 1e9)))
 
 
 @kernel
@@ -77,6 +86,7 @@ def leg_lots(lots: float, legs: int, leg: int, is_whole: bool) -> float:
     return part + (1.0 if leg < lots - part * legs else 0.0)
 
 
+MOST_LEGS = 1_000  # orders that a change is sliced into at most; a larger one is refused
 TRADABLE, WANTED = plain(is_tradable), plain(wanted_lots)
 
 
@@ -250,9 +260,10 @@ class Execution:
             change = WANTED(weight, equity, price, held, lot, plan, dust, is_whole)
             if change == 0.0:
                 continue
-            code = plain(refusal)(
-                math.copysign(1.0, change), abs(change), price, held, lot, whole_bounds(venue, symbol)
-            )
+            sign, lots = math.copysign(1.0, change), abs(change)
+            code = plain(refusal)(sign, lots, price, held, lot, whole_bounds(venue, symbol))
+            if plain(leg_count)(lots, lot, price, venue.maximum_notional) > MOST_LEGS:
+                code = ABOVE_MAXIMUM
             if code:
                 refused.append(_refused(symbol, change, portfolio, time, code))
             else:

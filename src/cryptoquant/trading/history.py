@@ -53,14 +53,15 @@ class History:
             keep = min(self.length, self.stop - self.first)
             rows = (max(SMALLEST, 4 * self.length), len(market.symbols))
             self._buffer = {name: np.full(rows, np.nan) for name in FIELDS}
-            for name in FIELDS:
+            for name in self.columns:
                 self._buffer[name][:keep] = self.columns[name][self.stop - keep : self.stop]
             self._stamps = np.empty(rows[0], dtype=np.int64)
             self._stamps[:keep] = self.times[self.stop - keep : self.stop]
             self.times = self._stamps.view()
             self.times.flags.writeable = False
             self._panel, self.columns, self.first, self.stop = None, read_only(self._buffer), 0, keep
-        for name in FIELDS:
-            self._buffer[name][self.stop] = market.field(name)
+        values = market.values
+        for place, name in enumerate(FIELDS):
+            self._buffer[name][self.stop] = values[:, place]
         self._stamps[self.stop] = market.time
         self.stop += 1

@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import plain
-from cryptoquant.market.slice import Slice
+from cryptoquant.market.slice import FIELDS, Slice
 from cryptoquant.trading.financing import financing_charge, financing_terms, is_short_of_margin
 from cryptoquant.trading.matching import (
+    ABOVE_MAXIMUM,
+    BELOW_MINIMUM,
     KINDS,
     LIMIT,
     LIQUIDATING,
@@ -48,6 +50,7 @@ from cryptoquant.trading.venue import BASIS_POINT, Venue
 
 Floats = NDArray[np.float64]
 Outcome = Fill | Rejection | Cancellation
+HELD = ("stop", "trailing_stop")
 
 
 class Matcher:
@@ -163,41 +166,48 @@ class Matcher:
         """Fill what the slice fills; ``opened`` is the time of a fill at the open (default: the slice's close)."""
         start = market.time if opened is None else opened
         said: list[Outcome] = [self._end(one, start) for one in list(self.open.values()) if one.expires <= start]
-        queue, bars, place = list(self.open.values()), dict[str, Bar](), 0
-        while place < len(queue):
-            resting, place = queue[place], place + 1
-            symbol = resting.order.symbol
-            if resting.left <= 0.0:
-                continue
-            bar = bars.get(symbol)
-            if bar is None:
-                bar = bars[symbol] = self._bar(market, start, self.portfolio.index(symbol))
-            if math.isnan(bar.open):
-                continue
-            if resting.fresh is None and resting.order.time + self.terms.latency > start:
-                continue
-            if resting.replaces is not None:
-                replaced, resting.replaces = resting.replaces, None
-                if not replaced.ended:
-                    said.append(self._refuse(resting, REPLACED, start))
-                    continue
-            if place < len(queue) and is_pair(resting, queue[place]):
-                for one in self._by_path(resting, queue[place], bar):
-                    if one.left > 0.0:
-                        said += self._attempt(one, bar, queue)
-                place += 1
-                continue
-            said += self._attempt(resting, bar, queue)
+        bars: dict[str, Bar] = {}
+        for inside in (False, True):
+            if not inside or any(one.kind != MARKET for one in self.open.values()):
+                said += self._match_queue(market, start, bars, inside=inside)
         for resting in self.open.values():
             resting.fresh = None
         if self.follows_the_market:
             self._learn(market)
         return said
 
+    def _match_queue(self, market: Slice, opened: int, bars: dict[str, Bar], *, inside: bool) -> list[Outcome]:
+        """Let the open orders meet the opens of their bars, or the bars behind them, in the order of their arrival."""
+        said: list[Outcome] = []
+        queue, place = list(self.open.values()), 0
+        while place < len(queue):
+            resting, place = queue[place], place + 1
+            symbol = resting.order.symbol
+            if resting.left <= 0.0 or (resting.fresh is not None and not inside):
+                continue
+            bar = bars.get(symbol)
+            if bar is None:
+                bar = bars[symbol] = self._bar(market, opened, self.portfolio.index(symbol))
+            if math.isnan(bar.open):
+                continue
+            if resting.fresh is None and resting.order.time + self.terms.latency > opened:
+                continue
+            if resting.replaces is not None:
+                replaced, resting.replaces = resting.replaces, None
+                if not replaced.ended:
+                    said.append(self._refuse(resting, REPLACED, opened))
+                    continue
+            both: tuple[Resting, ...] = (resting,)
+            if inside and place < len(queue) and is_pair(resting, queue[place]):
+                both = self._by_path(resting, queue[place], bar)
+                place += 1
+            for one in both:
+                if one.left > 0.0:
+                    said += self._attempt(one, bar, queue, inside=inside)
+        return said
+
     def _bar(self, market: Slice, opened: int, place: int) -> Bar:
-        open_, high, low, close, volume = (
-            market.field(name).item(place) for name in ("open", "high", "low", "close", "volume")
-        )
+        open_, high, low, close, volume = (market.value(name, place) for name in FIELDS[:5])
         return Bar(market.time, opened, open_, high, low, close, volume, plain(volatility_of)(self._variance[place]))
 
     def _learn(self, market: Slice) -> None:
@@ -218,22 +228,26 @@ class Matcher:
         is_first = plain(is_target_first)(sign, number(target.order.limit_price), open_, high_first)
         return (target, stop) if is_first else (stop, target)
 
-    def _attempt(self, resting: Resting, bar: Bar, queue: list[Resting]) -> list[Outcome]:
+    def _attempt(self, resting: Resting, bar: Bar, queue: list[Resting], *, inside: bool) -> list[Outcome]:
         """Let an order meet a bar: fill it as far as the bar allows, book it, and return what came of it."""
         order, kind, sign = resting.order, resting.kind, float(resting.order.sign)
-        open_, high, low = (bar.open, bar.high, bar.low) if resting.fresh is None else resting.fresh[:3]
+        if inside and kind == MARKET:
+            return []
+        open_, high, low = (bar.open, bar.high, bar.low) if inside else (bar.open, bar.open, bar.open)
+        if resting.fresh is not None:
+            open_, high, low = resting.fresh[:3]
         limit, stop = number(order.limit_price), number(order.stop_price)
         if kind == TRAILING:
             stop = plain(trail_level)(sign, stop, number(order.trail), resting.best)
         reference, liquidity = plain(touch)(sign, kind, limit, stop, open_, high, low)
         immediate = order.time_in_force in ("ioc", "fok")
         if immediate and not (liquidity == TAKER and reference == bar.open):
-            return [self._end(resting, bar.closed)]
+            return [self._end(resting, bar.opened)]
         if liquidity == TRIGGERED:
             resting.kind = LIMIT
             return []
         if liquidity == NOTHING:
-            if kind == TRAILING:
+            if inside and kind == TRAILING:
                 resting.best = max(resting.best, high) if sign < 0.0 else min(resting.best, low)
             return []
         if kind == STOP_LIMIT:
@@ -242,14 +256,18 @@ class Matcher:
             resting.kind, resting.reserve_at, resting.collar = MARKET, reference, self.terms.collar
         place = self.portfolio.index(order.symbol)
         size, lot, held = resting.left, self.portfolio.lot.item(place), self.portfolio.lots.item(place)
+        moment = bar.opened if liquidity == TAKER and reference == bar.open else bar.closed
         if order.reduces:
             if held * sign >= 0.0:
-                return [self._end(resting, bar.closed)]
+                return [self._end(resting, moment)]
             size = min(size, abs(held))
+        refused = self._outside_limits(resting, size * lot * reference)
+        if refused:
+            return [self._refuse(resting, refused, moment)]
         terms = self.terms
         available = plain(room)(terms.participation, bar.volume, lot, bar.taken, terms.is_whole)
         if (order.time_in_force == "fok" and available < size) or (immediate and available <= 0.0):
-            return [self._end(resting, bar.closed)]
+            return [self._end(resting, moment)]
         size = min(size, available)
         if size <= 0.0:
             return []
@@ -261,6 +279,19 @@ class Matcher:
         if refused and not terms.allows_short:
             return [self._refuse(resting, refused, fill.time)]
         return [fill, *self._book(resting, fill, reference, bar, queue)]
+
+    def _outside_limits(self, resting: Resting, value: float) -> int:
+        """Return why the venue refuses what the client has held until now, when it is first sent; 0 when it takes it.
+
+        An exit above the largest order is sent in slices, so that the limit does not bind it.
+        """
+        order = resting.order
+        if resting.fills or resting.reason == "liquidation" or not (order.reduces or order.type in HELD):
+            return 0
+        smallest, largest, _, _ = bounds_of(self.venue, order.symbol)
+        if value < smallest:
+            return BELOW_MINIMUM
+        return ABOVE_MAXIMUM if value > largest and not order.reduces else 0
 
     def _execute(self, resting: Resting, kind: int, size: float, reference: float, liquidity: int, bar: Bar) -> Fill:
         """Return the fill of ``size`` lots of an order that a bar touches at ``reference``."""
@@ -313,7 +344,7 @@ class Matcher:
         resting.left -= fill.lots
         said: list[Outcome] = []
         if order.group:
-            said += self._share_out(resting, fill.lots, bar.closed)
+            said += self._share_out(resting, fill.lots, fill.time)
         if order.protection is not None:
             for child in exits_after(resting, fill, reference, bar, self.terms.path):
                 self.open[child.order.id] = child
@@ -321,12 +352,12 @@ class Matcher:
         held = self.portfolio.lots.item(place)
         if held == 0.0 or (order.reduces and held * order.sign >= 0.0):
             said += [
-                self._end(one, bar.closed)
+                self._end(one, fill.time)
                 for one in list(self.open.values())
                 if one.order.reduces and one.order.symbol == order.symbol and one.left > 0.0
             ]
         if resting.left > 0.0 and order.time_in_force in ("ioc", "fok"):
-            said.append(self._end(resting, bar.closed))
+            said.append(self._end(resting, fill.time))
         if resting.left <= 0.0:
             self._forget(resting)
         return said

@@ -224,7 +224,7 @@ def room(participation: float, volume: float, lot: float, taken: float, is_whole
         return math.inf
     most = participation * volume / lot if volume > 0.0 else 0.0
     if is_whole:
-        most = whole(most)
+        most = whole(most * (1.0 + 1e-12))
     return max(most - taken, 0.0)
 
 

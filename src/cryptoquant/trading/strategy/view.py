@@ -27,11 +27,12 @@ class View:
         The bars of this close.
     """
 
-    __slots__ = ("_history", "_portfolio", "_signals", "slice")
+    __slots__ = ("_columns", "_first", "_portfolio", "_signals", "_stop", "_times", "slice")
 
     def __init__(self, market: Slice, history: History, signals: Mapping[str, Signal], portfolio: Portfolio) -> None:
         self.slice = market
-        self._history = history
+        self._columns, self._times = history.columns, history.times
+        self._first, self._stop = history.first, history.stop
         self._signals = signals
         self._portfolio = portfolio
 
@@ -52,22 +53,20 @@ class View:
 
     def history(self, symbol: str, field: str = "close", length: int | None = None) -> Floats:
         """Return the last values of a field, oldest first, this close included; shorter at the start of history."""
-        past = self._history
-        first, stop = past.first, past.stop
+        first, stop = self._first, self._stop
         if length is not None and stop - length > first:
             first = stop - length
-        column = past.columns.get(field)
+        column = self._columns.get(field)
         if column is None:
             raise ValueError(f"there is no field {field!r}, wanted one of {', '.join(FIELDS)}")
         return column[first:stop, self._portfolio.index(symbol)]
 
     def times(self, length: int | None = None) -> NDArray[np.int64]:
         """Return the closes of the last slices, nanoseconds UTC, in step with ``history``."""
-        past = self._history
-        first, stop = past.first, past.stop
+        first, stop = self._first, self._stop
         if length is not None and stop - length > first:
             first = stop - length
-        stamps = past.times[first:stop]
+        stamps = self._times[first:stop]
         stamps.flags.writeable = False
         return stamps
 
