@@ -26,8 +26,8 @@ def judged(report: cq.Report) -> Outcome:
     return Outcome(numbers.total_return, numbers.sharpe, numbers.max_drawdown, numbers.fills)
 
 
-def traded(what: object, panel: Panel, execution: Execution = PLAN) -> Outcome:
-    """Return what comes of orders, weights or a strategy."""
+def traded(what: object, panel: Panel, execution: Execution | None = None) -> Outcome:
+    """Return what comes of orders, weights or a strategy; ``execution`` goes with the latter two."""
     return judged(cq.simulate(what, panel, venue=VENUE, cash=CASH, execution=execution))
 
 
@@ -56,7 +56,7 @@ def given(panel: Panel, levels: Floats, *, with_peers: bool) -> list[Way]:
     orders, weights = orders_frame(levels, panel), at_turns(levels)
     ways = [
         Way("orders", lambda: traded(orders, panel), "coins", target=30, limit=5e-3),
-        Way("weights", lambda: traded(weights, panel), "share", target=30, limit=5e-3),
+        Way("weights", lambda: traded(weights, panel, PLAN), "share", target=30, limit=5e-3),
     ]
     if not with_peers:
         return ways

@@ -37,11 +37,11 @@ def panel_of(opens: Floats, closes: Floats) -> Panel:
     bars, symbols = closes.shape
     names = (SYMBOL,) if symbols == 1 else tuple(f"S{number:03d}/USD" for number in range(symbols))
     times = MINUTE * np.arange(1, bars + 1, dtype=np.int64)
-    ones = np.broadcast_to(1.0, closes.shape)
-    # A universe is only traded at its opens: its highs and lows are never read, and would double what it takes.
-    high, low = (np.maximum(opens, closes), np.minimum(opens, closes)) if symbols == 1 else (closes, closes)
-    columns = {"open": opens, "high": high, "low": low, "close": closes, "volume": ones, "trade_count": ones}
-    return Panel(times, times, names, columns | {"vwap": closes}, MINUTE)
+    columns = {"open": opens, "close": closes}
+    if symbols == 1:  # a universe is only traded at its opens
+        columns |= {"high": np.maximum(opens, closes), "low": np.minimum(opens, closes)}
+        columns |= {"volume": np.ones(closes.shape)}
+    return Panel.from_arrays(times, names, columns, MINUTE)
 
 
 def market(bars: int, symbols: int = 1) -> Panel:

@@ -11,7 +11,7 @@ import pandas as pd
 
 import cryptoquant as cq
 from cryptoquant.market.slice import Panel
-from works.cross import KEEP, at_turns, by_rule, traded
+from works.cross import KEEP, PLAN, at_turns, by_rule, traded
 from works.data import CASH, FEE, SLIPPAGE, SYMBOL, UNITS, Floats, market, turns
 from works.measure import Outcome, Way, Work
 
@@ -98,10 +98,10 @@ def work(*, quick: bool, with_peers: bool) -> Work:
     planned = Planned(plan_of(weights, panel))
     limit = len(panel) / SPEED
     ways = [
-        Way("driver: few orders", lambda: traded(planned, panel), "turns", limit=limit),
+        Way("driver: few orders", lambda: traded(planned, panel, PLAN), "turns", limit=limit),
         Way("driver: decides every bar", lambda: traded(Steady(), panel, KEEP), "steady", limit=limit),
         Way("driver: reads a day at every bar", lambda: traded(Climber(), panel, KEEP), "climber", limit=limit),
-        Way("compiled: few orders", lambda: traded(weights, panel), "turns"),
+        Way("compiled: few orders", lambda: traded(weights, panel, PLAN), "turns"),
     ]
     if with_peers:
         part = panel.between(0, int(panel.times[len(panel) // PART - 1]))

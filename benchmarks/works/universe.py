@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from cryptoquant.market.slice import Panel
-from works.cross import traded
+from works.cross import PLAN, traded
 from works.data import Floats, market, stamps
 from works.measure import Way, Work
 
@@ -38,7 +38,7 @@ def work(*, quick: bool, with_peers: bool) -> Work:
     rows, weights = hourly(len(panel))
     table, array = frame_of(rows, weights, panel), array_of(rows, weights, len(panel))
     ways = [
-        Way("weights", lambda: traded(array, panel), "share", target=50, megabytes=600),
+        Way("weights", lambda: traded(array, panel, PLAN), "share", target=50, megabytes=600),
         Way("weights as a table", lambda: traded(table, panel), "share"),
     ]
     if with_peers:

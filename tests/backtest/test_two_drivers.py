@@ -165,7 +165,10 @@ def random_orders(panel, rng, count):
             "stop": near(),
             "trail": rng.choice([0.01, 0.03], count),
             "time_in_force": lives,
-            "expires": [int(e) if life == "gtt" or rng.random() < 0.1 else None for e, life in zip(expires, lives, strict=True)],
+            "expires": [
+                int(moment) if life == "gtt" or rng.random() < 0.1 else None
+                for moment, life in zip(expires, lives, strict=True)
+            ],
             "group": [None if rng.random() < 0.7 else f"{place}-{rng.integers(0, 3)}" for place in symbols],
             "reduces": rng.random(count) < 0.2,
             "replaces": replaces,
@@ -175,7 +178,7 @@ def random_orders(panel, rng, count):
             "stop_price": stops,
         },
         strict=False,
-    ).with_columns(*(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "expires")))  # fmt: skip
+    ).with_columns(*(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "expires")))
 
 
 @settings(max_examples=300)

@@ -243,11 +243,18 @@ def refresh_marks(marks: Floats, close: Floats, seen: int, row: int) -> None:
 
 @kernel
 def first_number(values: Floats, start: int) -> int:
-    """Return the first place from ``start`` on that is no NaN, the length for none."""
-    for place in range(start, len(values)):
-        if values[place] == values[place]:
-            return place
-    return len(values)
+    """Return the first place from ``start`` on that is no NaN, the length for none; 64 places at once while all are."""
+    place = start
+    while place + 64 <= len(values):
+        found, some = 0, values[place : place + 64]
+        for index in range(64):
+            found += 1 if some[index] == some[index] else 0
+        if found:
+            break
+        place += 64
+    while place < len(values) and values[place] != values[place]:
+        place += 1
+    return place
 
 
 @kernel
@@ -258,17 +265,11 @@ def wish_from(weights: Floats, close: Floats, row: int, book: Book, plan: Plan, 
     """
     lots, all_lot, bounds, stopped, cash = book.lots, book.lot, book.bounds, book.stopped, book.purse[CASH]
     slices, symbols = weights.shape
+    wanted = weights.reshape(-1)
     while row < slices:
-        if symbols == 1:
-            row = first_number(weights[:, 0], row)
-            if row == slices:
-                return row
-        has_wish = False
-        for column in range(symbols):
-            has_wish = has_wish or weights[row, column] == weights[row, column]
-        if not has_wish:
-            row += 1
-            continue
+        row = first_number(wanted, row * symbols) // symbols
+        if row == slices:
+            return row
         if symbols > 1 or stopped[0] != 0.0:
             return row
         if close[row, 0] != close[row, 0]:

@@ -286,14 +286,13 @@ def _lots(quantity: Floats, rows: Floats, panel: Panel, venue: Venue) -> Floats:
 
 def _set_lives(rows: Floats, table: pl.DataFrame, times: NDArray[np.int64], panel: Panel, venue: Venue) -> None:
     """Set the rows from which on an order has expired, and in which a request to end another is heard."""
-    opened = panel.times - panel.width
     rows[:, EXPIRES] = np.inf
-    rows[:, ARRIVES] = np.searchsorted(opened, times + venue.latency_ns)
+    rows[:, ARRIVES] = np.searchsorted(panel.times, times + venue.latency_ns + panel.width)
     if "expires" in table.columns:
         given = table["expires"].is_not_null().to_numpy()
         if given.any():
             until = moments(table.filter(pl.col("expires").is_not_null()), "expires", "orders")
-            rows[given, EXPIRES] = np.searchsorted(opened, until)
+            rows[given, EXPIRES] = np.searchsorted(panel.times, until + panel.width)
     wrong = (rows[:, LIFE] == LIVES.index("gtt")) & np.isinf(rows[:, EXPIRES])
     if wrong.any():
         raise SchemaError(f"orders: row {int(np.argmax(wrong))}: time_in_force gtt needs expires")

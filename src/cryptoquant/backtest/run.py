@@ -233,9 +233,13 @@ def mark_rows(close: Floats, first: int, lots: Floats, lot: Floats, cash: float,
     """
     rows, symbols = len(equity), len(lots)
     if symbols == 1:
-        held = lots[0] * lot[0]
-        for row in range(rows):
-            equity[row] = cash + held * close[first + row, 0] / unit
+        held, prices = lots[0] * lot[0], close[first : first + rows, 0]
+        if unit == 1.0:  # which divides nothing
+            for row in range(rows):
+                equity[row] = cash + held * prices[row]
+        else:
+            for row in range(rows):
+                equity[row] = cash + held * prices[row] / unit
     else:
         row = 0
         while row < rows:
