@@ -79,7 +79,7 @@ def test_a_market_without_bars_is_refused():
         ({"times": np.r_[PANEL.times[:5], PANEL.times[4:-1]]}, "slice 5 closes at 2024-01-01T05:00:00"),
         ({"symbols": ("A/USD",)}, r"open has shape \(20, 2\), wanted \(20, 1\)"),
         ({"symbols": ("A/USD", "A/USD")}, "a symbol is there twice"),
-        ({"columns": {"open": PANEL.field("open")}}, "column high is missing; found open"),
+        ({"columns": {"open": PANEL.field("open")}}, "column close is missing; found open"),
         ({"width": -1}, "width of a bar is -1 ns"),
     ],
 )

@@ -317,13 +317,17 @@ def quiet_until(desk: Desk, market: Market, weights: Floats, row: int, stop: int
             below = max(below, level)
             if best == best:
                 above = min(above, best)
+    lows, highs = low[row:stop, 0], high[row:stop, 0]
     if len(weights) == 0:
-        while row < stop and low[row, 0] > below and high[row, 0] < above:
-            row += 1
-        return row
-    while row < stop and low[row, 0] > below and high[row, 0] < above and weights[row, 0] != weights[row, 0]:
-        row += 1
-    return row
+        for index in range(len(lows)):
+            if not (lows[index] > below and highs[index] < above):
+                return row + index
+        return row + len(lows)
+    wanted = weights[row:stop, 0]
+    for index in range(len(lows)):
+        if not (lows[index] > below and highs[index] < above) or wanted[index] == wanted[index]:
+            return row + index
+    return row + len(lows)
 
 
 @kernel
