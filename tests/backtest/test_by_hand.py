@@ -9,8 +9,9 @@ import pytest
 from cryptoquant.backtest.drive import drive_orders
 from cryptoquant.backtest.orders import Orders
 from cryptoquant.backtest.run import Run
-from cryptoquant.backtest.simulator import simulate_orders
+from cryptoquant.backtest.simulator import simulate, simulate_orders
 from cryptoquant.market.slice import FIELDS, Panel
+from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.financing import Financing
 from cryptoquant.trading.order import Order, Protection
 from cryptoquant.trading.schedule import Rate
@@ -250,3 +251,24 @@ def test_an_account_short_of_margin_is_closed_at_the_next_open_and_takes_no_orde
     assert given.equity.tolist() == [10_000, 10_000, 2_000, 1_600, 1_600]
     assert [one.order_id for one in given.cancellations] == ["rest"]
     assert [one.reason for one in given.rejections] == ["the account is being liquidated"]
+
+
+def test_what_the_opens_fill_comes_before_what_happens_inside_the_bars():
+    """A position that is left at the open cannot reach its target later in that bar."""
+    weights = np.array([[0.5], [0.0], [np.nan], [np.nan]])
+    flat = (100.0, 100.0, 100.0, 100.0)
+    panel = market(flat, flat, (100.0, 104.0, 100.0, 100.0), flat)
+    report = simulate(weights, panel, venue=Venue.research(Costs()), execution=Execution(0.0, 0.0, take_profit=0.03))
+    assert report.fills["side"].to_list() == ["buy", "sell"]
+    assert report.fills["price"].to_list() == [100.0, 100.0]
+    assert report.fills["quantity_change"].sum() == 0.0
+
+
+def test_an_exit_too_small_for_the_venue_is_refused_and_a_stop_above_its_largest_order_too():
+    panel = market(FLAT, (100.0, 101.0, 99.0, 100.0), FLAT)
+    small = order("e", 0, "buy", 1e7, type="stop", stop_price=100.5)
+    large = order("f", 0, "buy", 1e13, type="stop", stop_price=100.5)
+    for wish, reason in ((small, "smallest"), (large, "largest")):
+        report = simulate([wish], panel, venue=Venue.alpaca(Costs()), cash=1e7)
+        assert report.fills.height == 0
+        assert reason in report.rejections["reason"].item()

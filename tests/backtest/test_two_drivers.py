@@ -109,7 +109,7 @@ def assert_same(compiled, events):
     assert np.array_equal(compiled.cash, events.cash, equal_nan=True)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     market=markets,
     venue=venues(),
@@ -181,7 +181,7 @@ def random_orders(panel, rng, count):
     ).with_columns(*(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "expires")))
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     market=markets,
     venue=venues(),

@@ -13,10 +13,11 @@ from cryptoquant.market.instrument import Instrument, normalize_symbol
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Slice
 from cryptoquant.trading.engine import Command, Engine
-from cryptoquant.trading.matcher import Matcher, execute
+from cryptoquant.trading.matcher import Matcher
 from cryptoquant.trading.matching import fill_price, settle, touch
 from cryptoquant.trading.order import Adjustment, Fill, Order, Rejection, client_order_id
 from cryptoquant.trading.portfolio import Portfolio, account
+from cryptoquant.trading.resting import execute
 from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.strategy import LongFlat, MovingAverageCross
 from cryptoquant.trading.venue import Costs, Venue

@@ -60,7 +60,7 @@ def batch(closes, fast, slow):
 @example(runs=[(0.1, 60)], fast=3, more=4)
 @example(runs=[(1.7e308, 12)], fast=1, more=2)
 @example(runs=[(5e-324, 9), (1e-323, 9)], fast=2, more=3)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_the_fast_cross_is_the_cross_by_fresh_sums_to_the_bit(runs, fast, more):
     closes = np.concatenate([np.full(count, price) for price, count in runs])
     with np.errstate(over="ignore", invalid="ignore"):
@@ -68,7 +68,7 @@ def test_the_fast_cross_is_the_cross_by_fresh_sums_to_the_bit(runs, fast, more):
 
 
 @given(low=st.floats(1e-8, 1e8), step=st.sampled_from([0.0, 1e-16, 1e-12, 0.1]), period=st.integers(1, 5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_fast_cross_settles_ties_as_the_definition_does(low, step, period):
     closes = np.tile(low * (1 + step * np.arange(period)), 40)
     for fast, slow in ((1, 2), (period, 2 * period), (2, 6), (3, 16)):
@@ -96,7 +96,7 @@ def reverted(closes, rule):
 @given(runs=RUNS, window=st.integers(2, 9), share=st.floats(0.01, 1.0), exits=st.floats(0.0, 0.99), short=st.booleans())
 @example(runs=[(0.1, 60)], window=5, share=0.5, exits=0.5, short=False)
 @example(runs=[(1.0, 3), (3.0, 1), (1.0, 3), (3.0, 1)], window=4, share=1.0, exits=0.0, short=True)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_the_fast_return_to_the_mean_is_the_one_by_fresh_sums_to_the_bit(runs, window, share, exits, short):
     closes = np.concatenate([np.full(count, price) for price, count in runs])
     enter = share * (window - 1) / math.sqrt(window) * (1 - 1e-12)

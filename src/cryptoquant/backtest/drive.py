@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cryptoquant.backtest.orders import Orders
-from cryptoquant.backtest.run import Facts, Run, Tape
+from cryptoquant.backtest.run import Facts, Run
+from cryptoquant.backtest.tape import Tape
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Panel, Slice
 from cryptoquant.performance.metrics import FillColumns

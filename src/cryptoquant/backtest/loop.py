@@ -10,7 +10,6 @@ from cryptoquant.backtest.arrival import (
     send_orders,
 )
 from cryptoquant.backtest.desk import (
-    BEST,
     CANCELLED,
     CASH,
     COLUMNS,
@@ -22,7 +21,6 @@ from cryptoquant.backtest.desk import (
     FILL_COLUMNS,
     FILLS,
     IDLE,
-    KIND,
     LEFT,
     LIFE,
     LIMIT_AT,
@@ -33,18 +31,15 @@ from cryptoquant.backtest.desk import (
     QUEUED,
     REDUCERS,
     REDUCES,
-    REPLACES,
     ROLE,
     ROWS,
     SENT,
     SENT_COLUMNS,
     SIGN,
     SOURCE,
-    STOP_AT,
     STOP_LOSS,
     SYMBOL,
     TAKE_PROFIT,
-    TRAIL,
     TRAILING_STOP,
     Book,
     Desk,
@@ -60,24 +55,21 @@ from cryptoquant.backtest.desk import (
 from cryptoquant.backtest.filling import (
     match_row,
 )
+from cryptoquant.backtest.quiet import quiet_until, wish_from
 from cryptoquant.compiled import kernel
 from cryptoquant.trading.execution import MOST_LEGS, Plan, is_tradable, leg_count, leg_lots, opens, wanted_lots
 from cryptoquant.trading.financing import financing_charge, is_short_of_margin
 from cryptoquant.trading.matching import (
     ABOVE_MAXIMUM,
-    FOK,
     GTC,
     GTT,
-    IOC,
     LIMIT,
     MARKET,
     NO_CASH,
-    TRAILING,
     Terms,
     buying_power,
     refusal,
     to_increment,
-    trail_level,
     volatility_step,
 )
 from cryptoquant.trading.portfolio import equity_units
@@ -239,95 +231,6 @@ def refresh_marks(marks: Floats, close: Floats, seen: int, row: int) -> None:
             back -= 1
         if back > seen:
             marks[column] = close[back, column]
-
-
-@kernel
-def first_number(values: Floats, start: int) -> int:
-    """Return the first place from ``start`` on that is no NaN, the length for none; 64 places at once while all are."""
-    place = start
-    while place + 64 <= len(values):
-        found, some = 0, values[place : place + 64]
-        for index in range(64):
-            found += 1 if some[index] == some[index] else 0
-        if found:
-            break
-        place += 64
-    while place < len(values) and values[place] != values[place]:
-        place += 1
-    return place
-
-
-@kernel
-def wish_from(weights: Floats, close: Floats, row: int, book: Book, plan: Plan, terms: Terms, marks: Floats) -> int:
-    """Return the next row, from ``row`` on, whose weights change anything; no order is open.
-
-    It asks for each weight what ``decide`` would ask, and brings the marks up to the rows that it passes.
-    """
-    lots, all_lot, bounds, stopped, cash = book.lots, book.lot, book.bounds, book.stopped, book.purse[CASH]
-    slices, symbols = weights.shape
-    wanted = weights.reshape(-1)
-    while row < slices:
-        row = first_number(wanted, row * symbols) // symbols
-        if row == slices:
-            return row
-        if symbols > 1 or stopped[0] != 0.0:
-            return row
-        if close[row, 0] != close[row, 0]:
-            return row
-        mark, lot, held = close[row, 0], all_lot[0], lots[0]
-        marks[0] = mark
-        units = cash + held * lot * mark / terms.unit if held != 0.0 else cash
-        equity = units * terms.unit
-        if (
-            is_tradable(weights[row, 0], equity, mark * lot)
-            and wanted_lots(weights[row, 0], equity, mark, held, lot, plan, bounds[0, 0], terms.is_whole) != 0.0
-        ):
-            return row
-        row += 1
-    return row
-
-
-@kernel
-def quiet_until(desk: Desk, market: Market, weights: Floats, row: int, stop: int) -> int:
-    """Return the next row, at most ``stop``, in which a decision is due or an open order of the only symbol is touched.
-
-    It may stop early but never late: a row in which nothing happens changes nothing.
-    """
-    orders, queue, queued = desk.orders, desk.queue, desk.counts[QUEUED]
-    low, high = market.low, market.high
-    below, above = -math.inf, math.inf
-    for place in range(queued):
-        it = orders[queue[place]]
-        sign, kind = it[SIGN], it[KIND]
-        if kind == MARKET or it[LIFE] == IOC or it[LIFE] == FOK or it[REPLACES] >= 0.0:
-            return row
-        if it[EXPIRES] < stop:
-            stop = max(int(it[EXPIRES]), row)
-        level, best = it[STOP_AT], math.nan
-        if kind == LIMIT:
-            level, sign = it[LIMIT_AT], -sign
-        elif kind == TRAILING:
-            best = it[BEST]
-            level = trail_level(sign, level, it[TRAIL], best)
-        if sign > 0.0:
-            above = min(above, level)
-            if best == best:
-                below = max(below, best)
-        else:
-            below = max(below, level)
-            if best == best:
-                above = min(above, best)
-    lows, highs = low[row:stop, 0], high[row:stop, 0]
-    if len(weights) == 0:
-        for index in range(len(lows)):
-            if not (lows[index] > below and highs[index] < above):
-                return row + index
-        return row + len(lows)
-    wanted = weights[row:stop, 0]
-    for index in range(len(lows)):
-        if not (lows[index] > below and highs[index] < above) or wanted[index] == wanted[index]:
-            return row + index
-    return row + len(lows)
 
 
 @kernel

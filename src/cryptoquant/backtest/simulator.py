@@ -15,7 +15,9 @@ from cryptoquant.backtest.desk import COLUMNS, Market, Rules
 from cryptoquant.backtest.drive import drive
 from cryptoquant.backtest.loop import run_market, variances
 from cryptoquant.backtest.orders import Orders, moments
-from cryptoquant.backtest.run import Reader, Run, Tape, tape_of
+from cryptoquant.backtest.reader import Reader
+from cryptoquant.backtest.run import Run
+from cryptoquant.backtest.tape import Tape, tape_of
 from cryptoquant.compiled import kernel
 from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.schema import SIGNALS, to_polars, validate

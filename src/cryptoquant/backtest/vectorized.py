@@ -7,8 +7,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cryptoquant.backtest.drive import columns_of
-from cryptoquant.backtest.run import Facts, Run, Tape
+from cryptoquant.backtest.run import Facts, Run
 from cryptoquant.backtest.simulator import report_of, weights_of
+from cryptoquant.backtest.tape import Tape
 from cryptoquant.errors import MissingExtraError
 from cryptoquant.market.slice import Panel
 from cryptoquant.performance.report import Report

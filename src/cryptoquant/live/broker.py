@@ -18,8 +18,8 @@ from cryptoquant.errors import (
 from cryptoquant.market.instrument import Instrument, normalize_symbol
 from cryptoquant.market.time import from_iso
 from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.matcher import execute, reject
-from cryptoquant.trading.order import Cancellation, Fill, Order, Rejection
+from cryptoquant.trading.order import Cancellation, Fill, Order, Rejection, reject
+from cryptoquant.trading.resting import execute
 from cryptoquant.trading.venue import Costs, Venue
 
 FINAL = ("filled", "canceled", "expired", "rejected", "replaced")

@@ -10,8 +10,7 @@ from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Slice
 from cryptoquant.trading.execution import Execution, Working
 from cryptoquant.trading.history import History
-from cryptoquant.trading.matcher import reject
-from cryptoquant.trading.order import Adjustment, Cancellation, Fill, Order, Rejection
+from cryptoquant.trading.order import Adjustment, Cancellation, Fill, Order, Rejection, reject
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.risk import UNLIMITED, RiskLimits, RiskState, refuse
 from cryptoquant.trading.strategy import Strategy, View

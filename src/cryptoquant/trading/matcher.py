@@ -32,7 +32,6 @@ from cryptoquant.trading.matching import (
     is_high_first,
     is_target_first,
     price_paid,
-    rates_of,
     refusal,
     room,
     settle,
@@ -42,11 +41,21 @@ from cryptoquant.trading.matching import (
     volatility_of,
     volatility_step,
 )
-from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Liquidity, Order, Rejection, Side
+from cryptoquant.trading.order import (
+    Adjustment,
+    Cancel,
+    Cancellation,
+    Fill,
+    Order,
+    Rejection,
+    Side,
+    execution_id,
+    reject,
+)
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.resting import Bar, Resting, exits_after, is_pair, number
-from cryptoquant.trading.schedule import note_volume, rates_at, trailing_volume, volume_state
-from cryptoquant.trading.venue import BASIS_POINT, Venue
+from cryptoquant.trading.tariff import Tariff
+from cryptoquant.trading.venue import Venue
 
 Floats = NDArray[np.float64]
 Outcome = Fill | Rejection | Cancellation
@@ -82,8 +91,7 @@ class Matcher:
         self.terms = terms_of(venue)
         self.checks_cash = checks_cash
         self._financing = financing_terms(venue.financing)
-        self._rates = rates_of(venue)
-        self._traded = volume_state()
+        self._tariff = Tariff(venue)
         self._variance = [math.nan] * len(portfolio.symbols)
         self._before = [math.nan] * len(portfolio.symbols)
         self._liquidations: set[str] = set()
@@ -307,10 +315,7 @@ class Matcher:
         still = plain(fill_price)(sign, kind, limit, reference, liquidity, slip) if push > 0.0 else price
         is_taker = liquidity == TAKER
         moment = bar.opened if is_taker and reference == bar.open else bar.closed
-        maker, taker = terms.maker, terms.taker
-        if len(self._rates):
-            volume = plain(trailing_volume)(self._traded, moment)
-            maker, taker = map(float, plain(rates_at)(self._rates, moment, volume))
+        maker, taker = self._tariff.at(moment)
         gain, paid, fee = plain(settle)(
             sign, size, price, taker if is_taker else maker, lot, terms.unit, terms.is_whole, terms.in_quote
         )
@@ -337,9 +342,7 @@ class Matcher:
         order, place = resting.order, self.portfolio.index(fill.symbol)
         self.portfolio.apply(fill)
         bar.taken += fill.lots
-        if len(self._rates):
-            lot = self.portfolio.lot.item(place)
-            plain(note_volume)(self._traded, fill.time, fill.lots * lot * fill.price)
+        self._tariff.note(fill.time, fill.lots * self.portfolio.lot.item(place) * fill.price)
         resting.fills += 1
         resting.left -= fill.lots
         said: list[Outcome] = []
@@ -420,40 +423,3 @@ class Matcher:
     def _forget(self, resting: Resting) -> None:
         self.open.pop(resting.order.id, None)
         self._liquidations.discard(resting.order.id)
-
-
-def execute(
-    order: Order, price: float, time: int, venue: Venue, liquidity: Liquidity, reference: float | None = None
-) -> Fill:
-    """Return the fill of a whole order at ``price``: fee, settlement and slippage against ``reference``."""
-    costs, lot = venue.costs, venue.instrument(order.symbol).lot
-    rate = (costs.taker_bps if liquidity == "taker" else costs.maker_bps) * BASIS_POINT
-    lots_change, cash_change, fee = plain(settle)(
-        order.sign, order.lots, price, rate, lot, venue.unit, not venue.is_continuous, costs.fee_asset == "quote"
-    )
-    slippage = 0.0 if reference is None else plain(price_paid)(order.sign, price, reference, order.lots, lot)
-    return Fill(
-        order_id=order.id,
-        execution_id=execution_id(order.id, 0),
-        profile=order.profile,
-        symbol=order.symbol,
-        side=order.side,
-        lots=order.lots,
-        price=price,
-        time=time,
-        lots_change=lots_change,
-        cash_change=cash_change,
-        fee=fee,
-        slippage=slippage,
-        liquidity=liquidity,
-    )
-
-
-def execution_id(order_id: str, number: int) -> str:
-    """Return the id of an order's execution; ``number`` counts from 0."""
-    return f"{order_id}-x{number or ''}"
-
-
-def reject(order: Order, reason: str, time: int) -> Rejection:
-    """Return the refusal of an order."""
-    return Rejection(order.id, order.profile, order.symbol, order.side, order.lots, time, reason)

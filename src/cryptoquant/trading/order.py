@@ -207,3 +207,13 @@ def client_order_id(profile: str, symbol: str, time: int, leg: int = 0) -> str:
     if len(text) > CLIENT_ID_LENGTH:
         raise ValueError(f"order id {text} has {len(text)} characters, at most {CLIENT_ID_LENGTH}: shorten the profile")
     return text
+
+
+def execution_id(order_id: str, number: int) -> str:
+    """Return the id of an order's execution; ``number`` counts from 0."""
+    return f"{order_id}-x{number or ''}"
+
+
+def reject(order: Order, reason: str, time: int) -> Rejection:
+    """Return the refusal of an order."""
+    return Rejection(order.id, order.profile, order.symbol, order.side, order.lots, time, reason)

@@ -1,4 +1,4 @@
-"""An open order between being sent and its end, the bar that it meets, and the exits that its fills bring to life."""
+"""An open order between being sent and its end, the bar that it meets, its execution and the exits that follow."""
 
 import math
 from collections.abc import Iterator
@@ -7,8 +7,9 @@ import msgspec
 from msgspec.structs import replace
 
 from cryptoquant.compiled import plain
-from cryptoquant.trading.matching import LIMIT, STOP, TRAILING, exit_level, rest_of_bar
-from cryptoquant.trading.order import Fill, Order, Reason
+from cryptoquant.trading.matching import LIMIT, STOP, TRAILING, exit_level, price_paid, rest_of_bar, settle
+from cryptoquant.trading.order import Fill, Liquidity, Order, Reason, execution_id
+from cryptoquant.trading.venue import BASIS_POINT, Venue
 
 
 class Bar(msgspec.Struct, gc=False):
@@ -93,3 +94,30 @@ def is_pair(one: Resting, two: Resting) -> bool:
     if not one.order.group or one.order.group != two.order.group or two.left <= 0.0:
         return False
     return (one.kind == LIMIT) != (two.kind == LIMIT)
+
+
+def execute(
+    order: Order, price: float, time: int, venue: Venue, liquidity: Liquidity, reference: float | None = None
+) -> Fill:
+    """Return the fill of a whole order at ``price``: fee, settlement and slippage against ``reference``."""
+    costs, lot = venue.costs, venue.instrument(order.symbol).lot
+    rate = (costs.taker_bps if liquidity == "taker" else costs.maker_bps) * BASIS_POINT
+    lots_change, cash_change, fee = plain(settle)(
+        order.sign, order.lots, price, rate, lot, venue.unit, not venue.is_continuous, costs.fee_asset == "quote"
+    )
+    slippage = 0.0 if reference is None else plain(price_paid)(order.sign, price, reference, order.lots, lot)
+    return Fill(
+        order_id=order.id,
+        execution_id=execution_id(order.id, 0),
+        profile=order.profile,
+        symbol=order.symbol,
+        side=order.side,
+        lots=order.lots,
+        price=price,
+        time=time,
+        lots_change=lots_change,
+        cash_change=cash_change,
+        fee=fee,
+        slippage=slippage,
+        liquidity=liquidity,
+    )

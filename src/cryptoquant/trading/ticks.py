@@ -11,19 +11,11 @@ from cryptoquant.market.book import Level
 from cryptoquant.market.schema import BookUpdate, Quote, Trade
 from cryptoquant.market.time import iso
 from cryptoquant.trading.display import Display
-from cryptoquant.trading.matcher import reject
-from cryptoquant.trading.matching import (
-    ACCEPTED,
-    NO_CASH,
-    REASONS,
-    SHORT,
-    bounds_of,
-    buying_power,
-    refusal,
-)
-from cryptoquant.trading.order import Cancel, Cancellation, Fill, Liquidity, Order, Rejection
+from cryptoquant.trading.matching import ACCEPTED, NO_CASH, REASONS, SHORT, bounds_of, buying_power, refusal
+from cryptoquant.trading.order import Cancel, Cancellation, Fill, Liquidity, Order, Rejection, reject
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.queue_position import Place, QueueModel, after_display, after_trade, reach
+from cryptoquant.trading.tariff import Tariff
 from cryptoquant.trading.venue import BASIS_POINT, Venue
 from cryptoquant.trading.working import (
     Working,
@@ -114,7 +106,7 @@ class TickMatcher:
         self.portfolio = portfolio
         self.queue: QueueModel = queue
         self.participation = participation
-        self.time = 0
+        self._tariff, self.time = Tariff(venue), 0
         self.open: dict[str, Working] = {}
         self._displays: dict[str, Display] = {}
         self._due: list[tuple[int, int, str, str]] = []
@@ -331,12 +323,14 @@ class TickMatcher:
     def _fill(self, working: Working, lots: float, price: float, liquidity: Liquidity) -> list[Outcome]:
         """Settle an execution, or refuse the rest of an order that the books cannot pay."""
         order, is_spot = working.order, not self.venue.allows_short
-        fill = executed(working, lots, price, self.time, liquidity, venue=self.venue)
+        fee_rate = self._tariff.at(self.time)[liquidity == "taker"]
+        fill = executed(working, lots, price, self.time, liquidity, venue=self.venue, fee_rate=fee_rate)
         if is_spot and order.sign < 0 and lots > self.portfolio.held(order.symbol):
             return self._refuse(working, REASONS[SHORT], self.time)
         if is_spot and order.sign > 0 and self.portfolio.cash + fill.cash_change < 0:
             return self._refuse(working, REASONS[NO_CASH], self.time)
         self.portfolio.apply(fill)
+        self._tariff.note(self.time, lots * self.venue.instrument(order.symbol).lot * price)
         working.fills += 1
         outcomes: list[Outcome] = [fill, *self._spend(working, lots)]
         for other in list(self.open.values()):

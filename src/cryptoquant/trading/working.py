@@ -11,7 +11,7 @@ from cryptoquant.market.book import Level
 from cryptoquant.trading.matching import settle, whole
 from cryptoquant.trading.order import Fill, Liquidity, Order
 from cryptoquant.trading.queue_position import Place
-from cryptoquant.trading.venue import BASIS_POINT, Venue
+from cryptoquant.trading.venue import Venue
 
 HELD = ("stop", "stop_limit", "trailing_stop")
 
@@ -158,16 +158,19 @@ def average_price(taken: list[Level]) -> float:
     return min(max(price, min(prices)), max(prices))
 
 
-def executed(working: Working, lots: float, price: float, time: int, liquidity: Liquidity, *, venue: Venue) -> Fill:
-    """Return the next fill of an order: ``lots`` at ``price``, settled with the fee of its liquidity.
+def executed(
+    working: Working, lots: float, price: float, time: int, liquidity: Liquidity, *, venue: Venue, fee_rate: float
+) -> Fill:
+    """Return the next fill of an order: ``lots`` at ``price``, settled with its fee, a fraction.
 
     Slippage counts from the middle of the market on arrival, in quote currency; a maker has none, nor has a better
     price.
     """
     order, costs, lot = working.order, venue.costs, venue.instrument(working.order.symbol).lot
-    rate = (costs.taker_bps if liquidity == "taker" else costs.maker_bps) * BASIS_POINT
     is_whole, in_quote = not venue.is_continuous, costs.fee_asset == "quote"
-    lots_change, cash_change, fee = plain(settle)(order.sign, lots, price, rate, lot, venue.unit, is_whole, in_quote)
+    lots_change, cash_change, fee = plain(settle)(
+        order.sign, lots, price, fee_rate, lot, venue.unit, is_whole, in_quote
+    )
     missed = order.sign * (price - working.mid) * lots * lot if liquidity == "taker" else 0.0
     return Fill(
         order_id=order.id,

@@ -1,0 +1,125 @@
+"""Rows in which nothing happens, passed at once: no wish that changes anything, no open order that is touched."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoquant.backtest.desk import (
+    BEST,
+    CASH,
+    EXPIRES,
+    KIND,
+    LIFE,
+    LIMIT_AT,
+    QUEUED,
+    REPLACES,
+    SIGN,
+    STOP_AT,
+    TRAIL,
+    Book,
+    Desk,
+    Market,
+)
+from cryptoquant.compiled import kernel
+from cryptoquant.trading.execution import Plan, is_tradable, wanted_lots
+from cryptoquant.trading.matching import (
+    FOK,
+    IOC,
+    LIMIT,
+    MARKET,
+    TRAILING,
+    Terms,
+    trail_level,
+)
+
+Floats = NDArray[np.float64]
+
+
+@kernel
+def first_number(values: Floats, start: int) -> int:
+    """Return the first place from ``start`` on that is no NaN, the length for none; 64 places at once while all are."""
+    place = start
+    while place + 64 <= len(values):
+        found, some = 0, values[place : place + 64]
+        for index in range(64):
+            found += 1 if some[index] == some[index] else 0
+        if found:
+            break
+        place += 64
+    while place < len(values) and values[place] != values[place]:
+        place += 1
+    return place
+
+
+@kernel
+def wish_from(weights: Floats, close: Floats, row: int, book: Book, plan: Plan, terms: Terms, marks: Floats) -> int:
+    """Return the next row, from ``row`` on, whose weights change anything; no order is open.
+
+    It asks for each weight what ``decide`` would ask, and brings the marks up to the rows that it passes.
+    """
+    lots, all_lot, bounds, stopped, cash = book.lots, book.lot, book.bounds, book.stopped, book.purse[CASH]
+    slices, symbols = weights.shape
+    wanted = weights.reshape(-1)
+    while row < slices:
+        row = first_number(wanted, row * symbols) // symbols
+        if row == slices:
+            return row
+        if symbols > 1 or stopped[0] != 0.0:
+            return row
+        if close[row, 0] != close[row, 0]:
+            return row
+        mark, lot, held = close[row, 0], all_lot[0], lots[0]
+        marks[0] = mark
+        units = cash + held * lot * mark / terms.unit if held != 0.0 else cash
+        equity = units * terms.unit
+        if (
+            is_tradable(weights[row, 0], equity, mark * lot)
+            and wanted_lots(weights[row, 0], equity, mark, held, lot, plan, bounds[0, 0], terms.is_whole) != 0.0
+        ):
+            return row
+        row += 1
+    return row
+
+
+@kernel
+def quiet_until(desk: Desk, market: Market, weights: Floats, row: int, stop: int) -> int:
+    """Return the next row, at most ``stop``, in which a decision is due or an open order of the only symbol is touched.
+
+    It may stop early but never late: a row in which nothing happens changes nothing.
+    """
+    orders, queue, queued = desk.orders, desk.queue, desk.counts[QUEUED]
+    low, high = market.low, market.high
+    below, above = -math.inf, math.inf
+    for place in range(queued):
+        it = orders[queue[place]]
+        sign, kind = it[SIGN], it[KIND]
+        if kind == MARKET or it[LIFE] == IOC or it[LIFE] == FOK or it[REPLACES] >= 0.0:
+            return row
+        if it[EXPIRES] < stop:
+            stop = max(int(it[EXPIRES]), row)
+        level, best = it[STOP_AT], math.nan
+        if kind == LIMIT:
+            level, sign = it[LIMIT_AT], -sign
+        elif kind == TRAILING:
+            best = it[BEST]
+            level = trail_level(sign, level, it[TRAIL], best)
+        if sign > 0.0:
+            above = min(above, level)
+            if best == best:
+                below = max(below, best)
+        else:
+            below = max(below, level)
+            if best == best:
+                above = min(above, best)
+    lows, highs = low[row:stop, 0], high[row:stop, 0]
+    if len(weights) == 0:
+        for index in range(len(lows)):
+            if not (lows[index] > below and highs[index] < above):
+                return row + index
+        return row + len(lows)
+    wanted = weights[row:stop, 0]
+    for index in range(len(lows)):
+        if not (lows[index] > below and highs[index] < above) or wanted[index] == wanted[index]:
+            return row + index
+    return row + len(lows)
