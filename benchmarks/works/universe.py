@@ -39,7 +39,7 @@ def work(*, quick: bool, with_peers: bool) -> Work:
     table, array = frame_of(rows, weights, panel), array_of(rows, weights, len(panel))
     ways = [
         Way("weights", lambda: traded(array, panel, PLAN), "share", target=50, megabytes=600),
-        Way("weights as a table", lambda: traded(table, panel), "share"),
+        Way("weights as a table", lambda: traded(table, panel, PLAN), "share"),
     ]
     if with_peers:
         from works import peers

@@ -59,27 +59,35 @@ def wish_from(weights: Floats, close: Floats, row: int, book: Book, plan: Plan, 
     It asks for each weight what ``decide`` would ask, and brings the marks up to the rows that it passes.
     """
     lots, all_lot, bounds, stopped, cash = book.lots, book.lot, book.bounds, book.stopped, book.purse[CASH]
-    slices, symbols = weights.shape
-    wanted = weights.reshape(-1)
-    while row < slices:
-        row = first_number(wanted, row * symbols) // symbols
-        if row == slices:
-            return row
-        if symbols > 1 or stopped[0] != 0.0:
-            return row
-        if close[row, 0] != close[row, 0]:
-            return row
-        mark, lot, held = close[row, 0], all_lot[0], lots[0]
-        marks[0] = mark
-        units = cash + held * lot * mark / terms.unit if held != 0.0 else cash
-        equity = units * terms.unit
-        if (
-            is_tradable(weights[row, 0], equity, mark * lot)
-            and wanted_lots(weights[row, 0], equity, mark, held, lot, plan, bounds[0, 0], terms.is_whole) != 0.0
-        ):
-            return row
-        row += 1
-    return row
+    symbols = weights.shape[1]
+    if symbols > 1 or stopped[0] != 0.0:
+        due: int = first_number(weights.reshape(-1), row * symbols) // symbols
+        return due
+    wanted, prices, unit = weights.reshape(-1)[row:], close[row:, 0], terms.unit
+    lot, held, dust, mark, start = all_lot[0], lots[0], bounds[0, 0], marks[0], 0
+    while start < len(wanted):
+        start = first_number(wanted, start)
+        some, paid = wanted[start:], prices[start:]
+        passed = len(some)
+        for index in range(len(some)):
+            weight, price = some[index], paid[index]
+            if weight != weight:
+                passed = index
+                break
+            is_known = price == price
+            if is_known:
+                mark = price
+            equity = (cash + held * lot * mark / unit if held != 0.0 else cash) * unit
+            if not is_known or (
+                is_tradable(weight, equity, mark * lot)
+                and wanted_lots(weight, equity, mark, held, lot, plan, dust, terms.is_whole) != 0.0
+            ):
+                marks[0] = mark
+                found: int = row + start + index
+                return found
+        start += passed
+    marks[0] = mark
+    return len(weights)
 
 
 @kernel
