@@ -272,3 +272,12 @@ def test_an_exit_too_small_for_the_venue_is_refused_and_a_stop_above_its_largest
         report = simulate([wish], panel, venue=Venue.alpaca(Costs()), cash=1e7)
         assert report.fills.height == 0
         assert reason in report.rejections["reason"].item()
+
+
+def test_a_fill_says_which_share_of_its_bar_it_took_and_the_report_how_large_the_account_may_grow():
+    panel = market(FLAT, FLAT, FLAT)
+    weights = np.array([[0.4], [np.nan], [np.nan]])
+    report = simulate(weights, panel, venue=Venue.research(Costs()), cash=1_000.0, execution=Execution(0.0, 0.0))
+    volume = panel.field("volume")[1, 0]
+    assert report.fills["participation"].to_list() == [4.0 / volume]
+    assert report.trading.capacity == pytest.approx(1_000.0 * 0.01 / (4.0 / volume))

@@ -82,15 +82,8 @@ def send_orders(
 ) -> None:
     """Let the venue take the ``number`` orders that lie behind the queue into it, or refuse them, in their order."""
     orders, queue, idle, sent, counts = desk.orders, desk.queue, desk.idle, desk.sent, desk.counts
-    fate, bounds, purse, reserved, lots, all_lot = (
-        desk.fate,
-        book.bounds,
-        book.purse,
-        book.reserved,
-        book.lots,
-        book.lot,
-    )
-    first = counts[QUEUED]
+    bounds, purse, reserved, lots, all_lot = book.bounds, book.purse, book.reserved, book.lots, book.lot
+    fate, first = desk.fate, counts[QUEUED]
     if first or checks_cash:
         hold_back(desk, book, terms.unit)
     else:

@@ -53,7 +53,6 @@ from cryptoquant.backtest.desk import (
     RESERVE_AT,
     ROLE,
     ROW,
-    SHARE,
     SIGN,
     SLIPPAGE,
     SOURCE,
@@ -111,7 +110,6 @@ from cryptoquant.trading.matching import (
 from cryptoquant.trading.schedule import note_volume, rates_at, trailing_volume
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 @kernel
@@ -352,7 +350,6 @@ def match_queue(desk: Desk, book: Book, market: Market, rules: Rules, row: int, 
         line[SLIPPAGE] = price_paid(sign, still, reference, size, lot)
         line[IMPACT] = price_paid(sign, price, still, size, lot)
         line[LIQUIDITY], line[AT_OPEN] = liquidity, is_at_open
-        line[SHARE] = size * lot / volume if volume > 0.0 else math.nan
         counts[FILLS] += 1
         it[FILLED] += 1.0
         it[LEFT] -= size

@@ -290,10 +290,8 @@ def decide(
             continue
         sign = 1.0 if change > 0.0 else -1.0
         limits = (bounds[column, 0], math.inf, bounds[column, 2], bounds[column, 3] != 0.0)
-        code, legs = (
-            refusal(sign, abs(change), mark, held, lot, limits),
-            leg_count(abs(change), lot, mark, bounds[column, 1]),
-        )
+        code = refusal(sign, abs(change), mark, held, lot, limits)
+        legs = leg_count(abs(change), lot, mark, bounds[column, 1])
         if legs > MOST_LEGS:
             code = ABOVE_MAXIMUM
         if code:

@@ -22,7 +22,6 @@ from cryptoquant.trading.order import (
 from cryptoquant.trading.venue import Venue
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 class Facts(NamedTuple):
@@ -76,15 +75,15 @@ class Run:
         draw_curve(self.tape, self._lot, self.panel.field("close"), unit, equity, cash)
         return equity * unit, cash * unit
 
-    def statistics(self, initial: float, refused: int) -> Statistics:
-        """Return the statistics in one pass over the closes, without a curve; ``refused`` orders are counted in."""
+    def statistics(self, initial: float) -> Statistics:
+        """Return the statistics in one pass over the closes, without a curve; ``initial`` is the equity before it."""
         state, times = begin(initial), self.panel.times
         if self.known is None:
             held = follow_curve(self.tape, self._lot, self.panel.field("close"), self.venue.unit, times, state)
         else:
             absorb(state, np.ascontiguousarray(self.known[0]), times)
             held = int(np.count_nonzero(self.exposure))
-        return statistics_of(state, times, self.columns(), held / len(times), refused)
+        return statistics_of(state, times, self.columns(), held / len(times), self.count_refused())
 
     @property
     def adjustments(self) -> list[Adjustment]:
@@ -92,9 +91,16 @@ class Run:
         return self.facts.adjustments
 
     @property
-    def refused(self) -> int:
-        """How many orders were refused."""
-        return self.count_refused()
+    def participation(self) -> Floats:
+        """The share of its bar's volume that each fill took, shape (fills,); NaN where the volume is not known."""
+        changed = self.tape.places[self.tape.places[:, 1] >= 0]
+        volume = self.panel.columns.get("volume")
+        if volume is None or len(changed) != len(self.fills):
+            return np.full(len(self.fills), np.nan)
+        traded = np.array([fill.lots for fill in self.fills]) * self._lot[changed[:, 1]]
+        there = volume[changed[:, 0], changed[:, 1]]
+        share: Floats = traded / np.where(there > 0.0, there, np.nan)
+        return share
 
     @property
     def final_lots(self) -> Floats:

@@ -348,10 +348,10 @@ def report_of(name: str, run: Run, panel: Panel, venue: Venue, cash: float, *, s
     return Report(
         name=name,
         initial=cash,
-        statistics=run.statistics(cash, run.refused),
+        statistics=run.statistics(cash),
         costs=venue.costs,
         equity=equity,
-        fills=lambda: fills_frame(run.fills, venue),
+        fills=lambda: fills_frame(run.fills, venue).with_columns(participation=pl.Series(run.participation)),
         rejections=lambda: rejections_frame(run.rejections, venue),
         signals=pl.DataFrame(schema=SIGNALS) if signals is None else validate(signals, "signals"),
         prices=prices,

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from cryptoquant.backtest.drive import drive
-from cryptoquant.backtest.simulator import rules_of, simulate_weights
+from cryptoquant.backtest.simulator import checked, rules_of, simulate_weights
 from cryptoquant.market.slice import Panel
 from cryptoquant.performance.metrics import Statistics
 from cryptoquant.settings import settings
@@ -103,11 +103,12 @@ def sweep(
     combinations = list(itertools.product(*(list(values) for values in grid.values())))
     if not names or not combinations:
         raise ValueError("the grid holds no combination")
-    panel = market if isinstance(market, Panel) else Panel.from_frame(market)
+    panel = checked(market) if isinstance(market, Panel) else Panel.from_frame(market)
     strategies = [strategy(**dict(zip(names, values, strict=True))) for values in combinations]
     terms = (rules_of(venue, costs), cash, execution or Execution())
     is_compiled = all(isinstance(one, RuleOverBars) for one in strategies)
-    prepare = getattr(strategies[0], "prepare", None) if is_compiled else None
+    is_one_kind = is_compiled and len({type(one) for one in strategies}) == 1
+    prepare = getattr(strategies[0], "prepare", None) if is_one_kind else None
     shared = prepare(panel) if prepare is not None else None
     run = Parallel(n_jobs=settings().jobs if jobs is None else jobs, prefer="threads" if is_compiled else "processes")
     rows = run(delayed(_judge)(one, panel, terms, shared) for one in strategies)
@@ -123,4 +124,4 @@ def _judge(strategy: Strategy, panel: Panel, terms: tuple[Venue, float, Executio
         run = simulate_weights(weights, panel, venue, cash, execution)
     else:
         run = drive(Engine(strategy, venue, panel.symbols, cash, execution=execution), panel, {})
-    return run.statistics(cash, run.refused)
+    return run.statistics(cash)

@@ -29,7 +29,7 @@ GTC, IOC, FOK, GTT = range(4)
 LIVES = ("gtc", "ioc", "fok", "gtt")
 NOTHING, TAKER, MAKER, TRIGGERED = range(4)
 
-ACCEPTED, BELOW_MINIMUM, ABOVE_MAXIMUM, BELOW_QUANTITY, SHORT, NO_CASH, LIQUIDATING, REPLACED, NOTHING_HELD = range(9)
+ACCEPTED, BELOW_MINIMUM, ABOVE_MAXIMUM, BELOW_QUANTITY, SHORT, NO_CASH, LIQUIDATING, REPLACED = range(8)
 REASONS = (
     "accepted",
     "below the venue's smallest order value",
@@ -39,7 +39,6 @@ REASONS = (
     "insufficient cash",
     "the account is being liquidated",
     "the order to replace is no longer open",
-    "it may only reduce a position, and nothing is held",
 )
 
 
