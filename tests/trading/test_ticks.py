@@ -480,15 +480,21 @@ def test_a_protected_buy_brings_its_exits_to_life_for_what_it_brought():
     # The fee of 25 bps took three of the thousand lots, rounded up.
     exits = {name: working.order for name, working in machine.open.items()}
     assert {name: (o.type, o.lots) for name, o in exits.items()} == {
-        "a-stop1": ("stop", 997.0),
-        "a-trail1": ("trailing_stop", 997.0),
-        "a-target1": ("limit", 997.0),
+        "as0": ("trailing_stop", 997.0),
+        "at0": ("limit", 997.0),
     }
-    assert (exits["a-stop1"].stop_price, exits["a-target1"].limit_price) == pytest.approx((95.0, 110.0))
+    assert (exits["as0"].stop_price, exits["at0"].limit_price) == pytest.approx((95.0, 110.0))
     came = run(machine, quote(2, 112, 5, 113, 5))
     assert fills(came) == [(0.997, 112.0, 2, "taker")]
-    assert sorted(o.order_id for o in came[1:]) == ["a-stop1", "a-trail1"]
+    assert [o.order_id for o in came[1:]] == ["as0"]
     assert not machine.open
+
+
+def test_a_trailing_stop_does_not_fall_behind_its_fixed_stop():
+    machine = matcher()
+    entry = order(protection=Protection(stop_loss=0.05, trailing=0.2))
+    came = run(machine, entry, quote(1, 99, 5, 100, 5), quote(2, 96, 5, 97, 5), quote(3, 94, 5, 95, 5))
+    assert fills(came)[1:] == [(0.997, 94.0, 3, "taker")]
 
 
 def test_an_order_that_reduces_trades_what_is_held_and_ends():

@@ -50,10 +50,11 @@ from cryptoquant.trading.order import (
     Rejection,
     Side,
     execution_id,
+    number,
     reject,
 )
 from cryptoquant.trading.portfolio import Portfolio
-from cryptoquant.trading.resting import Bar, Resting, exits_after, is_pair, number
+from cryptoquant.trading.resting import Bar, Resting, exits_after, is_pair
 from cryptoquant.trading.tariff import Tariff
 from cryptoquant.trading.venue import Venue
 

@@ -217,3 +217,8 @@ def execution_id(order_id: str, number: int) -> str:
 def reject(order: Order, reason: str, time: int) -> Rejection:
     """Return the refusal of an order."""
     return Rejection(order.id, order.profile, order.symbol, order.side, order.lots, time, reason)
+
+
+def number(value: float | None) -> float:
+    """Return a number that may be absent; NaN where it is."""
+    return math.nan if value is None else value

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 
 import msgspec
-from msgspec.structs import replace
 
 from cryptoquant.compiled import plain
-from cryptoquant.trading.matching import LIMIT, STOP, TRAILING, exit_level, price_paid, rest_of_bar, settle
+from cryptoquant.trading.exits import exits_of
+from cryptoquant.trading.matching import KINDS, LIMIT, STOP, TRAILING, price_paid, rest_of_bar, settle
 from cryptoquant.trading.order import Fill, Liquidity, Order, Reason, execution_id
 from cryptoquant.trading.venue import BASIS_POINT, Venue
 
@@ -52,41 +52,13 @@ class Resting(msgspec.Struct):
         return not (self.order.reduces or self.leaves or self.kind in (STOP, TRAILING))
 
 
-def number(value: float | None) -> float:
-    """Return a number that may be absent; NaN where it is."""
-    return math.nan if value is None else value
-
-
 def exits_after(resting: Resting, fill: Fill, reference: float, bar: Bar, path: int) -> Iterator[Resting]:
-    """Yield the stop and the target of what a fill brought, for the rest of its bar."""
-    order, guard = resting.order, resting.order.protection
-    sign, net, price = float(order.sign), abs(fill.lots_change), fill.price
-    if guard is None or net <= 0.0:
-        return
-    stop = plain(exit_level)(-sign, number(guard.stop_loss), price, number(guard.stop_price))
-    target = plain(exit_level)(sign, number(guard.take_profit), price, number(guard.target_price))
-    has_stop, has_target = not math.isnan(stop) or guard.trailing is not None, not math.isnan(target)
-    rest = plain(rest_of_bar)(path, sign, reference, bar.open, bar.high, bar.low, bar.close)
-    exit_ = Order(
-        f"{order.id}s{resting.fills - 1}",
-        order.profile,
-        order.symbol,
-        "sell" if sign > 0.0 else "buy",
-        net,
-        bar.closed,
-        "stop" if guard.trailing is None else "trailing_stop",
-        stop_price=None if math.isnan(stop) else stop,
-        trail=guard.trailing,
-        group=f"{order.id}g{resting.fills - 1}" if has_stop and has_target else "",
-        reduces=True,
-    )
-    if has_stop:
-        kind = STOP if guard.trailing is None else TRAILING
-        yield Resting(exit_, kind, net, best=price, reason="stop", fresh=rest)
-    if has_target:
-        name = f"{order.id}t{resting.fills - 1}"
-        exit_ = replace(exit_, id=name, type="limit", limit_price=target, stop_price=None, trail=None)
-        yield Resting(exit_, LIMIT, net, best=price, reason="target", fresh=rest)
+    """Yield the exits of what a fill brought, for the rest of its bar."""
+    order, price = resting.order, fill.price
+    rest = plain(rest_of_bar)(path, float(order.sign), reference, bar.open, bar.high, bar.low, bar.close)
+    for exit_ in exits_of(order, fill, resting.fills - 1, bar.closed):
+        reason: Reason = "target" if exit_.type == "limit" else "stop"
+        yield Resting(exit_, KINDS.index(exit_.type), exit_.lots, best=price, reason=reason, fresh=rest)
 
 
 def is_pair(one: Resting, two: Resting) -> bool:

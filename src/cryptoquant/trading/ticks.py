@@ -11,6 +11,7 @@ from cryptoquant.market.book import Level
 from cryptoquant.market.schema import BookUpdate, Quote, Trade
 from cryptoquant.market.time import iso
 from cryptoquant.trading.display import Display
+from cryptoquant.trading.exits import exits_of
 from cryptoquant.trading.matching import ACCEPTED, NO_CASH, REASONS, SHORT, bounds_of, buying_power, refusal
 from cryptoquant.trading.order import Cancel, Cancellation, Fill, Liquidity, Order, Rejection, reject
 from cryptoquant.trading.portfolio import Portfolio
@@ -21,7 +22,6 @@ from cryptoquant.trading.working import (
     Working,
     average_price,
     executed,
-    exits_of,
     lots_within,
     promised_lots,
     start,
@@ -340,7 +340,7 @@ class TickMatcher:
         for other in list(self.open.values()):
             if other.order.symbol == order.symbol and other.order.reduces and self.portfolio.held(order.symbol) == 0:
                 outcomes += self._end(other, self.time)
-        for guard in exits_of(order, fill, working.fills, is_whole=not self.venue.is_continuous):
+        for guard in exits_of(order, fill, working.fills - 1, fill.time):
             self.submit(guard)
         return outcomes
 

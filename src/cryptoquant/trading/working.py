@@ -1,15 +1,13 @@
-"""An order at work: what is left of it, when it acts, and where it stands; and the exits that a fill brings to life."""
+"""An order at work among quotes, trades and books: what is left of it, when it acts, and where it stands."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace as change
-
 from cryptoquant.compiled import plain
 from cryptoquant.market.book import Level
-from cryptoquant.trading.matching import settle, whole
-from cryptoquant.trading.order import Fill, Liquidity, Order
+from cryptoquant.trading.matching import settle, trail_level, whole
+from cryptoquant.trading.order import Fill, Liquidity, Order, execution_id, number
 from cryptoquant.trading.queue_position import Place
 from cryptoquant.trading.venue import Venue
 
@@ -75,7 +73,8 @@ class Working:
         order, sign = self.order, self.order.sign
         if order.type == "trailing_stop" and order.trail is not None:
             self.best = price if math.isnan(self.best) else -sign * max(-sign * self.best, -sign * price)
-            return sign * (price - self.best * (1.0 + sign * order.trail)) >= 0
+            level = plain(trail_level)(float(sign), number(order.stop_price), order.trail, self.best)
+            return sign * (price - level) >= 0
         return order.stop_price is not None and sign * (price - order.stop_price) >= 0
 
 
@@ -174,7 +173,7 @@ def executed(
     missed = order.sign * (price - working.mid) * lots * lot if liquidity == "taker" else 0.0
     return Fill(
         order_id=order.id,
-        execution_id=f"{order.id}-x{working.fills + 1}",
+        execution_id=execution_id(order.id, working.fills),
         profile=order.profile,
         symbol=order.symbol,
         side=order.side,
@@ -187,39 +186,3 @@ def executed(
         slippage=max(missed, 0.0),
         liquidity=liquidity,
     )
-
-
-def exits_of(order: Order, fill: Fill, number: int, *, is_whole: bool) -> list[Order]:
-    """Return the orders that guard what a fill brought: stops and a target that share its lots and only reduce.
-
-    A stop is held by the client; the target is a limit order that rests. Their ids are the order's with ``-stop``,
-    ``-trail`` or ``-target`` and the number of the fill.
-    """
-    guard, sign = order.protection, order.sign
-    lots = abs(fill.lots_change)
-    lots = whole(lots) if is_whole else lots
-    if guard is None or lots <= 0:
-        return []
-    stop, target = guard.stop_price, guard.target_price
-    if guard.stop_loss is not None:
-        stop = fill.price * (1.0 - sign * guard.stop_loss)
-    if guard.take_profit is not None:
-        target = fill.price * (1.0 + sign * guard.take_profit)
-    template = Order(
-        order.id,
-        order.profile,
-        order.symbol,
-        "sell" if sign > 0 else "buy",
-        lots,
-        fill.time,
-        group=f"{order.id}-{number}",
-        reduces=True,
-    )
-    exits = []
-    if stop is not None:
-        exits.append(change(template, id=f"{order.id}-stop{number}", type="stop", stop_price=stop))
-    if guard.trailing is not None:
-        exits.append(change(template, id=f"{order.id}-trail{number}", type="trailing_stop", trail=guard.trailing))
-    if target is not None and target > 0:
-        exits.append(change(template, id=f"{order.id}-target{number}", type="limit", limit_price=target))
-    return exits

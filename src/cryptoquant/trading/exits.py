@@ -1,0 +1,38 @@
+"""The exits that guard what a fill brought: a stop and a target that share its lots and only reduce."""
+
+import math
+
+from msgspec.structs import replace
+
+from cryptoquant.compiled import plain
+from cryptoquant.trading.matching import exit_level
+from cryptoquant.trading.order import Fill, Order, number
+
+
+def exits_of(order: Order, fill: Fill, place: int, time: int) -> list[Order]:
+    """Return the exits that an order's protection asks for after its fill number ``place``, decided at ``time`` (ns).
+
+    First the stop, which trails where that is asked for, then the target, a limit order. Their ids are the order's with
+    ``s`` or ``t`` and the number of the fill.
+    """
+    guard, sign, lots = order.protection, float(order.sign), abs(fill.lots_change)
+    if guard is None or lots <= 0.0:
+        return []
+    stop = plain(exit_level)(-sign, number(guard.stop_loss), fill.price, number(guard.stop_price))
+    target = plain(exit_level)(sign, number(guard.take_profit), fill.price, number(guard.target_price))
+    has_stop, has_target = not math.isnan(stop) or guard.trailing is not None, not math.isnan(target)
+    first = Order(
+        f"{order.id}s{place}",
+        order.profile,
+        order.symbol,
+        "sell" if sign > 0.0 else "buy",
+        lots,
+        time,
+        "stop" if guard.trailing is None else "trailing_stop",
+        stop_price=None if math.isnan(stop) else stop,
+        trail=guard.trailing,
+        group=f"{order.id}g{place}" if has_stop and has_target else "",
+        reduces=True,
+    )
+    second = replace(first, id=f"{order.id}t{place}", type="limit", limit_price=target, stop_price=None, trail=None)
+    return [first] * has_stop + [second] * has_target
