@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,10 +64,23 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return compiled
 
 
+_PLAIN: dict[Any, Any] = {}
+
+
 def plain(compiled: Callable[P, R]) -> Callable[P, R]:
     """Return the Python function of a kernel: the same arithmetic, faster than machine code for a handful of numbers.
 
-    Entering machine code costs a fraction of a microsecond for each array. Both give the same bits.
+    Entering machine code costs a fraction of a microsecond for each argument, so the kernels that it calls are plain as
+    well. Both give the same bits.
     """
-    function: Callable[P, R] = compiled.py_func  # type: ignore[attr-defined]
+    found: Callable[P, R] | None = _PLAIN.get(compiled)
+    if found is not None:
+        return found
+    source: Any = compiled.py_func  # type: ignore[attr-defined]
+    known = source.__globals__
+    names = {name: known[name] for name in source.__code__.co_names if name in known}
+    callees = {name: plain(value) for name, value in names.items() if hasattr(value, "py_func")}
+    around = {**names, **callees, "__builtins__": known["__builtins__"], "__name__": known["__name__"]}
+    function: Callable[P, R] = FunctionType(source.__code__, around, source.__name__, source.__defaults__)
+    _PLAIN[compiled] = function
     return function

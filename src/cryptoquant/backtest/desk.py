@@ -12,6 +12,7 @@ from cryptoquant.trading.matching import (
     GTC,
     STOP,
     TRAILING,
+    Deal,
     Terms,
 )
 
@@ -125,27 +126,43 @@ def with_room(rows: Floats, count: int, more: int) -> Floats:
 
 
 @kernel
+def write_fill(
+    line: Floats, it: Floats, row: int, number: float, lots: float, deal: Deal, liquidity: int, at_open: bool
+) -> None:
+    """Write the record of an order's fill number ``number``; ``lots`` are signed."""
+    for index in range(ROW):
+        line[index] = it[index]
+    line[ROW], line[NUMBER], line[FILL_LOTS], line[PRICE] = row, number, lots, deal.price
+    line[LOTS_CHANGE], line[CASH_CHANGE], line[FEE] = deal.lots_change, deal.cash_change, deal.fee
+    line[SLIPPAGE], line[IMPACT], line[LIQUIDITY], line[AT_OPEN] = deal.slippage, deal.impact, liquidity, at_open
+
+
+@kernel
+def write_end(line: Floats, it: Floats, row: int, lots: float, code: float, at_open: bool) -> None:
+    """Write the record of an order's end; ``lots`` are signed."""
+    for index in range(ROW):
+        line[index] = it[index]
+    line[END_ROW], line[END_LOTS], line[END_CODE], line[END_AT_OPEN] = row, lots, code, at_open
+
+
+@kernel
+def write_refusal(line: Floats, column: int, row: int, part: int, lots: float, code: int) -> None:
+    """Write the record of what is refused before it becomes an order; ``lots`` are signed."""
+    line[SYMBOL], line[DECIDED], line[PART], line[SOURCE], line[ROLE], line[CHILD] = column, row, part, -1.0, PLAIN, 0.0
+    line[END_ROW], line[END_LOTS], line[END_CODE], line[END_AT_OPEN] = row, lots, code, False
+
+
+@kernel
 def end_order(desk: Desk, order: int, row: int, code: float, at_open: bool) -> None:
     """Record that an order ends, refused or cancelled, and close it."""
     counts, it = desk.counts, desk.orders[order]
-    line = desk.ends[counts[ENDS]]
-    line[:ROW] = it[:ROW]
-    line[END_ROW], line[END_LOTS], line[END_CODE], line[END_AT_OPEN] = row, it[SIGN] * it[LOTS], code, at_open
+    write_end(desk.ends[counts[ENDS]], it, row, it[SIGN] * it[LOTS], code, at_open)
     counts[ENDS] += 1
     it[LEFT] = 0.0
     if it[ROLE] == LIQUIDATION:
         counts[LIQUIDATIONS] -= 1
     if it[SOURCE] >= 0.0 and it[ROLE] == PLAIN:
         desk.fate[int(it[SOURCE])] = ENDED
-
-
-@kernel
-def refuse_change(ends: Floats, counts: Integers, row: int, column: int, lots: float, code: int) -> None:
-    """Record that a wanted change of ``lots`` (signed) is refused before it becomes an order."""
-    line = ends[counts[ENDS]]
-    line[SYMBOL], line[DECIDED], line[PART], line[SOURCE], line[ROLE], line[CHILD] = column, row, 0.0, -1.0, PLAIN, 0.0
-    line[END_ROW], line[END_LOTS], line[END_CODE], line[END_AT_OPEN] = row, lots, code, False
-    counts[ENDS] += 1
 
 
 @kernel

@@ -10,18 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.backtest.desk import (
-    AT_OPEN,
     BEST,
     CANCELLED,
     CASH,
-    CASH_CHANGE,
     CHILD,
     COLLAR,
     DECIDED,
     ENDED,
     EXPIRES,
-    FEE,
-    FILL_LOTS,
     FILLED,
     FILLED_UP,
     FILLS,
@@ -32,7 +28,6 @@ from cryptoquant.backtest.desk import (
     FRESH_OPEN,
     GROUP,
     GROUPS,
-    IMPACT,
     IS_HELD,
     KIND,
     LEFT,
@@ -40,21 +35,16 @@ from cryptoquant.backtest.desk import (
     LIMIT_AT,
     LIQUIDATION,
     LIQUIDATIONS,
-    LIQUIDITY,
     LOTS_CHANGE,
-    NUMBER,
     PART,
     PLAIN,
-    PRICE,
     QUEUED,
     REDUCERS,
     REDUCES,
     REPLACES,
     RESERVE_AT,
     ROLE,
-    ROW,
     SIGN,
-    SLIPPAGE,
     SOURCE,
     STOP_AT,
     STOP_EXIT,
@@ -75,36 +65,32 @@ from cryptoquant.backtest.desk import (
     is_protected,
     leave_queue,
     new_order,
+    write_fill,
 )
 from cryptoquant.compiled import kernel
 from cryptoquant.trading.matching import (
     ABOVE_MAXIMUM,
-    ACCEPTED,
     BELOW_MINIMUM,
     FOK,
     IOC,
     LIMIT,
     MARKET,
-    NO_CASH,
     NOTHING,
     REPLACED,
-    SHORT,
     STOP,
     STOP_LIMIT,
     TAKER,
     TRAILING,
     TRIGGERED,
+    deal_at,
     exit_level,
-    fill_price,
-    impact,
     is_high_first,
     is_target_first,
-    price_paid,
     rest_of_bar,
     room,
-    settle,
     touch,
     trail_level,
+    uncovered,
     volatility_of,
 )
 from cryptoquant.trading.schedule import note_volume, rates_at, trailing_volume
@@ -215,7 +201,6 @@ def match_queue(desk: Desk, book: Book, market: Market, rules: Rules, row: int, 
     all_lot, variance, times, terms, rates = book.lot, market.variance, market.times, rules.terms, rules.rates
     closed, opened, path = times[row], times[row] - market.width, terms.path
     has_volume, has_variance, has_rates, bounds = volumes.size > 0, variance.size > 0, len(rates) > 0, book.bounds
-    moves_price = terms.impact_linear > 0.0 or terms.impact_sqrt > 0.0
     place, second = 0, -1
     while place < counts[QUEUED] or second >= 0:
         if second >= 0:
@@ -315,41 +300,25 @@ def match_queue(desk: Desk, book: Book, market: Market, rules: Rules, row: int, 
             size = min(size, available)
             if size <= 0.0:
                 continue
-        slip, push = 0.0, 0.0
-        if liquidity == TAKER:
-            volatility = volatility_of(variance[row, column]) if has_variance else 0.0
-            slip = terms.slippage + terms.volatility_share * volatility
-            if moves_price:
-                push = impact(size, lot, volume, volatility, terms.impact_linear, terms.impact_sqrt)
-        price = fill_price(sign, kind, limit, reference, liquidity, slip + push)
-        still = fill_price(sign, kind, limit, reference, liquidity, slip) if push > 0.0 else price
+        volatility = volatility_of(variance[row, column]) if has_variance else 0.0
         moment = opened if is_at_open else closed
         rate = terms.taker if liquidity == TAKER else terms.maker
         if has_rates:
             maker, taker = rates_at(rates, moment, trailing_volume(traded, moment))
             rate = taker if liquidity == TAKER else maker
-        gain, paid, fee = settle(sign, size, price, rate, lot, terms.unit, terms.is_whole, terms.in_quote)
+        deal = deal_at(sign, kind, limit, size, reference, liquidity, volume, volatility, rate, lot, terms)
         if not terms.allows_short:
-            refused = NO_CASH if sign > 0.0 and purse[CASH] + paid < 0.0 else ACCEPTED
-            if sign < 0.0 and size > held:
-                refused = SHORT
+            refused = uncovered(sign, size, held, purse[CASH], deal.cash_change)
             if refused:
                 end_order(desk, order, row, float(refused), is_at_open)
                 continue
-        purse[CASH] += paid
-        held += gain
+        purse[CASH] += deal.cash_change
+        held += deal.lots_change
         lots[column] = held
         used[column] += size
         if has_rates:
-            note_volume(traded, moment, size * lot * price)
-        line = fills[counts[FILLS]]
-        for index in range(ROW):
-            line[index] = it[index]
-        line[ROW], line[NUMBER], line[FILL_LOTS], line[PRICE] = row, it[FILLED], sign * size, price
-        line[LOTS_CHANGE], line[CASH_CHANGE], line[FEE] = gain, paid, fee
-        line[SLIPPAGE] = price_paid(sign, still, reference, size, lot)
-        line[IMPACT] = price_paid(sign, price, still, size, lot)
-        line[LIQUIDITY], line[AT_OPEN] = liquidity, is_at_open
+            note_volume(traded, moment, size * lot * deal.price)
+        write_fill(fills[counts[FILLS]], it, row, it[FILLED], sign * size, deal, liquidity, is_at_open)
         counts[FILLS] += 1
         it[FILLED] += 1.0
         it[LEFT] -= size
@@ -360,7 +329,7 @@ def match_queue(desk: Desk, book: Book, market: Market, rules: Rules, row: int, 
             rest = rest_of_bar(
                 path, sign, reference, whole_open, highs[row, column], lows[row, column], closes[row, column]
             )
-            protect(desk, order, row, price, rest)
+            protect(desk, order, row, deal.price, rest)
         if counts[REDUCERS] and (held == 0.0 or (it[REDUCES] != 0.0 and held * sign >= 0.0)):
             if it[ROLE] == STOP_EXIT or it[ROLE] == TARGET_EXIT:
                 book.stopped[column] = -sign

@@ -49,18 +49,25 @@ from cryptoquant.backtest.desk import (
     end_order,
     leave_queue,
     new_order,
-    refuse_change,
     with_room,
+    write_refusal,
 )
 from cryptoquant.backtest.filling import (
     match_row,
 )
-from cryptoquant.backtest.quiet import quiet_until, wish_from
+from cryptoquant.backtest.quiet import first_number, next_wish, quiet_until
 from cryptoquant.compiled import kernel
-from cryptoquant.trading.execution import MOST_LEGS, Plan, is_tradable, leg_count, leg_lots, opens, wanted_lots
+from cryptoquant.trading.execution import (
+    Plan,
+    is_tradable,
+    leg_count,
+    leg_lots,
+    opens,
+    order_count,
+    wanted_lots,
+)
 from cryptoquant.trading.financing import financing_charge, is_short_of_margin
 from cryptoquant.trading.matching import (
-    ABOVE_MAXIMUM,
     GTC,
     GTT,
     LIMIT,
@@ -68,7 +75,6 @@ from cryptoquant.trading.matching import (
     NO_CASH,
     Terms,
     buying_power,
-    refusal,
     to_increment,
     volatility_step,
 )
@@ -180,8 +186,22 @@ def run_market(
         stop = int(entries[entry, DECIDED]) if entry < len(entries) else slices
         if counts[QUEUED]:
             row = quiet_until(desk, market, weights, row, stop) if has_range else row
+        elif has_weights and (symbols > 1 or stopped[0] != 0.0):
+            row = first_number(weights.reshape(-1), row * symbols) // symbols
         elif has_weights:
-            row = wish_from(weights, close, row, book, plan, terms, marks)
+            row, marks[0] = next_wish(
+                weights.reshape(-1),
+                close[:, 0],
+                row,
+                marks[0],
+                purse[CASH],
+                lots[0],
+                lot[0],
+                plan,
+                bounds[0, 0],
+                unit,
+                terms.is_whole,
+            )
         else:
             row = stop
     return Trace(desk.sent[: counts[SENT]], desk.fills[: counts[FILLS]], desk.ends[: counts[ENDS]], charges[:charged])
@@ -288,14 +308,11 @@ def decide(
         change = wanted_lots(weight, equity, mark, held, lot, plan, bounds[column, 0], terms.is_whole)
         if change == 0.0:
             continue
-        sign = 1.0 if change > 0.0 else -1.0
-        limits = (bounds[column, 0], math.inf, bounds[column, 2], bounds[column, 3] != 0.0)
-        code = refusal(sign, abs(change), mark, held, lot, limits)
-        legs = leg_count(abs(change), lot, mark, bounds[column, 1])
-        if legs > MOST_LEGS:
-            code = ABOVE_MAXIMUM
+        limits = (bounds[column, 0], bounds[column, 1], bounds[column, 2], bounds[column, 3] != 0.0)
+        legs, code = order_count(change, mark, held, lot, limits)
         if code:
-            refuse_change(desk.ends, counts, row, column, change, code)
+            write_refusal(desk.ends[counts[ENDS]], column, row, 0, change, code)
+            counts[ENDS] += 1
             continue
         changes[column] = change
         wanted += legs
@@ -328,7 +345,8 @@ def write_changes(
             if sign > 0.0:
                 needed = buying_power(change, lot, mark, terms.collar)
                 if needed > free:
-                    refuse_change(ends, counts, row, column, change, NO_CASH)
+                    write_refusal(ends[counts[ENDS]], column, row, 0, change, NO_CASH)
+                    counts[ENDS] += 1
                     continue
                 free -= needed
             legs = leg_count(abs(change), lot, mark, bounds[column, 1])

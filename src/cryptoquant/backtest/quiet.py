@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from cryptoquant.backtest.desk import (
     BEST,
-    CASH,
     EXPIRES,
     KIND,
     LIFE,
@@ -17,7 +16,6 @@ from cryptoquant.backtest.desk import (
     SIGN,
     STOP_AT,
     TRAIL,
-    Book,
     Desk,
     Market,
 )
@@ -29,7 +27,6 @@ from cryptoquant.trading.matching import (
     LIMIT,
     MARKET,
     TRAILING,
-    Terms,
     trail_level,
 )
 
@@ -53,41 +50,44 @@ def first_number(values: Floats, start: int) -> int:
 
 
 @kernel
-def wish_from(weights: Floats, close: Floats, row: int, book: Book, plan: Plan, terms: Terms, marks: Floats) -> int:
-    """Return the next row, from ``row`` on, whose weights change anything; no order is open.
+def next_wish(
+    weights: Floats,
+    closes: Floats,
+    row: int,
+    mark: float,
+    cash: float,
+    held: float,
+    lot: float,
+    plan: Plan,
+    dust: float,
+    unit: float,
+    is_whole: bool,
+) -> tuple[int, float]:
+    """Return the next row, from ``row`` on, whose weight changes anything, and the mark before it.
 
-    It asks for each weight what ``decide`` would ask, and brings the marks up to the rows that it passes.
+    ``weights`` and ``closes``, shape (slices,), are those of the only symbol; no order is open. It asks for each weight
+    what a decision would ask.
     """
-    lots, all_lot, bounds, stopped, cash = book.lots, book.lot, book.bounds, book.stopped, book.purse[CASH]
-    symbols = weights.shape[1]
-    if symbols > 1 or stopped[0] != 0.0:
-        due: int = first_number(weights.reshape(-1), row * symbols) // symbols
-        return due
-    wanted, prices, unit = weights.reshape(-1)[row:], close[row:, 0], terms.unit
-    lot, held, dust, mark, start = all_lot[0], lots[0], bounds[0, 0], marks[0], 0
-    while start < len(wanted):
-        start = first_number(wanted, start)
-        some, paid = wanted[start:], prices[start:]
-        passed = len(some)
-        for index in range(len(some)):
-            weight, price = some[index], paid[index]
+    slices = len(weights)
+    while row < slices:
+        row = first_number(weights, row)
+        wanted, prices = weights[row:], closes[row:]
+        passed = len(wanted)
+        for index in range(len(wanted)):
+            weight, price = wanted[index], prices[index]
             if weight != weight:
                 passed = index
                 break
-            is_known = price == price
-            if is_known:
+            if price == price:
                 mark = price
             equity = (cash + held * lot * mark / unit if held != 0.0 else cash) * unit
-            if not is_known or (
+            if price != price or (
                 is_tradable(weight, equity, mark * lot)
-                and wanted_lots(weight, equity, mark, held, lot, plan, dust, terms.is_whole) != 0.0
+                and wanted_lots(weight, equity, mark, held, lot, plan, dust, is_whole) != 0.0
             ):
-                marks[0] = mark
-                found: int = row + start + index
-                return found
-        start += passed
-    marks[0] = mark
-    return len(weights)
+                return row + index, mark
+        row += passed
+    return slices, mark
 
 
 @kernel

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cryptoquant.backtest.desk import COLUMNS, Market, Rules
 from cryptoquant.backtest.drive import drive
 from cryptoquant.backtest.loop import run_market, variances
+from cryptoquant.backtest.market_orders import is_enough, run_market_orders
 from cryptoquant.backtest.orders import Orders, moments
 from cryptoquant.backtest.reader import Reader
 from cryptoquant.backtest.run import Run
@@ -229,7 +230,10 @@ def _compiled(
     entries = orders.rows if orders is not None else np.empty((0, COLUMNS))
     market = market_of(panel, venue, needs_range=needs_range)
     plan, wanted = _typed(execution.plan), np.empty((0, 0)) if weights is None else weights
-    trace = run_market(market, wanted, entries, rules, plan, book.lot, bounds, book.cash, volume_state())
+    if weights is not None and is_enough(rules, plan):
+        trace = run_market_orders(market, weights, rules, plan, book.lot, bounds, book.cash, volume_state())
+    else:
+        trace = run_market(market, wanted, entries, rules, plan, book.lot, bounds, book.cash, volume_state())
     tape = Tape(*tape_of(trace, book.cash, len(panel.symbols)), book.cash, book.lots)
     reader = Reader(trace, panel, venue, execution, book.profile, orders)
     return Run(panel, venue, tape, reader, reader.columns, reader.refused)

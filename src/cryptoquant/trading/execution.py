@@ -90,6 +90,20 @@ MOST_LEGS = 1_000  # orders that a change is sliced into at most; a larger one i
 TRADABLE, WANTED = plain(is_tradable), plain(wanted_lots)
 
 
+@kernel
+def order_count(
+    change: float, price: float, held: float, lot: float, bounds: tuple[float, float, float, bool]
+) -> tuple[int, int]:
+    """Return how many orders a change of signed lots takes, and why the venue would refuse it: 0 when it would not.
+
+    ``bounds`` are those of ``refusal``; the largest order does not bind a change, which is sliced.
+    """
+    sign, lots = math.copysign(1.0, change), abs(change)
+    code = refusal(sign, lots, price, held, lot, (bounds[0], math.inf, bounds[2], bounds[3]))
+    legs = leg_count(lots, lot, price, bounds[1])
+    return legs, ABOVE_MAXIMUM if legs > MOST_LEGS else code
+
+
 @dataclass(slots=True)
 class Working:
     """What an execution remembers between decisions.
@@ -260,10 +274,7 @@ class Execution:
             change = WANTED(weight, equity, price, held, lot, plan, dust, is_whole)
             if change == 0.0:
                 continue
-            sign, lots = math.copysign(1.0, change), abs(change)
-            code = plain(refusal)(sign, lots, price, held, lot, whole_bounds(venue, symbol))
-            if plain(leg_count)(lots, lot, price, venue.maximum_notional) > MOST_LEGS:
-                code = ABOVE_MAXIMUM
+            _, code = plain(order_count)(change, price, held, lot, bounds_of(venue, symbol))
             if code:
                 refused.append(_refused(symbol, change, portfolio, time, code))
             else:
@@ -297,12 +308,6 @@ class Execution:
             )
             for leg in range(legs)
         ]
-
-
-def whole_bounds(venue: Venue, symbol: str) -> tuple[float, float, float, bool]:
-    """Return the limits for a whole change: it is sliced, so the largest order does not bind it."""
-    smallest, _, quantity, allows_short = bounds_of(venue, symbol)
-    return smallest, math.inf, quantity, allows_short
 
 
 def _refused(symbol: str, change: float, portfolio: Portfolio, time: int, code: int) -> Rejection:

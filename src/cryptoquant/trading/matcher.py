@@ -19,7 +19,6 @@ from cryptoquant.trading.matching import (
     NOTHING,
     REASONS,
     REPLACED,
-    SHORT,
     STOP,
     STOP_LIMIT,
     TAKER,
@@ -27,17 +26,15 @@ from cryptoquant.trading.matching import (
     TRIGGERED,
     bounds_of,
     buying_power,
-    fill_price,
-    impact,
+    deal_at,
     is_high_first,
     is_target_first,
-    price_paid,
     refusal,
     room,
-    settle,
     terms_of,
     touch,
     trail_level,
+    uncovered,
     volatility_of,
     volatility_step,
 )
@@ -281,10 +278,7 @@ class Matcher:
         if size <= 0.0:
             return []
         fill = self._execute(resting, kind, size, reference, liquidity, bar)
-        if order.side == "buy":
-            refused = NO_CASH if self.portfolio.cash + fill.cash_change < 0.0 else 0
-        else:
-            refused = SHORT if size > held else 0
+        refused = plain(uncovered)(sign, size, held, self.portfolio.cash, fill.cash_change)
         if refused and not terms.allows_short:
             return [self._refuse(resting, refused, fill.time)]
         return [fill, *self._book(resting, fill, reference, bar, queue)]
@@ -304,21 +298,23 @@ class Matcher:
 
     def _execute(self, resting: Resting, kind: int, size: float, reference: float, liquidity: int, bar: Bar) -> Fill:
         """Return the fill of ``size`` lots of an order that a bar touches at ``reference``."""
-        order, terms, sign = resting.order, self.terms, float(resting.order.sign)
+        order = resting.order
         lot = self.venue.instrument(order.symbol).lot
-        slip = push = 0.0
-        if liquidity == TAKER:
-            slip = terms.slippage + terms.volatility_share * bar.volatility
-            if terms.impact_linear > 0.0 or terms.impact_sqrt > 0.0:
-                push = plain(impact)(size, lot, bar.volume, bar.volatility, terms.impact_linear, terms.impact_sqrt)
-        limit = number(order.limit_price)
-        price = plain(fill_price)(sign, kind, limit, reference, liquidity, slip + push)
-        still = plain(fill_price)(sign, kind, limit, reference, liquidity, slip) if push > 0.0 else price
         is_taker = liquidity == TAKER
         moment = bar.opened if is_taker and reference == bar.open else bar.closed
         maker, taker = self._tariff.at(moment)
-        gain, paid, fee = plain(settle)(
-            sign, size, price, taker if is_taker else maker, lot, terms.unit, terms.is_whole, terms.in_quote
+        deal = plain(deal_at)(
+            float(order.sign),
+            kind,
+            number(order.limit_price),
+            size,
+            reference,
+            liquidity,
+            bar.volume,
+            bar.volatility,
+            taker if is_taker else maker,
+            lot,
+            self.terms,
         )
         return Fill(
             order_id=order.id,
@@ -327,14 +323,14 @@ class Matcher:
             symbol=order.symbol,
             side=order.side,
             lots=size,
-            price=price,
+            price=deal.price,
             time=moment,
-            lots_change=gain,
-            cash_change=paid,
-            fee=fee,
-            slippage=plain(price_paid)(sign, still, reference, size, lot),
+            lots_change=deal.lots_change,
+            cash_change=deal.cash_change,
+            fee=deal.fee,
+            slippage=deal.slippage,
             liquidity="taker" if is_taker else "maker",
-            impact=plain(price_paid)(sign, price, still, size, lot),
+            impact=deal.impact,
             reason=resting.reason,
         )
 

@@ -61,6 +61,20 @@ class Terms(NamedTuple):
     allows_short: bool
 
 
+class Deal(NamedTuple):
+    """What an execution comes to: its price, the changes in lots and cash units, and what it costs in quote currency.
+
+    ``slippage`` is paid against the reference price without the order's own impact, ``impact`` for that.
+    """
+
+    price: float
+    lots_change: float
+    cash_change: float
+    fee: float
+    slippage: float
+    impact: float
+
+
 def rates_of(venue: Venue) -> Floats:
     """Return the fee schedule of a venue as the kernels take it, shape (rows, 4); no rows for flat fees."""
     return table_of(venue.costs.schedule) if venue.costs.schedule else np.empty((0, 4))
@@ -261,6 +275,44 @@ def settle(
     if is_whole:
         fee = whole_above(max(fee - 1e-9, 0.0))
     return sign * lots, -sign * cash - fee, fee * unit
+
+
+@kernel
+def deal_at(
+    sign: float,
+    kind: int,
+    limit: float,
+    lots: float,
+    reference: float,
+    liquidity: int,
+    volume: float,
+    volatility: float,
+    rate: float,
+    lot: float,
+    terms: Terms,
+) -> Deal:
+    """Return what an execution of ``lots`` comes to that the market touches at ``reference``.
+
+    ``volume`` and ``volatility`` are those of the bar, NaN and 0 where nothing depends on them; ``rate`` is the fee.
+    """
+    slip, push = 0.0, 0.0
+    if liquidity == TAKER:
+        slip = terms.slippage + terms.volatility_share * volatility
+        if terms.impact_linear > 0.0 or terms.impact_sqrt > 0.0:
+            push = impact(lots, lot, volume, volatility, terms.impact_linear, terms.impact_sqrt)
+    price = fill_price(sign, kind, limit, reference, liquidity, slip + push)
+    still = fill_price(sign, kind, limit, reference, liquidity, slip) if push > 0.0 else price
+    gain, paid, fee = settle(sign, lots, price, rate, lot, terms.unit, terms.is_whole, terms.in_quote)
+    lost, pushed = price_paid(sign, still, reference, lots, lot), price_paid(sign, price, still, lots, lot)
+    return Deal(price, gain, paid, fee, lost, pushed)
+
+
+@kernel
+def uncovered(sign: float, lots: float, held: float, cash: float, cash_change: float) -> int:
+    """Return why a spot venue refuses an execution that holdings or cash (units) do not cover, 0 when they do."""
+    if sign < 0.0:
+        return SHORT if lots > held else ACCEPTED
+    return NO_CASH if cash + cash_change < 0.0 else ACCEPTED
 
 
 @kernel
