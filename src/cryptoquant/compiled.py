@@ -53,12 +53,25 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
     IEEE order is kept (no fast math), so that a batch loop and an online update give the same bits.
     """
+    return _compiled(function)
+
+
+def borrowing(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a kernel that only borrows its arrays: it makes none, keeps none and returns none.
+
+    Its caller keeps them alive, so that no reference is counted, which would cost more than most of the work where
+    dozens of arrays travel in tuples. numba refuses to compile one that makes an array.
+    """
+    return _compiled(function, _nrt=False)
+
+
+def _compiled(function: Callable[P, R], **options: bool) -> Callable[P, R]:
     import numba
 
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(cache_folder())
     try:
-        compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
     finally:
         numba.config.CACHE_DIR = before
     return compiled

@@ -40,7 +40,7 @@ from cryptoquant.backtest.desk import (
     is_held_back,
     is_protected,
 )
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing
 from cryptoquant.trading.matching import (
     ACCEPTED,
     LIQUIDATING,
@@ -58,7 +58,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-@kernel
+@borrowing
 def hold_back(desk: Desk, book: Book, unit: float) -> None:
     """Write what the open orders at the venue hold back: the lots of each symbol, and the cash that is left free."""
     orders, queue, reserved, purse, lot = desk.orders, desk.queue, book.reserved, book.purse, book.lot
@@ -76,7 +76,7 @@ def hold_back(desk: Desk, book: Book, unit: float) -> None:
     purse[FREE] = free
 
 
-@kernel
+@borrowing
 def send_orders(
     desk: Desk, book: Book, terms: Terms, made: Integers, marks: Floats, number: int, checks_cash: bool
 ) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing, kernel
 from cryptoquant.trading.financing import FinancingTerms
 from cryptoquant.trading.matching import (
     GTC,
@@ -125,7 +125,7 @@ def with_room(rows: Floats, count: int, more: int) -> Floats:
     return larger
 
 
-@kernel
+@borrowing
 def write_fill(
     line: Floats, it: Floats, row: int, number: float, lots: float, deal: Deal, liquidity: int, at_open: bool
 ) -> None:
@@ -137,7 +137,7 @@ def write_fill(
     line[SLIPPAGE], line[IMPACT], line[LIQUIDITY], line[AT_OPEN] = deal.slippage, deal.impact, liquidity, at_open
 
 
-@kernel
+@borrowing
 def write_end(line: Floats, it: Floats, row: int, lots: float, code: float, at_open: bool) -> None:
     """Write the record of an order's end; ``lots`` are signed."""
     for index in range(ROW):
@@ -145,14 +145,14 @@ def write_end(line: Floats, it: Floats, row: int, lots: float, code: float, at_o
     line[END_ROW], line[END_LOTS], line[END_CODE], line[END_AT_OPEN] = row, lots, code, at_open
 
 
-@kernel
+@borrowing
 def write_refusal(line: Floats, column: int, row: int, part: int, lots: float, code: int) -> None:
     """Write the record of what is refused before it becomes an order; ``lots`` are signed."""
     line[SYMBOL], line[DECIDED], line[PART], line[SOURCE], line[ROLE], line[CHILD] = column, row, part, -1.0, PLAIN, 0.0
     line[END_ROW], line[END_LOTS], line[END_CODE], line[END_AT_OPEN] = row, lots, code, False
 
 
-@kernel
+@borrowing
 def end_order(desk: Desk, order: int, row: int, code: float, at_open: bool) -> None:
     """Record that an order ends, refused or cancelled, and close it."""
     counts, it = desk.counts, desk.orders[order]
@@ -165,7 +165,7 @@ def end_order(desk: Desk, order: int, row: int, code: float, at_open: bool) -> N
         desk.fate[int(it[SOURCE])] = ENDED
 
 
-@kernel
+@borrowing
 def new_order(orders: Floats, idle: Integers, counts: Integers) -> int:
     """Return the row of a new order."""
     order: int = counts[ROWS]
@@ -177,7 +177,7 @@ def new_order(orders: Floats, idle: Integers, counts: Integers) -> int:
     return order
 
 
-@kernel
+@borrowing
 def begin_order(it: Floats, column: int, row: int, sign: float, kind: int, lots: float) -> None:
     """Write an order with everything else at rest."""
     it[:] = 0.0
@@ -187,14 +187,14 @@ def begin_order(it: Floats, column: int, row: int, sign: float, kind: int, lots:
     it[EXPIRES], it[REPLACES], it[SOURCE], it[FRESH] = math.inf, -1.0, -1.0, -1.0
 
 
-@kernel
+@borrowing
 def is_held_back(it: Floats) -> bool:
     """Return whether an open order rests at the venue, so that it reserves what it would give."""
     is_open: bool = it[LEFT] > 0.0 and it[REDUCES] == 0.0 and it[LEAVES] == 0.0
     return is_open and it[KIND] != STOP and it[KIND] != TRAILING
 
 
-@kernel
+@borrowing
 def is_protected(it: Floats) -> bool:
     """Return whether an order brings exits to life when it fills."""
     total = 0.0
@@ -203,7 +203,7 @@ def is_protected(it: Floats) -> bool:
     return total > 0.0
 
 
-@kernel
+@borrowing
 def leave_queue(orders: Floats, queue: Integers, idle: Integers, counts: Integers) -> None:
     """Take the orders that ended out of the queue; their rows may be used again."""
     left = 0

@@ -67,7 +67,7 @@ from cryptoquant.backtest.desk import (
     new_order,
     write_fill,
 )
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing
 from cryptoquant.trading.matching import (
     ABOVE_MAXIMUM,
     BELOW_MINIMUM,
@@ -98,7 +98,7 @@ from cryptoquant.trading.schedule import note_volume, rates_at, trailing_volume
 Floats = NDArray[np.float64]
 
 
-@kernel
+@borrowing
 def protect(desk: Desk, order: int, row: int, price: float, rest: tuple[float, float, float, bool]) -> None:
     """Bring the exits of a fill to life: a stop and a target for what it brought, for the rest of this bar."""
     orders, queue, counts = desk.orders, desk.queue, desk.counts
@@ -134,7 +134,7 @@ def protect(desk: Desk, order: int, row: int, price: float, rest: tuple[float, f
         counts[REDUCERS] += 1
 
 
-@kernel
+@borrowing
 def share_out(desk: Desk, order: int, row: int, lots: float, at_open: bool) -> None:
     """Take what an order filled from the others of its group, which end when nothing is left of them."""
     orders, queue = desk.orders, desk.queue
@@ -149,7 +149,7 @@ def share_out(desk: Desk, order: int, row: int, lots: float, at_open: bool) -> N
             end_order(desk, other, row, CANCELLED, at_open)
 
 
-@kernel
+@borrowing
 def close_exits(desk: Desk, column: int, row: int, at_open: bool) -> None:
     """Cancel what may only reduce a position that is closed."""
     orders, queue = desk.orders, desk.queue
@@ -159,7 +159,7 @@ def close_exits(desk: Desk, column: int, row: int, at_open: bool) -> None:
             end_order(desk, order, row, CANCELLED, at_open)
 
 
-@kernel
+@borrowing
 def is_pair(one: Floats, two: Floats) -> bool:
     """Return whether two neighbours of the queue are a stop and a target of one group, both open."""
     if one[GROUP] == 0.0 or one[GROUP] != two[GROUP] or two[LEFT] <= 0.0:
@@ -167,7 +167,7 @@ def is_pair(one: Floats, two: Floats) -> bool:
     return bool((one[KIND] == LIMIT) != (two[KIND] == LIMIT))
 
 
-@kernel
+@borrowing
 def match_row(desk: Desk, book: Book, market: Market, rules: Rules, row: int) -> None:
     """Take the open orders through the bars of a slice; those that ended leave.
 
@@ -189,7 +189,7 @@ def match_row(desk: Desk, book: Book, market: Market, rules: Rules, row: int) ->
             leave_queue(orders, queue, desk.idle, counts)
 
 
-@kernel
+@borrowing
 def match_queue(desk: Desk, book: Book, market: Market, rules: Rules, row: int, inside: bool) -> None:
     """Let the open orders meet the opens of their bars, or the bars behind them.
 

@@ -56,7 +56,7 @@ from cryptoquant.backtest.filling import (
     match_row,
 )
 from cryptoquant.backtest.quiet import first_number, next_wish, quiet_until
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing, kernel
 from cryptoquant.trading.execution import (
     Plan,
     is_tradable,
@@ -191,7 +191,7 @@ def run_market(
         elif has_weights:
             row, marks[0] = next_wish(
                 weights.reshape(-1),
-                close[:, 0],
+                close.reshape(-1),
                 row,
                 marks[0],
                 purse[CASH],
@@ -207,7 +207,7 @@ def run_market(
     return Trace(desk.sent[: counts[SENT]], desk.fills[: counts[FILLS]], desk.ends[: counts[ENDS]], charges[:charged])
 
 
-@kernel
+@borrowing
 def spare_rows(desk: Desk) -> int:
     """Return how many rows every table of the desk has left."""
     counts = desk.counts
@@ -242,7 +242,7 @@ def with_places(queue: Integers, count: int, more: int) -> Integers:
     return larger
 
 
-@kernel
+@borrowing
 def refresh_marks(marks: Floats, close: Floats, seen: int, row: int) -> None:
     """Bring the last known closes from row ``seen`` up to ``row``."""
     for column in range(len(marks)):
@@ -253,7 +253,7 @@ def refresh_marks(marks: Floats, close: Floats, seen: int, row: int) -> None:
             marks[column] = close[back, column]
 
 
-@kernel
+@borrowing
 def liquidate(desk: Desk, lots: Floats, row: int) -> None:
     """Cancel all open orders and send one for each position that closes it."""
     orders, queue, counts = desk.orders, desk.queue, desk.counts
@@ -273,7 +273,7 @@ def liquidate(desk: Desk, lots: Floats, row: int) -> None:
             counts[LIQUIDATIONS] += 1
 
 
-@kernel
+@borrowing
 def decide(
     desk: Desk,
     book: Book,
@@ -319,7 +319,7 @@ def decide(
     return wanted
 
 
-@kernel
+@borrowing
 def write_changes(
     desk: Desk, book: Book, market: Market, terms: Terms, plan: Plan, marks: Floats, changes: Floats, row: int
 ) -> int:
@@ -366,13 +366,14 @@ def write_changes(
     return number
 
 
-@kernel
+@borrowing
 def write_entries(desk: Desk, entries: Floats, first: int, number: int) -> None:
     """Write orders of the table behind the queue."""
     orders, queue, counts = desk.orders, desk.queue, desk.counts
     for index in range(number):
         order = new_order(orders, desk.idle, counts)
-        orders[order] = entries[first + index]
+        for column in range(COLUMNS):
+            orders[order, column] = entries[first + index, column]
         orders[order, SOURCE] = first + index
         queue[counts[QUEUED] + index] = order
 

@@ -182,7 +182,7 @@ def run_market_orders(
         else:
             row, marks[0] = next_wish(
                 flat,
-                close[:, 0],
+                close.reshape(-1),
                 row,
                 marks[0],
                 cash,

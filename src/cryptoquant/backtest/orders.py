@@ -110,15 +110,16 @@ class Orders:
         if absent or strange:
             what = f"missing column {', '.join(absent)}" if absent else f"unknown column {', '.join(strange)}"
             raise SchemaError(f"orders: {what}; columns are {', '.join(WANTED)}, and optionally {', '.join(OPTIONAL)}")
-        table = table.sort("time", maintain_order=True)
+        if not table["time"].is_sorted():
+            table = table.sort("time", maintain_order=True)
         rows = np.full((table.height, COLUMNS), 0.0)
         rows[:, LIMIT_AT : TRAIL + 1] = rows[:, STOP_LOSS : TARGET_PRICE + 1] = np.nan
         rows[:, [REPLACES, SOURCE, FRESH]] = -1.0
         times = moments(table, "time", "orders")
         rows[:, DECIDED] = _rows_of(times, panel)
         rows[:, SYMBOL] = _places(table["symbol"], panel)
-        kinds = table["type"] if "type" in table.columns else pl.Series(["market"] * table.height, dtype=pl.String)
-        rows[:, KIND] = _codes(kinds.fill_null("market"), ("cancel", *KINDS), "type") - 1
+        if "type" in table.columns:
+            rows[:, KIND] = _codes(table["type"].fill_null("market"), ("cancel", *KINDS), "type") - 1.0
         rows[:, SIGN] = 1.0 - 2.0 * _codes(table["side"], ("buy", "sell"), "side")
         if "time_in_force" in table.columns:
             rows[:, LIFE] = _codes(table["time_in_force"].fill_null("gtc"), LIVES, "time_in_force")
@@ -143,7 +144,8 @@ class Orders:
         names = _names_of(table, times, profile)
         if "replaces" in table.columns:
             rows[:, REPLACES] = _replaced(table["replaces"].cast(pl.String).fill_null(""), names)
-        _check(rows, panel)
+        if not {"type", "replaces", *PRICES}.isdisjoint(table.columns):
+            _check(rows, panel)
         return cls(rows, names, panel, profile)
 
     @classmethod
@@ -248,19 +250,27 @@ def _rows_of(times: NDArray[np.int64], panel: Panel) -> NDArray[np.int64]:
 
 
 def _places(symbols: pl.Series, panel: Panel) -> NDArray[np.int64]:
-    strangers = sorted(map(str, set(symbols.unique()) - set(panel.symbols)))
-    if strangers:
-        raise DataError(f"orders: {', '.join(strangers)} not in the market ({', '.join(panel.symbols)})")
-    places = {symbol: place for place, symbol in enumerate(panel.symbols)}
-    return symbols.replace_strict(places, return_dtype=pl.Int64).to_numpy()
+    try:
+        return _coded(symbols, panel.symbols)
+    except pl.exceptions.PolarsError:
+        strangers = sorted(map(str, set(symbols.unique()) - set(panel.symbols)))
+        raise DataError(f"orders: {', '.join(strangers)} not in the market ({', '.join(panel.symbols)})") from None
 
 
 def _codes(words: pl.Series, known: Sequence[str], name: str) -> NDArray[np.int64]:
-    strange = set(words.unique()) - set(known)
-    if strange:
-        found = ", ".join(sorted(map(str, strange)))
-        raise SchemaError(f"orders: {name} must be one of {', '.join(known)}, found {found}")
-    return words.replace_strict({word: code for code, word in enumerate(known)}, return_dtype=pl.Int64).to_numpy()
+    try:
+        return _coded(words, known)
+    except pl.exceptions.PolarsError:
+        found = ", ".join(sorted(map(str, set(words.unique()) - set(known))))
+        raise SchemaError(f"orders: {name} must be one of {', '.join(known)}, found {found}") from None
+
+
+def _coded(words: pl.Series, known: Sequence[str]) -> NDArray[np.int64]:
+    """Return the place of each word among the known ones; polars raises for a stranger."""
+    codes = words.cast(pl.String).cast(pl.Enum(known)).to_physical()
+    if codes.null_count():
+        raise pl.exceptions.InvalidOperationError("a word is null")
+    return codes.to_numpy()
 
 
 def _lots(quantity: Floats, rows: Floats, panel: Panel, venue: Venue) -> Floats:
@@ -287,7 +297,8 @@ def _lots(quantity: Floats, rows: Floats, panel: Panel, venue: Venue) -> Floats:
 def _set_lives(rows: Floats, table: pl.DataFrame, times: NDArray[np.int64], panel: Panel, venue: Venue) -> None:
     """Set the rows from which on an order has expired, and in which a request to end another is heard."""
     rows[:, EXPIRES] = np.inf
-    rows[:, ARRIVES] = np.searchsorted(panel.times, times + venue.latency_ns + panel.width)
+    if "replaces" in table.columns:
+        rows[:, ARRIVES] = np.searchsorted(panel.times, times + venue.latency_ns + panel.width)
     if "expires" in table.columns:
         given = table["expires"].is_not_null().to_numpy()
         if given.any():

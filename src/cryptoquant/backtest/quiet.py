@@ -19,7 +19,7 @@ from cryptoquant.backtest.desk import (
     Desk,
     Market,
 )
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing
 from cryptoquant.trading.execution import Plan, is_tradable, wanted_lots
 from cryptoquant.trading.matching import (
     FOK,
@@ -31,9 +31,10 @@ from cryptoquant.trading.matching import (
 )
 
 Floats = NDArray[np.float64]
+MANY = 64
 
 
-@kernel
+@borrowing
 def first_number(values: Floats, start: int) -> int:
     """Return the first place from ``start`` on that is no NaN, the length for none; 64 places at once while all are."""
     place = start
@@ -49,7 +50,29 @@ def first_number(values: Floats, start: int) -> int:
     return place
 
 
-@kernel
+@borrowing
+def keeps(
+    weights: Floats, closes: Floats, cash: float, held: float, lot: float, plan: Plan, dust: float, is_whole: bool
+) -> bool:
+    """Return whether it is certain that none of these weights changes a position; False says nothing.
+
+    The question of ``wanted_lots``, asked of values instead of lots and with room for a lot and for rounding, without a
+    division or a branch, so that machine code answers it for several rows at once.
+    """
+    unsure, share = 0, 1.0 - plan.reserve
+    for index in range(len(weights)):
+        weight, value = weights[index], held * lot * closes[index]
+        equity = cash + value
+        target = weight * equity * share
+        wished, there = abs(target), abs(value)
+        large, small = wished if wished > there else there, there if wished > there else wished
+        slack = 1e-9 * large + (lot * closes[index] if is_whole else 0.0)
+        is_near = (target * value > 0.0) & (large - small + slack < plan.band * equity) & (small - slack > dust)
+        unsure += 0 if is_near | ((held == 0.0) & (target == 0.0)) else 1
+    return unsure == 0
+
+
+@borrowing
 def next_wish(
     weights: Floats,
     closes: Floats,
@@ -72,8 +95,13 @@ def next_wish(
     while row < slices:
         row = first_number(weights, row)
         wanted, prices = weights[row:], closes[row:]
-        passed = len(wanted)
-        for index in range(len(wanted)):
+        while len(wanted) >= MANY and wanted[MANY - 1] == wanted[MANY - 1]:
+            if not keeps(wanted[:MANY], prices[:MANY], cash * unit, held, lot, plan, dust, is_whole):
+                break
+            row, mark = row + MANY, prices[MANY - 1]
+            wanted, prices = weights[row:], closes[row:]
+        passed = min(MANY, len(wanted))
+        for index in range(passed):
             weight, price = wanted[index], prices[index]
             if weight != weight:
                 passed = index
@@ -90,7 +118,7 @@ def next_wish(
     return slices, mark
 
 
-@kernel
+@borrowing
 def quiet_until(desk: Desk, market: Market, weights: Floats, row: int, stop: int) -> int:
     """Return the next row, at most ``stop``, in which a decision is due or an open order of the only symbol is touched.
 

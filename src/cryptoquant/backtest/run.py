@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.backtest.tape import Tape, draw_curve, follow_curve
 from cryptoquant.market.slice import Panel
+from cryptoquant.market.time import NANOSECONDS_PER_YEAR
 from cryptoquant.performance.curve import absorb, begin
 from cryptoquant.performance.metrics import FillColumns, Statistics, statistics_of
 from cryptoquant.trading.order import (
@@ -83,7 +84,8 @@ class Run:
         else:
             absorb(state, np.ascontiguousarray(self.known[0]), times)
             held = int(np.count_nonzero(self.exposure))
-        return statistics_of(state, times, self.columns(), held / len(times), self.count_refused())
+        exposure, per_year = held / len(times), NANOSECONDS_PER_YEAR / self.panel.pace
+        return statistics_of(state, times, self.columns(), exposure, self.count_refused(), per_year)
 
     @property
     def adjustments(self) -> list[Adjustment]:

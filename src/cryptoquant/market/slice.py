@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cryptoquant.errors import DataError, SchemaError
+from cryptoquant.market.pace import median_gap
 from cryptoquant.market.schema import Bar, check_bars, validate
 from cryptoquant.market.time import iso
 
@@ -104,6 +105,7 @@ class Panel:
     columns: Mapping[str, Floats]
     width: int = 0
     is_checked: bool = field(default=False, repr=False, compare=False)
+    _pace: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         shape = (len(self.times), len(self.symbols))
@@ -135,6 +137,13 @@ class Panel:
 
     def __len__(self) -> int:
         return len(self.times)
+
+    @property
+    def pace(self) -> float:
+        """The median time from one close to the next, in nanoseconds; NaN for fewer than two slices."""
+        if not self._pace:
+            self._pace.append(median_gap(self.times))
+        return self._pace[0]
 
     def __getitem__(self, index: int) -> Slice:
         row = range(len(self))[index]

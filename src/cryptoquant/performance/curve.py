@@ -163,12 +163,27 @@ def fold_rest(state: Floats) -> None:
 
 
 @kernel
-def is_quiet(equity: Floats, peak: float, limit: float) -> bool:
-    """Return whether no value reaches the peak or falls below the limit."""
-    stirs = 0
+def reaches(equity: Floats, peak: float) -> bool:
+    """Return whether a value comes up to the peak."""
+    count = 0
     for i in range(len(equity)):
-        stirs |= (equity[i] >= peak) | (equity[i] < limit)
-    return stirs == 0
+        count |= equity[i] >= peak
+    return count != 0
+
+
+@kernel
+def smallest(equity: Floats, limit: float) -> float:
+    """Return the smallest value below a limit, or the limit; 32 lanes side by side, as machine code can."""
+    lanes, count = np.full(32, limit), len(equity)
+    for start in range(0, count - 31, 32):
+        part = equity[start : start + 32]
+        for j in range(32):
+            lanes[j] = part[j] if part[j] < lanes[j] else lanes[j]
+    for i in range(count - count % 32, count):
+        limit = min(limit, equity[i]) if equity[i] == equity[i] else limit
+    for j in range(32):
+        limit = min(limit, lanes[j])
+    return limit
 
 
 @kernel
@@ -210,8 +225,12 @@ def absorb(state: Floats, equity: Floats, times: Times) -> None:
     first = int(state[FIRST_SECOND]) * SECOND + int(state[FIRST_REST])
     for start in range(0, count, STRETCH):
         part = equity[start : start + STRETCH]
-        if not is_quiet(part, state[PEAK], state[LIMIT]):
+        if reaches(part, state[PEAK]):
             follow(state, part, times[start : start + STRETCH], first)
+        else:
+            low = smallest(part, state[LIMIT])
+            if low < state[LIMIT]:
+                state[LOWEST], state[LIMIT] = low / state[PEAK], low
         state[LATEST] = float(times[start + len(part) - 1] - first)
     state[LAST] = equity[count - 1]
     waiting, place = int(state[PERIODS] - state[FOLDED]), 0
@@ -230,15 +249,6 @@ def absorb(state: Floats, equity: Floats, times: Times) -> None:
             place += CHUNK
         fold(state, whole)
     state[PERIODS] += count
-
-
-@kernel
-def regular_gap(times: Times) -> int:
-    """Return the difference of all neighbouring times where it is one and the same, else 0."""
-    gap, other = times[1] - times[0], 0
-    for i in range(1, len(times)):
-        other |= (times[i] - times[i - 1]) ^ gap
-    return gap if other == 0 else 0
 
 
 def curve_of(state: Floats) -> Curve:

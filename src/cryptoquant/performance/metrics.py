@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cryptoquant.market.pace import median_gap
 from cryptoquant.market.time import NANOSECONDS_PER_YEAR, to_datetime
 from cryptoquant.performance.axes import MONTHS
-from cryptoquant.performance.curve import ROUNDING, Curve, absorb, begin, curve_of, regular_gap
+from cryptoquant.performance.curve import ROUNDING, Curve, absorb, begin, curve_of
 from cryptoquant.performance.round_trips import Trades, closed_trades, symbol_numbers
 
 Floats = NDArray[np.float64]
@@ -101,9 +102,7 @@ def returns_of(equity: Floats, initial: float) -> Floats:
 
 def periods_per_year(times: Integers) -> float:
     """Return how many periods of the median length fit into 365 days; NaN for fewer than two times."""
-    if len(times) < 2:
-        return math.nan
-    return NANOSECONDS_PER_YEAR / float(regular_gap(times) or np.median(np.diff(times)))
+    return NANOSECONDS_PER_YEAR / median_gap(times)
 
 
 def sharpe_ratio(returns: Floats, per_year: float = 1.0) -> float:
@@ -214,7 +213,14 @@ def fill_columns(fills: pl.DataFrame) -> FillColumns:
     return FillColumns(symbol_numbers(fills["symbol"]), times, *(fills[name].to_numpy(writable=True) for name in names))
 
 
-def statistics_of(state: Floats, times: Integers, fills: FillColumns, exposure: float, refused: int = 0) -> Statistics:
+def statistics_of(
+    state: Floats,
+    times: Integers,
+    fills: FillColumns,
+    exposure: float,
+    refused: int = 0,
+    per_year: float | None = None,
+) -> Statistics:
     """Return the statistics of a run from the state that took its equity curve, without a table.
 
     Parameters
@@ -227,13 +233,15 @@ def statistics_of(state: Floats, times: Integers, fills: FillColumns, exposure: 
         Share of the periods with an open position.
     refused
         Orders that were refused.
+    per_year
+        Periods in a year, where they are known; by default ``periods_per_year(times)``.
 
     Raises
     ------
     ValueError
         The curve has no period.
     """
-    curve, per_year = curve_of(state), periods_per_year(times)
+    curve, per_year = curve_of(state), periods_per_year(times) if per_year is None else per_year
     years, yearly = curve.periods / per_year, math.sqrt(per_year)
     total = _over(curve.last, curve.initial) - 1.0
     cagr = growth_per_year(total, years)

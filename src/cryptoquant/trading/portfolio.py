@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoquant.compiled import kernel, plain
+from cryptoquant.compiled import borrowing, plain
 from cryptoquant.market.slice import Slice
 from cryptoquant.trading.order import Adjustment, Fill
 from cryptoquant.trading.venue import Venue
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 FEW = 8  # symbols up to which plain arithmetic is faster than entering machine code with arrays
 
 
-@kernel
+@borrowing
 def equity_units(cash: float, lots: Floats, lot: Floats, marks: Floats, unit: float) -> float:
     """Return cash plus holdings at their marks, in cash units, added in the order of the symbols."""
     total = cash
