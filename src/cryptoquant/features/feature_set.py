@@ -165,9 +165,18 @@ class FeatureSet:
         return frame.select("symbol", "time", "known").with_columns(columns)
 
     def compute_panel(self, panel: Panel) -> Floats:
-        """Return the features of a panel, shape (slices, symbols, columns); NaN where absent or not yet defined."""
+        """Return the features of a panel, shape (slices, symbols, columns); NaN where absent or not yet defined.
+
+        Raises
+        ------
+        DataError
+            The panel was made without a field that a feature reads.
+        """
         slices, symbols = len(panel), len(panel.symbols)
-        fields = np.stack([panel.field(name).T for name in FIELDS]).reshape(len(FIELDS), symbols * slices)
+        read = {"close"}.union(*(feature.inputs for feature in self.features))
+        empty = np.full((slices, symbols), np.nan)
+        columns = [panel.field(name) if name in read else empty for name in FIELDS]
+        fields = np.stack([column.T for column in columns]).reshape(len(FIELDS), symbols * slices)
         ordered = np.empty((len(self.names), symbols * slices))
         times = np.tile(panel.times, symbols)
         self._run_symbols(fields, times, np.arange(symbols + 1) * slices, ordered)
