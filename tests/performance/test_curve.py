@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from cryptoquant.market.pace import regular_gap
 from cryptoquant.performance.curve import CHUNK, HEAD, absorb, begin, curve_of
 from cryptoquant.performance.metrics import drawdowns, moments, periods_per_year, returns_of, sharpe_ratio
 from tests.market_makers import HOUR, START

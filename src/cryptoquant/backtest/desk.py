@@ -50,8 +50,9 @@ UNSENT, OPEN, FILLED_UP, ENDED = range(4)
 # The purse: cash in units, and the cash in quote currency that no open order holds back.
 CASH, FREE = range(2)
 
-# Counters. ROWS: order rows ever used at once; IDLE: rows that wait to be used again.
-ROWS, IDLE, QUEUED, SENT, FILLS, ENDS, GROUPS, LIQUIDATIONS, REDUCERS, COUNTERS = range(10)
+# Counters. ROWS: order rows ever used at once; IDLE: rows that wait to be used again; ENTERED: orders of the table that
+# were sent; BEGUN: the row after the last one that was matched.
+ROWS, IDLE, QUEUED, SENT, FILLS, ENDS, CHARGES, ENTERED, BEGUN, GROUPS, LIQUIDATIONS, REDUCERS, COUNTERS = range(13)
 
 
 class Market(NamedTuple):
@@ -103,6 +104,7 @@ class Desk(NamedTuple):
     sent: Floats
     fills: Floats
     ends: Floats
+    charges: Floats
     fate: Integers
     counts: Integers
 

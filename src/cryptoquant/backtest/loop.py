@@ -10,13 +10,16 @@ from cryptoquant.backtest.arrival import (
     send_orders,
 )
 from cryptoquant.backtest.desk import (
+    BEGUN,
     CANCELLED,
     CASH,
+    CHARGES,
     COLUMNS,
     COUNTERS,
     DECIDED,
     END_COLUMNS,
     ENDS,
+    ENTERED,
     EXPIRES,
     FILL_COLUMNS,
     FILLS,
@@ -93,6 +96,15 @@ class Trace(NamedTuple):
     charges: Floats
 
 
+class Table(NamedTuple):
+    """The given orders, the row of the desk at which each was made, and by symbol the last close and the change."""
+
+    entries: Floats
+    made: Integers
+    marks: Floats
+    changes: Floats
+
+
 @kernel
 def run_market(
     market: Market,
@@ -120,32 +132,46 @@ def run_market(
         At the start, in cash units.
     """
     slices, symbols = market.open.shape
-    unit, terms = rules.terms.unit, rules.terms
     purse, lots, stopped = np.array([cash, 0.0]), np.zeros(symbols), np.zeros(symbols)
     used, used_row, reserved = np.zeros(symbols), np.full(symbols, -1), np.zeros(symbols)
     book = Book(purse, lots, lot, bounds, used, used_row, stopped, reserved, traded)
     counts = np.zeros(COUNTERS, dtype=np.int64)
     orders, queue, idle = np.empty((64, COLUMNS)), np.empty(64, dtype=np.int64), np.empty(64, dtype=np.int64)
     sent, fills, ends = np.empty((64, SENT_COLUMNS)), np.empty((64, FILL_COLUMNS)), np.empty((64, END_COLUMNS))
-    charges, charged = np.empty((0, 2)), 0
-    fate = np.zeros(len(entries), dtype=np.int64)
-    made = np.full(len(entries), -1)
-    marks, changes = np.full(symbols, np.nan), np.zeros(symbols)
-    is_financed, margin = rules.financing.every > 0, rules.financing.maintenance
-    has_weights, has_range, close = len(weights) > 0, symbols == 1 and market.high.size > 0, market.close
-    desk = Desk(orders, queue, idle, sent, fills, ends, fate, counts)
-    row = counts[QUEUED]  # zero, but not as a literal, for which all would be compiled a second time
-    entry, seen, spare, checks_cash = 0, -1, 0, len(weights) == 0
+    fate, made = np.zeros(len(entries), dtype=np.int64), np.full(len(entries), -1)
+    desk = Desk(orders, queue, idle, sent, fills, ends, np.empty((64, 2)), fate, counts)
+    table = Table(entries, made, np.full(symbols, np.nan), np.zeros(symbols))
+    row, more = trade_rows(desk, book, table, market, weights, rules, plan, counts[QUEUED])
     while row < slices:
-        queued, due = counts[QUEUED], 0
+        desk = larger_desk(desk, 2 * more)
+        row, more = trade_rows(desk, book, table, market, weights, rules, plan, row)
+    sent, fills, ends = desk.sent[: counts[SENT]], desk.fills[: counts[FILLS]], desk.ends[: counts[ENDS]]
+    return Trace(sent, fills, ends, desk.charges[: counts[CHARGES]])
+
+
+@borrowing
+def trade_rows(
+    desk: Desk, book: Book, table: Table, market: Market, weights: Floats, rules: Rules, plan: Plan, row: int
+) -> tuple[int, int]:
+    """Trade from ``row`` on; return the row that is next, and how many lines the desk lacks for it.
+
+    A row that ended so before its decision is not matched and charged again.
+    """
+    terms, counts, lots, purse, marks = rules.terms, desk.counts, book.lots, book.purse, table.marks
+    entries, close, times, (slices, symbols) = table.entries, market.close, market.times, market.close.shape
+    is_financed, margin = rules.financing.every > 0, rules.financing.maintenance
+    has_weights, has_range = len(weights) > 0, symbols == 1 and market.high.size > 0
+    spare, seen = spare_rows(desk), -1
+    while row < slices:
+        entry, due = counts[ENTERED], 0
         while entry + due < len(entries) and entries[entry + due, DECIDED] == row:
             due += 1
-        more = 3 * queued + due + symbols + 8
+        more = 3 * counts[QUEUED] + due + symbols + 8
         if more > spare:
-            desk = larger_desk(desk, 2 * more)
-            spare = spare_rows(desk)
+            return row, more
         spare -= more
-        if queued:
+        is_new = counts[BEGUN] <= row
+        if counts[QUEUED] and is_new:
             match_row(desk, book, market, rules, row)
         has_changes = due > 0 or is_financed
         if has_weights:
@@ -154,39 +180,40 @@ def run_market(
         if has_changes:
             refresh_marks(marks, close, seen, row)
             seen = row
-            if is_financed:
-                before = market.times[row - 1] if row else market.times[row]
+            if is_financed and is_new:
+                before = times[row - 1] if row else times[row]
                 charge = financing_charge(
-                    purse[CASH] * unit, lots, lot, marks, before, market.times[row], rules.financing
+                    purse[CASH] * terms.unit, lots, book.lot, marks, before, times[row], rules.financing
                 )
                 if charge != 0.0:
-                    purse[CASH] -= charge / unit
-                    charges = with_room(charges, charged, 1)
-                    charges[charged, 0], charges[charged, 1] = row, charge / unit
-                    charged += 1
-            equity = equity_units(purse[CASH], lots, lot, marks, unit) * unit
-            if margin > 0.0 and counts[LIQUIDATIONS] == 0 and is_short_of_margin(equity, lots, lot, marks, margin):
+                    purse[CASH] -= charge / terms.unit
+                    desk.charges[counts[CHARGES], 0], desk.charges[counts[CHARGES], 1] = row, charge / terms.unit
+                    counts[CHARGES] += 1
+            equity = equity_units(purse[CASH], lots, book.lot, marks, terms.unit) * terms.unit
+            if margin > 0.0 and counts[LIQUIDATIONS] == 0 and is_short_of_margin(equity, lots, book.lot, marks, margin):
                 liquidate(desk, lots, row)
+            counts[BEGUN] = row + 1
             if has_weights:
-                wanted = decide(desk, book, terms, plan, marks, weights[row], changes, row, equity)
+                ended = counts[ENDS]
+                wanted = decide(desk, book, terms, plan, marks, weights[row], table.changes, row, equity)
+                if wanted + symbols > spare:
+                    counts[ENDS] = ended
+                    return row, wanted + symbols
                 if wanted:
-                    if wanted + symbols > spare:
-                        desk = larger_desk(desk, 2 * (wanted + symbols))
-                        spare = spare_rows(desk)
                     spare -= wanted + symbols
-                    number = write_changes(desk, book, market, terms, plan, marks, changes, row)
-                    send_orders(desk, book, terms, made, marks, number, checks_cash)
+                    number = write_changes(desk, book, market, terms, plan, marks, table.changes, row)
+                    send_orders(desk, book, terms, table.made, marks, number, False)
             elif due:
                 write_entries(desk, entries, entry, due)
-                send_orders(desk, book, terms, made, marks, due, checks_cash)
-                entry += due
+                send_orders(desk, book, terms, table.made, marks, due, True)
+                counts[ENTERED] += due
         row += 1
         if is_financed:
             continue
-        stop = int(entries[entry, DECIDED]) if entry < len(entries) else slices
+        stop = int(entries[counts[ENTERED], DECIDED]) if counts[ENTERED] < len(entries) else slices
         if counts[QUEUED]:
             row = quiet_until(desk, market, weights, row, stop) if has_range else row
-        elif has_weights and (symbols > 1 or stopped[0] != 0.0):
+        elif has_weights and (symbols > 1 or book.stopped[0] != 0.0):
             row = first_number(weights.reshape(-1), row * symbols) // symbols
         elif has_weights:
             row, marks[0] = next_wish(
@@ -196,15 +223,15 @@ def run_market(
                 marks[0],
                 purse[CASH],
                 lots[0],
-                lot[0],
+                book.lot[0],
                 plan,
-                bounds[0, 0],
-                unit,
+                book.bounds[0, 0],
+                terms.unit,
                 terms.is_whole,
             )
         else:
             row = stop
-    return Trace(desk.sent[: counts[SENT]], desk.fills[: counts[FILLS]], desk.ends[: counts[ENDS]], charges[:charged])
+    return row, 0
 
 
 @borrowing
@@ -212,7 +239,8 @@ def spare_rows(desk: Desk) -> int:
     """Return how many rows every table of the desk has left."""
     counts = desk.counts
     spare = min(len(desk.orders) - counts[ROWS], len(desk.queue) - counts[QUEUED], len(desk.sent) - counts[SENT])
-    return int(min(spare, len(desk.fills) - counts[FILLS], (len(desk.ends) - counts[ENDS]) // 2))
+    spare = min(spare, len(desk.fills) - counts[FILLS], len(desk.charges) - counts[CHARGES])
+    return int(min(spare, (len(desk.ends) - counts[ENDS]) // 2))
 
 
 @kernel
@@ -227,6 +255,7 @@ def larger_desk(desk: Desk, more: int) -> Desk:
         with_room(desk.sent, counts[SENT], more),
         with_room(desk.fills, counts[FILLS], more),
         with_room(desk.ends, counts[ENDS], 2 * more),
+        with_room(desk.charges, counts[CHARGES], more),
         desk.fate,
         counts,
     )

@@ -31,7 +31,7 @@ from cryptoquant.trading.matching import (
 )
 
 Floats = NDArray[np.float64]
-MANY = 64
+MANY, FEW = 64, 8  # rows that are looked at side by side
 
 
 @borrowing
@@ -59,16 +59,21 @@ def keeps(
     The question of ``wanted_lots``, asked of values instead of lots and with room for a lot and for rounding, without a
     division or a branch, so that machine code answers it for several rows at once.
     """
-    unsure, share = 0, 1.0 - plan.reserve
+    unsure = 0
+    if held == 0.0:
+        for index in range(len(weights)):
+            unsure += 0 if weights[index] == 0.0 else 1
+        return unsure == 0
+    sign = 1.0 if held > 0.0 else -1.0
+    share, coins, rest, band = sign * (1.0 - plan.reserve), abs(held) * lot, lot if is_whole else 0.0, plan.band
     for index in range(len(weights)):
-        weight, value = weights[index], held * lot * closes[index]
-        equity = cash + value
-        target = weight * equity * share
-        wished, there = abs(target), abs(value)
-        large, small = wished if wished > there else there, there if wished > there else wished
-        slack = 1e-9 * large + (lot * closes[index] if is_whole else 0.0)
-        is_near = (target * value > 0.0) & (large - small + slack < plan.band * equity) & (small - slack > dust)
-        unsure += 0 if is_near | ((held == 0.0) & (target == 0.0)) else 1
+        price = closes[index]
+        value = coins * price
+        equity = cash + sign * value
+        target = share * weights[index] * equity
+        large, small = target if target > value else value, value if target > value else target
+        slack = 1e-9 * large + rest * price
+        unsure += 0 if (large - small + slack < band * equity) & (small - slack > dust) else 1
     return unsure == 0
 
 
@@ -95,12 +100,16 @@ def next_wish(
     while row < slices:
         row = first_number(weights, row)
         wanted, prices = weights[row:], closes[row:]
-        while len(wanted) >= MANY and wanted[MANY - 1] == wanted[MANY - 1]:
-            if not keeps(wanted[:MANY], prices[:MANY], cash * unit, held, lot, plan, dust, is_whole):
+        size = MANY
+        while len(wanted) >= size and wanted[size - 1] == wanted[size - 1]:
+            if keeps(wanted[:size], prices[:size], cash * unit, held, lot, plan, dust, is_whole):
+                row, mark = row + size, prices[size - 1]
+                wanted, prices = weights[row:], closes[row:]
+            elif size == MANY:
+                size = FEW
+            else:
                 break
-            row, mark = row + MANY, prices[MANY - 1]
-            wanted, prices = weights[row:], closes[row:]
-        passed = min(MANY, len(wanted))
+        passed = min(FEW, len(wanted))
         for index in range(passed):
             weight, price = wanted[index], prices[index]
             if weight != weight:

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
 
 ROUNDING = 1e-12
-CHUNK, ROW, LANES, STRETCH = 2_048, 512, 128, 512
+CHUNK, ROW, LANES, STRETCH = 2_048, 256, 64, 512
 SECOND = 1_000_000_000
 NANOSECONDS_PER_DAY = 86_400e9
 
@@ -65,7 +65,7 @@ def begin(initial: float) -> Floats:
 
 @kernel
 def add_lanes(sums: Floats) -> None:
-    """Add the lanes of each sum by halves: the sum of lanes ``n`` to ``n + 127`` then stands in lane ``n``."""
+    """Add the lanes of each sum by halves: the sum of lanes ``n`` to ``n + 63`` then stands in lane ``n``."""
     for start in range(0, len(sums), LANES):
         half = LANES // 2
         while half > 0:
@@ -99,10 +99,20 @@ def merge(state: Floats, count: int, total: float, losses: float, moments: Float
 
 
 @kernel
-def fold(state: Floats, equity: Floats) -> None:
-    """Add 2,048 periods to the sums of a state, in 128 lanes, so that machine code may take several at once.
+def is_flat(equity: Floats, before: float) -> bool:
+    """Return whether no value differs from the one before."""
+    moves = 0
+    for i in range(len(equity)):
+        moves |= equity[i] != before
+    return moves == 0
 
-    Powers are summed of the returns less their geometric mean, which lies close to their mean, and then moved to it.
+
+@kernel
+def fold(state: Floats, equity: Floats) -> None:
+    """Add 2,048 periods to the sums of a state, in 64 lanes, so that machine code may take several at once.
+
+    Powers are summed of the returns less their geometric mean, which lies close to their mean, and then moved to it. A
+    row in which nothing moves, for nothing is held, is added at once.
     """
     sums, first = np.zeros(6 * LANES), np.empty(ROW)
     first[0] = state[BASE]
@@ -113,28 +123,36 @@ def fold(state: Floats, equity: Floats) -> None:
     for i in range(0, CHUNK, ROW):
         e = equity[i : i + ROW]
         p = first if i == 0 else equity[i - 1 : i + ROW - 1]
+        if is_flat(e, p[0]):
+            square = shift * shift
+            sums[0] += ROW * p[0]
+            sums[2 * LANES] -= ROW * shift
+            sums[3 * LANES] += ROW * square
+            sums[4 * LANES] -= ROW * square * shift
+            sums[5 * LANES] += ROW * square * square
+            continue
         for j in range(LANES):
-            r, s = e[j] / p[j] - 1.0, e[j + 128] / p[j + 128] - 1.0
-            t, u = e[j + 256] / p[j + 256] - 1.0, e[j + 384] / p[j + 384] - 1.0
-            sums[j] += (e[j] + e[j + 128]) + (e[j + 256] + e[j + 384])
+            r, s = e[j] / p[j] - 1.0, e[j + 64] / p[j + 64] - 1.0
+            t, u = e[j + 128] / p[j + 128] - 1.0, e[j + 192] / p[j + 192] - 1.0
+            sums[j] += (e[j] + e[j + 64]) + (e[j + 128] + e[j + 192])
             v, w = r if r < 0.0 else 0.0, s if s < 0.0 else 0.0
             x, y = t if t < 0.0 else 0.0, u if u < 0.0 else 0.0
-            sums[128 + j] += (v * v + w * w) + (x * x + y * y)
+            sums[64 + j] += (v * v + w * w) + (x * x + y * y)
             r, s, t, u = r - shift, s - shift, t - shift, u - shift
-            sums[256 + j] += (r + s) + (t + u)
+            sums[128 + j] += (r + s) + (t + u)
             v, w, x, y = r * r, s * s, t * t, u * u
-            sums[384 + j] += (v + w) + (x + y)
-            sums[512 + j] += (v * r + w * s) + (x * t + y * u)
-            sums[640 + j] += (v * v + w * w) + (x * x + y * y)
+            sums[192 + j] += (v + w) + (x + y)
+            sums[256 + j] += (v * r + w * s) + (x * t + y * u)
+            sums[320 + j] += (v * v + w * w) + (x * x + y * y)
     add_lanes(sums)
-    mean, two, three, four = sums[256] / CHUNK, sums[384], sums[512], sums[640]
+    mean, two, three, four = sums[128] / CHUNK, sums[192], sums[256], sums[320]
     square = mean * mean
     moments = np.empty(4)
     moments[0] = shift + mean
     moments[1] = max(two - CHUNK * square, 0.0)
     moments[2] = three - 3.0 * mean * two + 2.0 * CHUNK * square * mean
     moments[3] = max(four - 4.0 * mean * three + 6.0 * square * two - 3.0 * CHUNK * square * square, 0.0)
-    merge(state, CHUNK, sums[0], sums[128], moments)
+    merge(state, CHUNK, sums[0], sums[64], moments)
     state[BASE] = equity[CHUNK - 1]
 
 
@@ -172,17 +190,21 @@ def reaches(equity: Floats, peak: float) -> bool:
 
 
 @kernel
-def smallest(equity: Floats, limit: float) -> float:
-    """Return the smallest value below a limit, or the limit; 32 lanes side by side, as machine code can."""
-    lanes, count = np.full(32, limit), len(equity)
-    for start in range(0, count - 31, 32):
-        part = equity[start : start + 32]
+def smallest(equity: Floats, limit: float, lanes: Floats) -> float:
+    """Return the smallest value below a limit, or the limit; in 32 lanes, as machine code can."""
+    whole = len(equity) - len(equity) % 128
+    lanes[:] = limit
+    for start in range(0, whole, 128):
+        part = equity[start : start + 128]
         for j in range(32):
-            lanes[j] = part[j] if part[j] < lanes[j] else lanes[j]
-    for i in range(count - count % 32, count):
-        limit = min(limit, equity[i]) if equity[i] == equity[i] else limit
+            one, two, three, four = part[j], part[j + 32], part[j + 64], part[j + 96]
+            one, three = one if one < two else two, three if three < four else four
+            one = one if one < three else three
+            lanes[j] = one if one < lanes[j] else lanes[j]
+    for i in range(whole, len(equity)):
+        limit = equity[i] if equity[i] < limit else limit
     for j in range(32):
-        limit = min(limit, lanes[j])
+        limit = lanes[j] if lanes[j] < limit else limit
     return limit
 
 
@@ -222,13 +244,13 @@ def absorb(state: Floats, equity: Floats, times: Times) -> None:
         return
     if state[PERIODS] == 0.0:
         state[FIRST_SECOND], state[FIRST_REST] = float(times[0] // SECOND), float(times[0] % SECOND)
-    first = int(state[FIRST_SECOND]) * SECOND + int(state[FIRST_REST])
+    first, lanes = int(state[FIRST_SECOND]) * SECOND + int(state[FIRST_REST]), np.empty(32)
     for start in range(0, count, STRETCH):
         part = equity[start : start + STRETCH]
         if reaches(part, state[PEAK]):
             follow(state, part, times[start : start + STRETCH], first)
         else:
-            low = smallest(part, state[LIMIT])
+            low = smallest(part, state[LIMIT], lanes)
             if low < state[LIMIT]:
                 state[LOWEST], state[LIMIT] = low / state[PEAK], low
         state[LATEST] = float(times[start + len(part) - 1] - first)

@@ -46,7 +46,7 @@ def wanted_lots(
     """
     target = weight * equity * (1.0 - plan.reserve) / (price * lot)
     if is_whole:
-        target -= math.copysign(abs(target) % 1.0, target)
+        target = math.copysign(whole(abs(target)), target)
     change = target - held
     if target * held > 0.0:
         if abs(change) * lot * price < plan.band * equity:

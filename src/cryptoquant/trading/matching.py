@@ -27,6 +27,7 @@ MARKET, LIMIT, STOP, STOP_LIMIT, TRAILING = range(5)
 KINDS = ("market", "limit", "stop", "stop_limit", "trailing_stop")
 GTC, IOC, FOK, GTT = range(4)
 LIVES = ("gtc", "ioc", "fok", "gtt")
+FRACTIONLESS = 2.0**52  # floats from here on are whole numbers
 NOTHING, TAKER, MAKER, TRIGGERED = range(4)
 
 ACCEPTED, BELOW_MINIMUM, ABOVE_MAXIMUM, BELOW_QUANTITY, SHORT, NO_CASH, LIQUIDATING, REPLACED = range(8)
@@ -244,7 +245,9 @@ def room(participation: float, volume: float, lot: float, taken: float, is_whole
 @kernel
 def whole(number: float) -> float:
     """Return a number of zero or more without its fraction, as a float however large it is."""
-    return number - number % 1.0
+    if not number < FRACTIONLESS:
+        return number
+    return float(math.floor(number))
 
 
 @kernel
