@@ -7,7 +7,6 @@ from io import StringIO
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 import cryptoquant as cq
 from cryptoquant.market.slice import Panel
@@ -64,6 +63,7 @@ def plan_of(weights: Floats, panel: Panel) -> dict[int, Mapping[str, float]]:
 
 def backtesting_of(panel: Panel, levels: Floats) -> Any:
     """Return a call that trades the turns by backtesting.py; it knows costs of entries only, as a spread."""
+    import pandas as pd
     from backtesting import Backtest, Strategy
 
     columns = {name.title(): panel.field(name)[:, 0] for name in ("open", "high", "low", "close", "volume")}
