@@ -1,6 +1,7 @@
 """Orders as a table: what to send and at which close, as columns for the compiled loop or as objects for the engine."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -110,22 +111,22 @@ class Orders:
         if absent or strange:
             what = f"missing column {', '.join(absent)}" if absent else f"unknown column {', '.join(strange)}"
             raise SchemaError(f"orders: {what}; columns are {', '.join(WANTED)}, and optionally {', '.join(OPTIONAL)}")
-        if not table["time"].is_sorted():
-            table = table.sort("time", maintain_order=True)
+        times = moments(table, "time", "orders")
+        if (times[1:] < times[:-1]).any():
+            table, times = table.sort("time", maintain_order=True), np.sort(times)
         rows = np.full((table.height, COLUMNS), 0.0)
         rows[:, LIMIT_AT : TRAIL + 1] = rows[:, STOP_LOSS : TARGET_PRICE + 1] = np.nan
         rows[:, [REPLACES, SOURCE, FRESH]] = -1.0
-        times = moments(table, "time", "orders")
         rows[:, DECIDED] = _rows_of(times, panel)
         rows[:, SYMBOL] = _places(table["symbol"], panel)
         if "type" in table.columns:
-            rows[:, KIND] = _codes(table["type"].fill_null("market"), ("cancel", *KINDS), "type") - 1.0
+            rows[:, KIND] = _codes(_filled(table["type"], "market"), ("cancel", *KINDS), "type") - 1.0
         rows[:, SIGN] = 1.0 - 2.0 * _codes(table["side"], ("buy", "sell"), "side")
         if "time_in_force" in table.columns:
-            rows[:, LIFE] = _codes(table["time_in_force"].fill_null("gtc"), LIVES, "time_in_force")
+            rows[:, LIFE] = _codes(_filled(table["time_in_force"], "gtc"), LIVES, "time_in_force")
         for name, column in PRICES.items():
             if name in table.columns:
-                rows[:, column] = table[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+                rows[:, column] = table[name].cast(pl.Float64).to_numpy()  # null as NaN
         if "reduces" in table.columns:
             rows[:, REDUCES] = table["reduces"].fill_null(False).cast(pl.Float64).to_numpy()
         if "group" in table.columns:
@@ -265,9 +266,18 @@ def _codes(words: pl.Series, known: Sequence[str], name: str) -> NDArray[np.int6
         raise SchemaError(f"orders: {name} must be one of {', '.join(known)}, found {found}") from None
 
 
+def _filled(words: pl.Series, default: str) -> pl.Series:
+    return words.fill_null(default) if words.null_count() else words
+
+
+@lru_cache(maxsize=64)
+def _enum(known: tuple[str, ...]) -> pl.Enum:
+    return pl.Enum(known)
+
+
 def _coded(words: pl.Series, known: Sequence[str]) -> NDArray[np.int64]:
     """Return the place of each word among the known ones; polars raises for a stranger."""
-    codes = words.cast(pl.String).cast(pl.Enum(known)).to_physical()
+    codes = words.cast(pl.String).cast(_enum(tuple(known))).to_physical()
     if codes.null_count():
         raise pl.exceptions.InvalidOperationError("a word is null")
     return codes.to_numpy()
@@ -300,10 +310,10 @@ def _set_lives(rows: Floats, table: pl.DataFrame, times: NDArray[np.int64], pane
     if "replaces" in table.columns:
         rows[:, ARRIVES] = np.searchsorted(panel.times, times + venue.latency_ns + panel.width)
     if "expires" in table.columns:
-        given = table["expires"].is_not_null().to_numpy()
-        if given.any():
-            until = moments(table.filter(pl.col("expires").is_not_null()), "expires", "orders")
-            rows[given, EXPIRES] = np.searchsorted(panel.times, until + panel.width)
+        given = table.drop_nulls("expires") if table["expires"].null_count() else table
+        if given.height:
+            until = np.searchsorted(panel.times, moments(given, "expires", "orders") + panel.width)
+            rows[table["expires"].is_not_null().to_numpy() if given is not table else slice(None), EXPIRES] = until
     wrong = (rows[:, LIFE] == LIVES.index("gtt")) & np.isinf(rows[:, EXPIRES])
     if wrong.any():
         raise SchemaError(f"orders: row {int(np.argmax(wrong))}: time_in_force gtt needs expires")
@@ -398,4 +408,4 @@ def moments(table: pl.DataFrame, name: str, what: str) -> NDArray[np.int64]:
         raise SchemaError(f"{what}: column {name} is a naive datetime; give it a zone, for example UTC")
     if table[name].null_count():
         raise SchemaError(f"{what}: column {name} is null in row {int(table[name].is_null().arg_max() or 0)}")
-    return table[name].dt.epoch("ns").to_numpy()
+    return table[name].cast(pl.Datetime("ns", found.time_zone)).cast(pl.Int64).to_numpy()
