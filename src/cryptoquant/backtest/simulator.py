@@ -190,6 +190,15 @@ def count_impossible(open_: Floats, high: Floats, low: Floats, close: Floats) ->
     return count
 
 
+@kernel
+def count_infinite(values: Floats) -> int:
+    """Return how many values are infinite."""
+    count = 0
+    for place in range(len(values)):
+        count += 1 if abs(values[place]) == np.inf else 0
+    return count
+
+
 def is_orders(what: Any) -> bool:
     """Return whether orders are given rather than weights: a list of Order, or a frame with a side and no weight.
 
@@ -280,10 +289,11 @@ def weights_of(what: Any, panel: Panel) -> Floats:
             raise SchemaError(f"weights of shape {array.shape}, the market has {shape} slices and symbols")
     else:
         array = _weights_from_frame(to_polars(what), panel)
-    if np.isinf(array).any():
+    array = np.require(array, np.float64, ["C", "W"])
+    if count_infinite(array.reshape(-1)):
         row, column = (int(i) for i in np.argwhere(np.isinf(array))[0])
         raise SchemaError(f"weights: infinite for {panel.symbols[column]} in slice {row}")
-    return np.require(array, np.float64, ["C", "W"])
+    return array
 
 
 def _weights_from_frame(frame: pl.DataFrame, panel: Panel) -> Floats:
@@ -357,7 +367,7 @@ def report_of(name: str, run: Run, panel: Panel, venue: Venue, cash: float, *, s
         equity=equity,
         fills=lambda: fills_frame(run.fills, venue).with_columns(participation=pl.Series(run.participation)),
         rejections=lambda: rejections_frame(run.rejections, venue),
-        signals=pl.DataFrame(schema=SIGNALS) if signals is None else validate(signals, "signals"),
+        signals=lambda: pl.DataFrame(schema=SIGNALS) if signals is None else validate(signals, "signals"),
         prices=prices,
         notes=notes_of(run),
     )
