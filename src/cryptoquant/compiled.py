@@ -57,7 +57,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def borrowing(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a kernel that only borrows its arrays: it makes none, keeps none and returns none.
+    """Compile a kernel that only borrows its arrays: it makes none and returns none, nor does any that it calls.
 
     Its caller keeps them alive, so that no reference is counted, which would cost more than most of the work where
     dozens of arrays travel in tuples. numba refuses to compile one that makes an array.

@@ -2,14 +2,14 @@
 
 import math
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing
 from cryptoquant.features.feature import Feature
 from cryptoquant.market.slice import Floats
 
 SECONDS_PER_DAY = 86_400.0
 
 
-@kernel
+@borrowing
 def hour_of_day_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write sine and cosine of the time of day; bar: seconds since 1970 UTC."""
     angle = 2.0 * math.pi * ((bar[0] % SECONDS_PER_DAY) / SECONDS_PER_DAY)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing, kernel
 from cryptoquant.features.calendar import hour_of_day_step
 from cryptoquant.features.momentum import log_return_step, roc_step, rsi_step
 from cryptoquant.features.panel import cross_sectional_rank_step, relative_return_step
@@ -80,7 +80,7 @@ STEPS: dict[Operation, Callable[..., Any]] = {
 }
 
 
-@kernel
+@borrowing
 def advance(
     opcode: int, state: Floats, settings: Floats, bars: Floats, complete: NDArray[np.bool_], out: Floats
 ) -> None:
@@ -158,7 +158,7 @@ def advance_panel(
         cross_sectional_rank_step(state, settings, bars, present, out)
 
 
-@kernel
+@borrowing
 def gather(fields: Floats, row: int, time: int, picks: Integers, bar: Floats) -> bool:
     """Copy the inputs of one bar; return whether the bar is there and all inputs are finite.
 

@@ -4,27 +4,27 @@ import math
 
 import numpy as np
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing
 from cryptoquant.features.feature import Feature, fading, whole
 from cryptoquant.features.rolling import ring, ring_size, wilder
 from cryptoquant.market.slice import Floats
 
 
-@kernel
+@borrowing
 def log_return_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write ln(close / close of ``settings[0]`` bars ago)."""
     before = ring(state, 0, int(settings[0]), bar[0])
     out[0] = math.log(bar[0] / before)
 
 
-@kernel
+@borrowing
 def roc_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write close / close of ``settings[0]`` bars ago - 1."""
     before = ring(state, 0, int(settings[0]), bar[0])
     out[0] = bar[0] / before - 1.0
 
 
-@kernel
+@borrowing
 def rsi_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write Wilder's index; state: started, last close, averages of gains (2) and losses (2)."""
     window = int(settings[0])

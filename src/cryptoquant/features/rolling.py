@@ -6,7 +6,7 @@ them subtracts what leaves the window from a running total, so none drifts.
 
 import numpy as np
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing
 from cryptoquant.market.slice import Floats
 
 SHORT = 64
@@ -27,7 +27,7 @@ def highest_size(window: int) -> int:
     return 2 * window + 3
 
 
-@kernel
+@borrowing
 def ring(state: Floats, base: int, window: int, value: float) -> float:
     """Keep ``value``; return the value of ``window`` bars ago, NaN while there is none."""
     count = int(state[base])
@@ -38,7 +38,7 @@ def ring(state: Floats, base: int, window: int, value: float) -> float:
     return before
 
 
-@kernel
+@borrowing
 def ema(state: Floats, base: int, window: int, value: float) -> float:
     """Return the exponential average with weight 2 / (window + 1), seeded by the mean of the first ``window`` values.
 
@@ -57,7 +57,7 @@ def ema(state: Floats, base: int, window: int, value: float) -> float:
     return average
 
 
-@kernel
+@borrowing
 def wilder(state: Floats, base: int, window: int, value: float) -> float:
     """Return Wilder's average (weight 1 / window), seeded by the mean of the first ``window`` values.
 
@@ -76,7 +76,7 @@ def wilder(state: Floats, base: int, window: int, value: float) -> float:
     return average
 
 
-@kernel
+@borrowing
 def moments(state: Floats, base: int, window: int, value: float) -> tuple[float, float]:
     """Return the mean and the sum of squared deviations of the last ``window`` values, NaN while there are fewer.
 
@@ -89,7 +89,7 @@ def moments(state: Floats, base: int, window: int, value: float) -> tuple[float,
     return merged_moments(state, base, window, value)
 
 
-@kernel
+@borrowing
 def mean(state: Floats, base: int, window: int, value: float) -> float:
     """Return the mean of the last ``window`` values, NaN while there are fewer; as ``moments``, with its state."""
     if window <= SHORT:
@@ -99,7 +99,7 @@ def mean(state: Floats, base: int, window: int, value: float) -> float:
     return average
 
 
-@kernel
+@borrowing
 def remember(state: Floats, base: int, window: int, value: float) -> int:
     """Keep ``value`` twice, a window apart, so that the last ``window`` values lie side by side; return their start."""
     count = int(state[base])
@@ -110,7 +110,7 @@ def remember(state: Floats, base: int, window: int, value: float) -> int:
     return slot + 1
 
 
-@kernel
+@borrowing
 def scanned_mean(values: Floats) -> float:
     """Return the mean, shifted by the oldest value; four sums side by side, in an order fixed by age."""
     shift = values[0]
@@ -127,7 +127,7 @@ def scanned_mean(values: Floats) -> float:
     return average
 
 
-@kernel
+@borrowing
 def scanned_moments(state: Floats, base: int, window: int, value: float) -> tuple[float, float]:
     """Return mean and squared deviations by two passes over the window."""
     oldest = remember(state, base, window, value)
@@ -147,7 +147,7 @@ def scanned_moments(state: Floats, base: int, window: int, value: float) -> tupl
     return average, (first + second) + (third + fourth)
 
 
-@kernel
+@borrowing
 def merged_moments(state: Floats, base: int, window: int, value: float) -> tuple[float, float]:
     """Return mean and squared deviations by merging the tail of the last block with the head of the present one."""
     count = int(state[base])
@@ -185,7 +185,7 @@ def merged_moments(state: Floats, base: int, window: int, value: float) -> tuple
     )
 
 
-@kernel
+@borrowing
 def highest(state: Floats, base: int, window: int, value: float) -> float:
     """Return the largest of the last ``window`` values by a falling queue, NaN while there are fewer.
 

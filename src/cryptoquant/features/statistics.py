@@ -2,13 +2,13 @@
 
 import math
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing
 from cryptoquant.features.feature import Feature, known_field, whole
 from cryptoquant.features.rolling import moments, moments_size
 from cryptoquant.market.slice import Floats
 
 
-@kernel
+@borrowing
 def zscore_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write (value - mean) / sample deviation of the last ``settings[0]`` values."""
     window = int(settings[0])

@@ -4,25 +4,25 @@ import math
 
 import numpy as np
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing
 from cryptoquant.features.feature import Feature, fading, whole
 from cryptoquant.features.rolling import ema, highest, highest_size, mean, moments_size
 from cryptoquant.market.slice import Floats
 
 
-@kernel
+@borrowing
 def sma_ratio_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write close / mean of the last ``settings[0]`` closes - 1."""
     out[0] = bar[0] / mean(state, 0, int(settings[0]), bar[0]) - 1.0
 
 
-@kernel
+@borrowing
 def ema_ratio_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write close / exponential average - 1."""
     out[0] = bar[0] / ema(state, 0, int(settings[0]), bar[0]) - 1.0
 
 
-@kernel
+@borrowing
 def macd_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write line, signal and histogram; state: bars seen, fast (2), slow (2) and signal (2) averages."""
     fast, slow, signal = int(settings[0]), int(settings[1]), int(settings[2])
@@ -45,7 +45,7 @@ def macd_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None
     out[2] = (line - average) / scale
 
 
-@kernel
+@borrowing
 def donchian_position_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write (close - lowest low) / (highest high - lowest low); bar: high, low, close."""
     window = int(settings[0])

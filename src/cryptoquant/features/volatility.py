@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing
 from cryptoquant.features.feature import Feature, fading, positive, whole
 from cryptoquant.features.rolling import moments, moments_size, wilder
 from cryptoquant.market.slice import Floats
 
 
-@kernel
+@borrowing
 def atr_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write Wilder's average true range; bar: high, low, close; state: started, last close, average (2)."""
     out[0] = np.nan
@@ -22,14 +22,14 @@ def atr_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     state[1] = bar[2]
 
 
-@kernel
+@borrowing
 def natr_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write the average true range as a fraction of the close."""
     atr_step(state, settings, bar, out)
     out[0] /= bar[2]
 
 
-@kernel
+@borrowing
 def realized_volatility_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write the deviation of the last ``settings[0]`` log returns; state: last close, then the moments."""
     window = int(settings[0])
@@ -41,7 +41,7 @@ def realized_volatility_step(state: Floats, settings: Floats, bar: Floats, out: 
         out[0] = math.sqrt(squares / (window - 1.0))
 
 
-@kernel
+@borrowing
 def bollinger_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write the position in the bands and their width."""
     window = int(settings[0])

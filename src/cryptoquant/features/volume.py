@@ -1,12 +1,12 @@
 """How busy the market is against its own habit."""
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing
 from cryptoquant.features.feature import Feature, whole
 from cryptoquant.features.rolling import mean, moments_size
 from cryptoquant.market.slice import Floats
 
 
-@kernel
+@borrowing
 def volume_ratio_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
     """Write volume / mean volume of the last ``settings[0]`` bars."""
     average = mean(state, 0, int(settings[0]), bar[0])
