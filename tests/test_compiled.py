@@ -1,12 +1,18 @@
 """Machine code on disk: an edit of any kernel reaches every kernel that calls it."""
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from cryptoquant import compiled
+from cryptoquant.compiled import plain
+from cryptoquant.trading.matching import settle
 
 CALLEE = "from pkg.compiled import kernel\n\n\n@kernel\ndef inner(x):\n    return x + {number}\n"
 CALLER = """\
@@ -43,8 +49,13 @@ def test_a_changed_callee_in_another_file_is_not_served_from_a_stale_cache(tmp_p
     assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 2
 
 
+def marked(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8")
+    return "\n@kernel\n" in text or "\n@borrowing\n" in text
+
+
 def test_the_salt_covers_every_file_that_holds_a_kernel():
-    holders = {path for path in compiled.PACKAGE.rglob("*.py") if "\n@kernel\n" in path.read_text(encoding="utf-8")}
+    holders = {path for path in compiled.PACKAGE.rglob("*.py") if marked(path)}
     assert holders
     assert holders <= set(compiled.kernel_sources())
 
@@ -58,3 +69,39 @@ def test_a_cache_folder_that_cannot_be_made_is_replaced_by_a_temporary_one(tmp_p
         assert compiled.cache_folder().is_dir()
     finally:
         compiled.cache_folder.cache_clear()
+
+
+def borrowers() -> list[tuple[Path, ast.FunctionDef]]:
+    found = []
+    for path in compiled.kernel_sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and "borrowing" in [ast.unparse(it) for it in node.decorator_list]:
+                found += [(path, node)]
+    return found
+
+
+def test_a_kernel_that_borrows_returns_no_array():
+    numbers = {"None", "int", "float", "bool", "Deal"}
+    assert len(borrowers()) > 30
+    for path, node in borrowers():
+        returned = ast.unparse(node.returns).removeprefix("tuple[").removesuffix("]").split(", ")
+        assert set(returned) <= numbers, f"{path.name}: {node.name} returns {returned}"
+
+
+def test_a_kernel_that_borrows_may_not_make_an_array():
+    def maker(count: int) -> float:
+        return np.ones(count).sum()
+
+    with pytest.raises(Exception, match=r"array|NRT"):
+        compiled.borrowing(maker)(3)
+
+
+def test_the_plain_form_of_a_kernel_is_plain_all_the_way_down():
+    def names(function):
+        return [name for name in function.__code__.co_names if hasattr(function.__globals__.get(name), "py_func")]
+
+    assert names(settle.py_func)
+    assert names(plain(settle)) == []
+    assert plain(settle) is plain(settle)
+    terms = (1.0, 2.5, 3.0, 0.01, 1.0, 1.0, True, False)
+    assert plain(settle)(*terms) == settle(*terms)

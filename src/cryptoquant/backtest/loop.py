@@ -196,9 +196,9 @@ def trade_rows(
             if has_weights:
                 ended = counts[ENDS]
                 wanted = decide(desk, book, terms, plan, marks, weights[row], table.changes, row, equity)
-                if wanted + symbols > spare:
+                if wanted and wanted + symbols > spare:
                     counts[ENDS] = ended
-                    return row, wanted + symbols
+                    return row, 3 * counts[QUEUED] + wanted + 2 * symbols + 8
                 if wanted:
                     spare -= wanted + symbols
                     number = write_changes(desk, book, market, terms, plan, marks, table.changes, row)

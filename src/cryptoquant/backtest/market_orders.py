@@ -139,9 +139,9 @@ def trade_rows(
             refresh_marks(marks, close, seen, row)
             seen = row
             wanted = decide_changes(records, book, wishes, weights, terms, plan, row)
-            if not has_room(records, wanted + symbols):
+            if wanted and not has_room(records, wanted + symbols):
                 counts[ENDS] = ended
-                return row, wanted + symbols
+                return row, wanted + 2 * symbols
             if wanted:
                 send_changes(records, book, wishes, terms, row)
         row += 1

@@ -54,7 +54,7 @@ def first_number(values: Floats, start: int) -> int:
 def keeps(
     weights: Floats, closes: Floats, cash: float, held: float, lot: float, plan: Plan, dust: float, is_whole: bool
 ) -> bool:
-    """Return whether it is certain that none of these weights changes a position; False says nothing.
+    """Return whether it is certain that every close is there and no weight changes a position; False says nothing.
 
     The question of ``wanted_lots``, asked of values instead of lots and with room for a lot and for rounding, without a
     division or a branch, so that machine code answers it for several rows at once.
@@ -62,7 +62,7 @@ def keeps(
     unsure = 0
     if held == 0.0:
         for index in range(len(weights)):
-            unsure += 0 if weights[index] == 0.0 else 1
+            unsure += 0 if (weights[index] == 0.0) & (closes[index] == closes[index]) else 1
         return unsure == 0
     sign = 1.0 if held > 0.0 else -1.0
     share, coins, rest, band = sign * (1.0 - plan.reserve), abs(held) * lot, lot if is_whole else 0.0, plan.band
