@@ -123,7 +123,9 @@ def with_room(rows: Floats, count: int, more: int) -> Floats:
     if count + more <= len(rows):
         return rows
     larger = np.empty((2 * len(rows) + more, rows.shape[1]))
-    larger[:count] = rows[:count]
+    for row in range(count):  # a slice would be checked for its shape, which takes seconds to compile
+        for column in range(rows.shape[1]):
+            larger[row, column] = rows[row, column]
     return larger
 
 

@@ -136,12 +136,12 @@ def run_market(
     used, used_row, reserved = np.zeros(symbols), np.full(symbols, -1), np.zeros(symbols)
     book = Book(purse, lots, lot, bounds, used, used_row, stopped, reserved, traded)
     counts = np.zeros(COUNTERS, dtype=np.int64)
-    orders, queue, idle = np.empty((64, COLUMNS)), np.empty(64, dtype=np.int64), np.empty(64, dtype=np.int64)
-    sent, fills, ends = np.empty((64, SENT_COLUMNS)), np.empty((64, FILL_COLUMNS)), np.empty((64, END_COLUMNS))
+    orders, queue, idle = np.empty((0, COLUMNS)), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    sent, fills, ends = np.empty((0, SENT_COLUMNS)), np.empty((0, FILL_COLUMNS)), np.empty((0, END_COLUMNS))
     fate, made = np.zeros(len(entries), dtype=np.int64), np.full(len(entries), -1)
-    desk = Desk(orders, queue, idle, sent, fills, ends, np.empty((64, 2)), fate, counts)
+    desk = Desk(orders, queue, idle, sent, fills, ends, np.empty((0, 2)), fate, counts)
     table = Table(entries, made, np.full(symbols, np.nan), np.zeros(symbols))
-    row, more = trade_rows(desk, book, table, market, weights, rules, plan, counts[QUEUED])
+    row, more = counts[QUEUED], 32
     while row < slices:
         desk = larger_desk(desk, 2 * more)
         row, more = trade_rows(desk, book, table, market, weights, rules, plan, row)
@@ -267,7 +267,8 @@ def with_places(queue: Integers, count: int, more: int) -> Integers:
     if count + more <= len(queue):
         return queue
     larger = np.empty(2 * (count + more), dtype=np.int64)
-    larger[:count] = queue[:count]
+    for place in range(count):
+        larger[place] = queue[place]
     return larger
 
 

@@ -93,15 +93,15 @@ def run_market_orders(
     book = Book(purse, lots, lot, bounds, nothing, np.zeros(0, dtype=np.int64), nothing, nothing, traded)
     counts = np.zeros(COUNTERS, dtype=np.int64)
     records = Records(
-        np.empty((64, SENT_COLUMNS)),
-        np.empty((64, FILL_COLUMNS)),
-        np.empty((64, END_COLUMNS)),
-        np.empty(64, dtype=np.int64),
+        np.empty((0, SENT_COLUMNS)),
+        np.empty((0, FILL_COLUMNS)),
+        np.empty((0, END_COLUMNS)),
+        np.empty(0, dtype=np.int64),
         counts,
     )
     by_symbol = np.zeros((2, symbols), dtype=np.int64)
     wishes = Wishes(np.full(symbols, math.nan), np.zeros(symbols), by_symbol[0], by_symbol[1])
-    row, more = trade_rows(records, book, wishes, market, weights, rules, plan, counts[QUEUED])
+    row, more = counts[QUEUED], symbols
     while row < slices:
         records = larger(records, more)
         row, more = trade_rows(records, book, wishes, market, weights, rules, plan, row)
@@ -177,7 +177,7 @@ def has_room(records: Records, more: int) -> bool:
 @kernel
 def larger(records: Records, more: int) -> Records:
     """Return the records with room for ``more`` lines in each."""
-    counts = records.counts
+    counts, more = records.counts, max(more, 64)
     return Records(
         with_room(records.sent, counts[SENT], more),
         with_room(records.fills, counts[FILLS], more),

@@ -13,7 +13,7 @@ from cryptoquant.backtest.desk import (
     SYMBOL,
 )
 from cryptoquant.backtest.loop import Trace, refresh_marks
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing, kernel
 from cryptoquant.performance.curve import absorb
 from cryptoquant.trading.portfolio import equity_units
 
@@ -57,7 +57,7 @@ def tape_of(trace: Trace, cash: float, symbols: int) -> tuple[Integers, Floats]:
     return places, after
 
 
-@kernel
+@borrowing
 def mark_rows(close: Floats, first: int, lots: Floats, lot: Floats, cash: float, unit: float, equity: Floats) -> bool:
     """Write the equity in cash units at the closes from row ``first`` on, while nothing changes in the book.
 
@@ -97,7 +97,7 @@ def mark_rows(close: Floats, first: int, lots: Floats, lot: Floats, cash: float,
     return absent > 0
 
 
-@kernel
+@borrowing
 def mark_holes(
     close: Floats,
     first: int,
@@ -137,12 +137,21 @@ def draw_curve(tape: Tape, lot: Floats, close: Floats, unit: float, equity: Floa
         row = until
 
 
+@borrowing
+def is_any(lots: Floats) -> bool:
+    """Return whether anything is held."""
+    found = False
+    for column in range(len(lots)):
+        found = found or lots[column] != 0.0
+    return found
+
+
 @kernel
 def follow_curve(tape: Tape, lot: Floats, close: Floats, unit: float, times: Integers, state: Floats) -> int:
     """Fold the equity at every close into a state of ``performance.curve``; return in how many something is held."""
     places, after, money, lots = tape.places, tape.after, tape.cash, tape.lots.copy()
     marks, seen, change, slices = np.full(len(lot), np.nan), -1, 0, len(close)
-    block, held, is_holding = np.empty(BLOCK), 0, bool(np.any(lots != 0.0))
+    block, held, is_holding = np.empty(BLOCK), 0, is_any(lots)
     for start in range(0, slices, BLOCK):
         stop = min(start + BLOCK, slices)
         row = start
@@ -153,9 +162,7 @@ def follow_curve(tape: Tape, lot: Floats, close: Floats, unit: float, times: Int
                         lots[places[change, 1]] = after[change, 0]
                     money = after[change, 1]
                     change += 1
-                is_holding = False
-                for column in range(len(lots)):
-                    is_holding = is_holding or lots[column] != 0.0
+                is_holding = is_any(lots)
             until = min(stop, places[change, 0]) if change < len(places) else stop
             part = block[row - start : until - start]
             if not is_holding:

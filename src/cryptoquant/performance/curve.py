@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoquant.compiled import kernel
+from cryptoquant.compiled import borrowing, kernel
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -63,7 +63,7 @@ def begin(initial: float) -> Floats:
     return state
 
 
-@kernel
+@borrowing
 def add_lanes(sums: Floats) -> None:
     """Add the lanes of each sum by halves: the sum of lanes ``n`` to ``n + 63`` then stands in lane ``n``."""
     for start in range(0, len(sums), LANES):
@@ -74,7 +74,7 @@ def add_lanes(sums: Floats) -> None:
             half //= 2
 
 
-@kernel
+@borrowing
 def merge(state: Floats, count: int, total: float, losses: float, moments: Floats) -> None:
     """Add the sums of ``count`` periods: of equity and squared losses, and the mean and central sums of the returns.
 
@@ -98,7 +98,7 @@ def merge(state: Floats, count: int, total: float, losses: float, moments: Float
     state[FOLDED] = before + count
 
 
-@kernel
+@borrowing
 def is_flat(equity: Floats, before: float) -> bool:
     """Return whether no value differs from the one before."""
     moves = 0
@@ -180,7 +180,7 @@ def fold_rest(state: Floats) -> None:
     merge(state, count, total, losses, moments)
 
 
-@kernel
+@borrowing
 def reaches(equity: Floats, peak: float) -> bool:
     """Return whether a value comes up to the peak."""
     count = 0
@@ -189,11 +189,12 @@ def reaches(equity: Floats, peak: float) -> bool:
     return count != 0
 
 
-@kernel
+@borrowing
 def smallest(equity: Floats, limit: float, lanes: Floats) -> float:
     """Return the smallest value below a limit, or the limit; in 32 lanes, as machine code can."""
     whole = len(equity) - len(equity) % 128
-    lanes[:] = limit
+    for j in range(32):
+        lanes[j] = limit
     for start in range(0, whole, 128):
         part = equity[start : start + 128]
         for j in range(32):
@@ -208,7 +209,7 @@ def smallest(equity: Floats, limit: float, lanes: Floats) -> float:
     return limit
 
 
-@kernel
+@borrowing
 def follow(state: Floats, equity: Floats, times: Times, first: int) -> None:
     """Carry the peak, the largest fall below it and the longest time below it through the next periods."""
     peak, lowest, limit = state[PEAK], state[LOWEST], state[LIMIT]
