@@ -150,7 +150,7 @@ def crowd(*, quick: bool) -> list[str]:
         seconds, bars = found["seconds"], found["bars"] * many.ALL
         for count, (own, worker) in found["peaks"].items():
             print(f"concurrent: {kind}, {count} runs: peak {own:.0f} MB, largest worker {worker:.0f} MB", flush=True)
-        verdict = f"{limit:.3g}s{'+' if seconds <= limit else '-'}"
+        verdict = "" if math.isinf(limit) else f"{limit:.3g}s{'+' if seconds <= limit else '-'}"
         own, worker = found["peaks"][str(many.ALL)]
         cells = (f"{seconds:.4f}", "", "1", f"{1e9 * seconds / bars:.1f}", "", verdict, f"{max(own, worker):.0f}", "")
         lines.append(line("concurrent", f"{kind}, two cores", *cells))

@@ -256,25 +256,24 @@ class Execution:
         ValueError
             A symbol is not in the universe, or a weight is infinite.
         """
-        equity, is_whole, plan = portfolio.equity, not venue.is_continuous, self.plan
+        equity, held, lot, marks = portfolio.numbers()
         busy = {order.symbol for order in working.in_flight.values()} if working.in_flight else ()
         changes: list[tuple[str, float]] = []
         refused: list[Rejection] = []
-        all_lot, marks, all_lots, dust = portfolio.lot, portfolio.marks, portfolio.lots, venue.minimum_notional
+        stopped, plan, dust, is_whole = working.stopped, self.plan, venue.minimum_notional, not venue.is_continuous
         for symbol in weights if len(weights) == 1 else sorted(weights, key=portfolio.index):
             index, weight = portfolio.index(symbol), float(weights[symbol])
-            lot, price = all_lot.item(index), marks.item(index)
-            if not -math.inf < weight < math.inf and not math.isnan(weight):
+            if weight in (math.inf, -math.inf):
                 raise ValueError(f"the strategy wants a weight of {weight} in {symbol}")
-            if working.stopped and working.keeps_out(symbol, weight):
+            if stopped and working.keeps_out(symbol, weight):
                 continue
-            if symbol in busy or not TRADABLE(weight, equity, price * lot):
+            price, size = marks[index], lot[index]
+            if symbol in busy or not TRADABLE(weight, equity, price * size):
                 continue
-            held = all_lots.item(index)
-            change = WANTED(weight, equity, price, held, lot, plan, dust, is_whole)
+            change = WANTED(weight, equity, price, held[index], size, plan, dust, is_whole)
             if change == 0.0:
                 continue
-            _, code = plain(order_count)(change, price, held, lot, bounds_of(venue, symbol))
+            _, code = plain(order_count)(change, price, held[index], size, bounds_of(venue, symbol))
             if code:
                 refused.append(_refused(symbol, change, portfolio, time, code))
             else:

@@ -112,13 +112,23 @@ class Portfolio:
     @property
     def equity(self) -> float:
         """Cash plus holdings at their marks, in quote currency."""
-        if self._few and len(self._few) == 1:
-            held: float = self.lots.item(0)
-            units = self.cash + held * self._few[0] * self.marks.item(0) / self.unit if held != 0.0 else self.cash
-            return units * self.unit
-        if self._few:
-            return add_up(self.cash, self.lots.tolist(), self._few, self.marks.tolist(), self.unit) * self.unit
-        return float(equity_units(self.cash, self.lots, self.lot, self.marks, self.unit)) * self.unit
+        return self.numbers()[0]
+
+    def numbers(self) -> tuple[float, list[float], list[float], list[float]]:
+        """Return equity, lots, coins in a lot, and marks as plain numbers, which a decision reads faster than arrays.
+
+        The same arithmetic as ``equity_units``, written out for one symbol, which is what most engines trade.
+        """
+        lots, marks, few = self.lots.tolist(), self.marks.tolist(), self._few
+        if len(few) == 1:
+            held = lots[0]
+            units = self.cash + held * few[0] * marks[0] / self.unit if held != 0.0 else self.cash
+        elif few:
+            units = add_up(self.cash, lots, few, marks, self.unit)
+        else:
+            few = self.lot.tolist()
+            units = float(equity_units(self.cash, self.lots, self.lot, self.marks, self.unit))
+        return units * self.unit, lots, few, marks
 
     @property
     def cash_value(self) -> float:
