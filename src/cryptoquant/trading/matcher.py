@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.compiled import plain
 from cryptoquant.market.slice import FIELDS, Slice
+from cryptoquant.trading.deal import fill_of
 from cryptoquant.trading.financing import financing_charge, financing_terms, is_short_of_margin
 from cryptoquant.trading.matching import (
     ABOVE_MAXIMUM,
@@ -43,10 +44,10 @@ from cryptoquant.trading.order import (
     Cancel,
     Cancellation,
     Fill,
+    Liquidity,
     Order,
     Rejection,
     Side,
-    execution_id,
     number,
     reject,
 )
@@ -316,23 +317,8 @@ class Matcher:
             lot,
             self.terms,
         )
-        return Fill(
-            order_id=order.id,
-            execution_id=execution_id(order.id, resting.fills),
-            profile=order.profile,
-            symbol=order.symbol,
-            side=order.side,
-            lots=size,
-            price=deal.price,
-            time=moment,
-            lots_change=deal.lots_change,
-            cash_change=deal.cash_change,
-            fee=deal.fee,
-            slippage=deal.slippage,
-            liquidity="taker" if is_taker else "maker",
-            impact=deal.impact,
-            reason=resting.reason,
-        )
+        said: Liquidity = "taker" if is_taker else "maker"
+        return fill_of(order, resting.fills, size, moment, said, deal, resting.reason)
 
     def _book(self, resting: Resting, fill: Fill, reference: float, bar: Bar, queue: list[Resting]) -> list[Outcome]:
         """Take a fill into the books, and return the orders that it ends; exits that it brings join the queue."""

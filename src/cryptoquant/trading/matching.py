@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import kernel
+from cryptoquant.trading.deal import Deal
 from cryptoquant.trading.schedule import table_of
 from cryptoquant.trading.venue import BASIS_POINT, PATHS, Venue
 
@@ -60,20 +61,6 @@ class Terms(NamedTuple):
     is_whole: bool
     in_quote: bool
     allows_short: bool
-
-
-class Deal(NamedTuple):
-    """What an execution comes to: its price, the changes in lots and cash units, and what it costs in quote currency.
-
-    ``slippage`` is paid against the reference price without the order's own impact, ``impact`` for that.
-    """
-
-    price: float
-    lots_change: float
-    cash_change: float
-    fee: float
-    slippage: float
-    impact: float
 
 
 def rates_of(venue: Venue) -> Floats:

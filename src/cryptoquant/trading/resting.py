@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import msgspec
 
 from cryptoquant.compiled import plain
+from cryptoquant.trading.deal import Deal, fill_of
 from cryptoquant.trading.exits import exits_of
 from cryptoquant.trading.matching import KINDS, LIMIT, STOP, TRAILING, price_paid, rest_of_bar, settle
-from cryptoquant.trading.order import Fill, Liquidity, Order, Reason, execution_id
+from cryptoquant.trading.order import Fill, Liquidity, Order, Reason
 from cryptoquant.trading.venue import BASIS_POINT, Venue
 
 
@@ -74,22 +75,7 @@ def execute(
     """Return the fill of a whole order at ``price``: fee, settlement and slippage against ``reference``."""
     costs, lot = venue.costs, venue.instrument(order.symbol).lot
     rate = (costs.taker_bps if liquidity == "taker" else costs.maker_bps) * BASIS_POINT
-    lots_change, cash_change, fee = plain(settle)(
-        order.sign, order.lots, price, rate, lot, venue.unit, not venue.is_continuous, costs.fee_asset == "quote"
-    )
-    slippage = 0.0 if reference is None else plain(price_paid)(order.sign, price, reference, order.lots, lot)
-    return Fill(
-        order_id=order.id,
-        execution_id=execution_id(order.id, 0),
-        profile=order.profile,
-        symbol=order.symbol,
-        side=order.side,
-        lots=order.lots,
-        price=price,
-        time=time,
-        lots_change=lots_change,
-        cash_change=cash_change,
-        fee=fee,
-        slippage=slippage,
-        liquidity=liquidity,
-    )
+    lots, is_whole, in_quote = order.lots, not venue.is_continuous, costs.fee_asset == "quote"
+    settled = plain(settle)(order.sign, lots, price, rate, lot, venue.unit, is_whole, in_quote)
+    slippage = 0.0 if reference is None else plain(price_paid)(order.sign, price, reference, lots, lot)
+    return fill_of(order, 0, lots, time, liquidity, Deal(price, *settled, slippage))

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from cryptoquant.compiled import plain
 from cryptoquant.market.book import Level
+from cryptoquant.trading.deal import Deal, fill_of
 from cryptoquant.trading.matching import settle, trail_level, whole
-from cryptoquant.trading.order import Fill, Liquidity, Order, execution_id, number
+from cryptoquant.trading.order import Fill, Liquidity, Order, number
 from cryptoquant.trading.queue_position import Place
 from cryptoquant.trading.venue import Venue
 
@@ -167,22 +168,6 @@ def executed(
     """
     order, costs, lot = working.order, venue.costs, venue.instrument(working.order.symbol).lot
     is_whole, in_quote = not venue.is_continuous, costs.fee_asset == "quote"
-    lots_change, cash_change, fee = plain(settle)(
-        order.sign, lots, price, fee_rate, lot, venue.unit, is_whole, in_quote
-    )
+    settled = plain(settle)(order.sign, lots, price, fee_rate, lot, venue.unit, is_whole, in_quote)
     missed = order.sign * (price - working.mid) * lots * lot if liquidity == "taker" else 0.0
-    return Fill(
-        order_id=order.id,
-        execution_id=execution_id(order.id, working.fills),
-        profile=order.profile,
-        symbol=order.symbol,
-        side=order.side,
-        lots=lots,
-        price=price,
-        time=time,
-        lots_change=lots_change,
-        cash_change=cash_change,
-        fee=fee,
-        slippage=max(missed, 0.0),
-        liquidity=liquidity,
-    )
+    return fill_of(order, working.fills, lots, time, liquidity, Deal(price, *settled, max(missed, 0.0)))

@@ -1,0 +1,42 @@
+"""What an execution comes to, and the fact that the books take from it."""
+
+from typing import NamedTuple
+
+from cryptoquant.trading.order import Fill, Liquidity, Order, Reason, execution_id
+
+
+class Deal(NamedTuple):
+    """What an execution comes to: its price, the changes in lots and cash units, and what it costs in quote currency.
+
+    ``slippage`` is paid against the reference price without the order's own impact, ``impact`` for that.
+    """
+
+    price: float
+    lots_change: float
+    cash_change: float
+    fee: float
+    slippage: float = 0.0
+    impact: float = 0.0
+
+
+def fill_of(
+    order: Order, number: int, lots: float, time: int, liquidity: Liquidity, deal: Deal, reason: Reason = ""
+) -> Fill:
+    """Return the fill number ``number`` (from 0) of an order: ``lots`` of it at ``time`` (ns)."""
+    return Fill(
+        order_id=order.id,
+        execution_id=execution_id(order.id, number),
+        profile=order.profile,
+        symbol=order.symbol,
+        side=order.side,
+        lots=lots,
+        price=deal.price,
+        time=time,
+        lots_change=deal.lots_change,
+        cash_change=deal.cash_change,
+        fee=deal.fee,
+        slippage=deal.slippage,
+        liquidity=liquidity,
+        impact=deal.impact,
+        reason=reason,
+    )
