@@ -116,8 +116,8 @@ def simulate(
     >>> simulate(half, bars, Costs.free()).statistics.fills
     1
     >>> orders = bars.head(1).select("time", "symbol", side=pl.lit("buy"), quantity=0.1, stop_loss=0.001)
-    >>> simulate(orders, bars).fills["side"].to_list()
-    ['buy', 'sell']
+    >>> simulate(orders, bars).fills.select("side", "reason").rows()
+    [('buy', ''), ('sell', 'stop')]
     """
     if isinstance(what, type):
         raise TypeError(f"wanted a strategy, found the class {what.__name__}: call it, {what.__name__}(...)")

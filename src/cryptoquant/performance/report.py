@@ -30,6 +30,7 @@ FILLS: dict[str, pl.DataType | type[pl.DataType]] = {
     "slippage": pl.Float64,
     "impact": pl.Float64,
     "liquidity": pl.String,
+    "reason": pl.String,
     "quantity_change": pl.Float64,
     "value_change": pl.Float64,
     "order_id": pl.String,
@@ -83,7 +84,8 @@ class Report:
         Columns time, equity, cash, exposure (signed share of equity invested) and, where known, benchmark (buy and
         hold); one row for each slice.
     fills, rejections, signals
-        The facts, in time order. Fills may have a column participation: the share of the traded bar's value.
+        The facts, in time order. The reason of a fill is empty after a decision, else stop, target or liquidation.
+        Fills may have a column participation: the share of the traded bar's value.
     prices
         Columns time, symbol, close: what the pictures draw.
     folds
@@ -185,6 +187,7 @@ def fills_frame(fills: list[Fill], venue: Venue) -> pl.DataFrame:
                 fill.slippage,
                 fill.impact,
                 fill.liquidity,
+                fill.reason,
                 fill.lots_change * lot,
                 fill.cash_change * venue.unit,
                 fill.order_id,

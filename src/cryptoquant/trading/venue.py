@@ -62,7 +62,7 @@ class Costs:
     volatility_share: float = 0.0
     impact_linear_bps: float = 0.0
     impact_sqrt: float = 0.0
-    schedule: tuple[Rate, ...] = ()
+    schedule: tuple[Rate, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for name in ("maker_bps", "taker_bps", "slippage_bps", "spread_bps", "impact_linear_bps"):

@@ -116,8 +116,8 @@ class VolatilityTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class RiskParity:
-    """Every symbol brings the same risk to the whole (``risk_parity``).
+class Parity:
+    """What shares the risk by the covariance of returns alone; a subclass says how.
 
     Parameters
     ----------
@@ -138,41 +138,38 @@ class RiskParity:
         """The schedule's."""
         return self.schedule.lookback
 
+    def shares(self, covariance: Floats) -> Floats:
+        """Return the share of each symbol, shape (symbols,), together 1."""
+        raise NotImplementedError
+
     def decide(self, view: View) -> Target:
         """Return new weights when they are due."""
-        return self.schedule.target(
-            view, self.max_gross, lambda _, returns, free: free * risk_parity(covariance_of(returns))
-        )
+
+        def weigh(_: tuple[str, ...], returns: Floats, free: float) -> Floats:
+            return free * self.shares(covariance_of(returns))
+
+        return self.schedule.target(view, self.max_gross, weigh)
 
 
 @dataclass(frozen=True, slots=True)
-class HierarchicalRiskParity:
+class RiskParity(Parity):
+    """Every symbol brings the same risk to the whole (``risk_parity``); the parameters are those of ``Parity``."""
+
+    def shares(self, covariance: Floats) -> Floats:
+        """Return the share of each symbol, shape (symbols,), together 1."""
+        return risk_parity(covariance)
+
+
+@dataclass(frozen=True, slots=True)
+class HierarchicalRiskParity(Parity):
     """Halves the capital down a tree of likeness (``hierarchical_risk_parity``, López de Prado 2016).
 
-    Parameters
-    ----------
-    schedule
-        When, and from how much of the past.
-    max_gross
-        Share of the equity invested.
+    The parameters are those of ``Parity``.
     """
 
-    schedule: Schedule = field(default_factory=Schedule)
-    max_gross: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_share(self.max_gross, "max_gross")
-
-    @property
-    def lookback(self) -> int:
-        """The schedule's."""
-        return self.schedule.lookback
-
-    def decide(self, view: View) -> Target:
-        """Return new weights when they are due."""
-        return self.schedule.target(
-            view, self.max_gross, lambda _, returns, free: free * hierarchical_risk_parity(covariance_of(returns))
-        )
+    def shares(self, covariance: Floats) -> Floats:
+        """Return the share of each symbol, shape (symbols,), together 1."""
+        return hierarchical_risk_parity(covariance)
 
 
 @dataclass(frozen=True, slots=True)
