@@ -47,6 +47,7 @@ def fills_of(rows: list[tuple[int, str, float, float]], fee: float = 0.0) -> pl.
             0.0,
             0.0,
             "taker",
+            "",
             quantity,
             -quantity * paid - fee * abs(quantity) * paid,
             f"order-{hour}",
