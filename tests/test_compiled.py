@@ -12,7 +12,7 @@ import pytest
 
 from cryptoquant import compiled
 from cryptoquant.compiled import plain
-from cryptoquant.trading.matching import settle
+from cryptoquant.trading.matching import settle, whole
 
 CALLEE = "from pkg.compiled import kernel\n\n\n@kernel\ndef inner(x):\n    return x + {number}\n"
 CALLER = """\
@@ -71,6 +71,18 @@ def test_a_cache_folder_that_cannot_be_made_is_replaced_by_a_temporary_one(tmp_p
         compiled.cache_folder.cache_clear()
 
 
+def test_a_changed_constant_in_a_file_without_kernels_is_not_served_from_a_stale_cache(tmp_path):
+    package = tmp_path / "pkg"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    shutil.copy(compiled.__file__, package / "compiled.py")
+    (package / "caller.py").write_text(CALLER)
+    (package / "callee.py").write_text("from pkg.amounts import AMOUNT\n" + CALLEE.format(number="AMOUNT"))
+    for amount in (10.0, 50.0):
+        (package / "amounts.py").write_text(f"AMOUNT = {amount}\n")
+        assert outer(tmp_path) == amount + 1.0
+
+
 def borrowers() -> list[tuple[Path, ast.FunctionDef]]:
     found = []
     for path in compiled.kernel_sources():
@@ -80,12 +92,21 @@ def borrowers() -> list[tuple[Path, ast.FunctionDef]]:
     return found
 
 
-def test_a_kernel_that_borrows_returns_no_array():
+def returned(node: ast.FunctionDef) -> set[str]:
+    return set(ast.unparse(node.returns).removeprefix("tuple[").removesuffix("]").split(", "))
+
+
+def test_a_kernel_that_borrows_returns_no_array_nor_calls_one_that_does():
     numbers = {"None", "int", "float", "bool", "Deal"}
+    nodes = [node for path in compiled.kernel_sources() for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    kernels = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.decorator_list]
+    makers = {node.name for node in kernels if not returned(node) <= numbers}
+    assert "with_room" in makers
     assert len(borrowers()) > 30
     for path, node in borrowers():
-        returned = ast.unparse(node.returns).removeprefix("tuple[").removesuffix("]").split(", ")
-        assert set(returned) <= numbers, f"{path.name}: {node.name} returns {returned}"
+        assert returned(node) <= numbers, f"{path.name}: {node.name} returns {returned(node)}"
+        called = {it.func.id for it in ast.walk(node) if isinstance(it, ast.Call) and isinstance(it.func, ast.Name)}
+        assert not called & makers, f"{path.name}: {node.name} calls {called & makers}"
 
 
 def test_a_kernel_that_borrows_may_not_make_an_array():
@@ -105,3 +126,5 @@ def test_the_plain_form_of_a_kernel_is_plain_all_the_way_down():
     assert plain(settle) is plain(settle)
     terms = (1.0, 2.5, 3.0, 0.01, 1.0, 1.0, True, False)
     assert plain(settle)(*terms) == settle(*terms)
+    for number in (0.0, 0.3, 7.9, 2.0**52 - 0.5, 2.0**52, 1e300, -1e300, -2.5, float("inf"), -float("inf")):
+        assert plain(whole)(number) == whole(number)

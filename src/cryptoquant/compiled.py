@@ -7,6 +7,7 @@ of every module that holds kernels, so that any edit of any kernel starts a fres
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
@@ -19,6 +20,7 @@ R = TypeVar("R")
 
 PACKAGE = Path(__file__).resolve().parent
 MARK = f"from {__name__} import"
+IMPORT = re.compile(rf"^from {__name__.partition('.')[0]}\.([\w.]+) import", re.MULTILINE)
 
 
 def kernel_sources(package: Path = PACKAGE) -> list[Path]:
@@ -26,10 +28,20 @@ def kernel_sources(package: Path = PACKAGE) -> list[Path]:
     return sorted(path for path in package.rglob("*.py") if MARK in path.read_text(encoding="utf-8"))
 
 
-def salt(package: Path = PACKAGE) -> str:
-    """Return a digest of the names and texts of all kernel sources."""
-    digest = hashlib.sha256()
+def salted_sources(package: Path = PACKAGE) -> list[Path]:
+    """Return the files that hold compiled kernels and those that they import from: constants are compiled in."""
+    files = set(kernel_sources(package))
     for path in kernel_sources(package):
+        for name in IMPORT.findall(path.read_text(encoding="utf-8")):
+            place = package.joinpath(*name.split("."))
+            files |= {found for found in (place.with_suffix(".py"), place / "__init__.py") if found.exists()}
+    return sorted(files)
+
+
+def salt(package: Path = PACKAGE) -> str:
+    """Return a digest of the names and texts of all sources that are compiled in."""
+    digest = hashlib.sha256()
+    for path in salted_sources(package):
         digest.update(path.relative_to(package).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -57,10 +69,10 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def borrowing(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a kernel that only borrows its arrays: it makes none and returns none, nor does any that it calls.
+    """Compile a kernel that only borrows its arrays: it makes none and returns none, and calls none that returns one.
 
     Its caller keeps them alive, so that no reference is counted, which would cost more than most of the work where
-    dozens of arrays travel in tuples. numba refuses to compile one that makes an array.
+    dozens of arrays travel in tuples. numba refuses to compile one that makes an array itself.
     """
     return _compiled(function, _nrt=False)
 

@@ -140,6 +140,13 @@ def test_a_trailing_stop_of_a_short_follows_the_lowest_price_of_the_bars_before(
     assert fills == [("e", 1.0, 100.0), ("es0", 1.0, pytest.approx(88.0))]
 
 
+def test_a_target_below_zero_is_none():
+    """A short that wants to gain more than all of it has a stop only."""
+    panel = market(FLAT, FLAT, (100, 100, 1, 50), (50, 120, 50, 120), FLAT)
+    fills = filled(run(panel, [order("e", 0, "sell", protection=Protection(stop_loss=0.1, take_profit=1.5))]))
+    assert fills == [("e", 1.0, 100.0), ("es0", 1.0, pytest.approx(110.0))]
+
+
 def test_immediate_orders_take_what_the_open_gives_or_end():
     """A tenth of the bar's volume of 20 may trade: two coins."""
     panel = market(FLAT, (100, 105, 95, 100, 20.0), (100, 105, 95, 100, 20.0), FLAT)

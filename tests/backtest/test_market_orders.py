@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from decimal import Decimal
 from unittest.mock import patch
 
 import numpy as np
@@ -10,12 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptoquant.backtest import simulator
+from cryptoquant.backtest.desk import SENT_LOTS
+from cryptoquant.backtest.drive import drive
 from cryptoquant.backtest.quiet import keeps, next_wish
 from cryptoquant.backtest.simulator import simulate_weights
 from cryptoquant.compiled import plain
+from cryptoquant.market.instrument import Instrument
+from cryptoquant.trading.engine import Engine
 from cryptoquant.trading.execution import Execution, is_tradable, wanted_lots
 from cryptoquant.trading.venue import Costs, Venue
-from tests.backtest.test_two_drivers import SLICES, market_of, markets, venues
+from tests.backtest.test_two_drivers import SLICES, Replayed, assert_same, market_of, markets, venues
 from tests.market_makers import gapping_panel
 
 plans = st.builds(Execution, reserve=st.sampled_from([0.0, 0.03]), band=st.sampled_from([0.0, 0.05, 1.0]))
@@ -67,6 +72,32 @@ def test_refusals_alone_grow_their_record():
     short, long = traces(np.full((60, 3), -0.5), panel, Venue.alpaca(), 1_000.0, Execution())
     assert len(short.ends) == 180
     assert_same_traces(short, long)
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 10_000), cash=st.sampled_from([300.0, 1_000.0, 5_000.0]), absent=st.sampled_from([0.0, 0.3]))
+def test_a_lot_is_never_sliced(seed, cash, absent):
+    lots = {"A/USD": Instrument("A/USD", Decimal("1"))}
+    venue = Venue(Costs.free(), lots, minimum_notional=0.0, maximum_notional=120.0)
+    panel = gapping_panel(SLICES, ("A/USD",), seed=seed, sigma=0.03, absent=absent)
+    weights = np.random.default_rng(seed).choice([np.nan, 0.0, 0.3, 0.9], size=(SLICES, 1))
+    short, long = traces(weights, panel, venue, cash, Execution(band=0.0))
+    assert_same_traces(short, long)
+    assert (np.abs(short.sent[:, SENT_LOTS]) >= 1.0).all()
+    engine = Engine(Replayed(panel, weights), venue, panel.symbols, cash, execution=Execution(band=0.0))
+    assert_same(simulate_weights(weights, panel, venue, cash, Execution(band=0.0)), drive(engine, panel, {}))
+
+
+def test_a_change_beyond_all_numbers_is_refused_in_both_drivers():
+    panel = gapping_panel(20, seed=1)
+    weights = np.full((20, 1), np.nan)
+    weights[3] = 1e308
+    venue = Venue.research(Costs.free())
+    plan = Execution(reserve=0.0)
+    run = simulate_weights(weights, panel, venue, 1e6, plan)
+    assert [fact.reason for fact in run.rejections] == ["above the venue's largest order value"]
+    engine = Engine(Replayed(panel, weights), venue, panel.symbols, 1e6, execution=plan)
+    assert_same(run, drive(engine, panel, {}))
 
 
 @pytest.mark.parametrize("cash", [1e10, 1e13])

@@ -146,3 +146,16 @@ def test_the_width_of_a_clock_with_gaps_is_its_median():
     assert regular_gap(gaps) == 0
     assert periods_per_year(even) == periods_per_year(gaps) == pytest.approx(8_760)
     assert math.isnan(periods_per_year(even[:1]))
+
+
+@pytest.mark.parametrize("end", [255, 700, 2303])
+def test_rows_without_a_move_are_as_rows_that_are_read(end):
+    equity = walk(2, 4_500, 0.01, 0.0)
+    equity[end - 200 : end] = equity[end - 201]
+    equity[end + 600 : end + 1_400] = equity[end + 599]
+    found, returns = curve_of(fed(equity)), returns_of(equity, 100.0)
+    assert found.mean == pytest.approx(returns.mean(), rel=1e-9)
+    assert found.deviation == pytest.approx(returns.std(ddof=1), rel=1e-9)
+    assert (found.skewness, found.kurtosis) == pytest.approx(moments(returns), rel=1e-7)
+    equity[end + 1 :] = 0.0
+    assert math.isnan(curve_of(fed(equity)).mean)

@@ -20,7 +20,7 @@ from cryptoquant.trading.schedule import (
     trailing_volume,
     volume_state,
 )
-from cryptoquant.trading.venue import ALPACA_TIERS
+from cryptoquant.trading.venue import ALPACA_TIERS, Costs
 
 START = to_ns("2020-02-20T13:00:00Z")
 DATES = [to_ns(day) for day in ("2019-12-31", "2020-02-29", "2021-01-01")]
@@ -145,3 +145,9 @@ def test_a_table_with_a_hole_is_refused(rates, words):
 def test_an_impossible_rate_is_refused(row):
     with pytest.raises(ValueError, match="found"):
         Rate(*row)
+
+
+def test_costs_say_that_a_schedule_charges_and_not_all_of_its_rates():
+    assert repr(Costs.of("binance")).endswith(f"schedule=<{len(schedule('binance'))} rates>)")
+    assert "maker_bps" not in repr(Costs.of("binance"))
+    assert "maker_bps=15.0, taker_bps=25.0" in repr(Costs.alpaca())

@@ -487,7 +487,15 @@ def test_a_protected_buy_brings_its_exits_to_life_for_what_it_brought():
     came = run(machine, quote(2, 112, 5, 113, 5))
     assert fills(came) == [(0.997, 112.0, 2, "taker")]
     assert [o.order_id for o in came[1:]] == ["as0"]
+    assert came[0].reason == "target"
     assert not machine.open
+
+
+def test_a_target_that_no_price_can_reach_is_none():
+    machine, guard = matcher(venue=Venue.research()), Protection(stop_loss=0.02, take_profit=1.5)
+    came = run(machine, order(side="sell", protection=guard), quote(1, 100, 9e9, 101, 5))
+    assert [fill.reason for fill in came] == [""]
+    assert [working.order.type for working in machine.open.values()] == ["stop"]
 
 
 def test_a_trailing_stop_does_not_fall_behind_its_fixed_stop():

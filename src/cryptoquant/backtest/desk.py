@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import borrowing, kernel
-from cryptoquant.trading.deal import Deal
 from cryptoquant.trading.financing import FinancingTerms
 from cryptoquant.trading.matching import (
     GTC,
     STOP,
     TRAILING,
+    Deal,
     Terms,
 )
 

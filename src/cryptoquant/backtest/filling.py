@@ -107,7 +107,7 @@ def protect(desk: Desk, order: int, row: int, price: float, rest: tuple[float, f
     net = abs(desk.fills[counts[FILLS] - 1, LOTS_CHANGE])
     stop = exit_level(-sign, parent[STOP_LOSS], price, parent[STOP_PRICE])
     target = exit_level(sign, parent[TAKE_PROFIT], price, parent[TARGET_PRICE])
-    has_stop, has_target = not (math.isnan(stop) and math.isnan(trailing)), not math.isnan(target)
+    has_stop, has_target = not (math.isnan(stop) and math.isnan(trailing)), target > 0.0
     if net <= 0.0:
         return
     group = 0
@@ -191,10 +191,7 @@ def match_row(desk: Desk, book: Book, market: Market, rules: Rules, row: int) ->
 
 @borrowing
 def match_queue(desk: Desk, book: Book, market: Market, rules: Rules, row: int, inside: bool) -> None:
-    """Let the open orders meet the opens of their bars, or the bars behind them.
-
-    All arrays are taken apart at the head: each use through a tuple would count a reference.
-    """
+    """Let the open orders meet the opens of their bars, or the bars behind them."""
     orders, queue, counts, fills = desk.orders, desk.queue, desk.counts, desk.fills
     lots, purse, used, used_row, traded = book.lots, book.purse, book.used, book.used_row, book.traded
     opens, highs, lows, closes, volumes = market.open, market.high, market.low, market.close, market.volume

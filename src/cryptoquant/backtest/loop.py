@@ -141,7 +141,7 @@ def run_market(
     fate, made = np.zeros(len(entries), dtype=np.int64), np.full(len(entries), -1)
     desk = Desk(orders, queue, idle, sent, fills, ends, np.empty((0, 2)), fate, counts)
     table = Table(entries, made, np.full(symbols, np.nan), np.zeros(symbols))
-    row, more = counts[QUEUED], 32
+    row, more = counts[QUEUED], 32  # zero, but not as a literal, for which all would be compiled a second time
     while row < slices:
         desk = larger_desk(desk, 2 * more)
         row, more = trade_rows(desk, book, table, market, weights, rules, plan, row)
@@ -339,7 +339,7 @@ def decide(
         if change == 0.0:
             continue
         limits = (bounds[column, 0], bounds[column, 1], bounds[column, 2], bounds[column, 3] != 0.0)
-        legs, code = order_count(change, mark, held, lot, limits)
+        legs, code = order_count(change, mark, held, lot, limits, terms.is_whole)
         if code:
             write_refusal(desk.ends[counts[ENDS]], column, row, 0, change, code)
             counts[ENDS] += 1
@@ -379,7 +379,7 @@ def write_changes(
                     counts[ENDS] += 1
                     continue
                 free -= needed
-            legs = leg_count(abs(change), lot, mark, bounds[column, 1])
+            legs = leg_count(abs(change), lot, mark, bounds[column, 1], terms.is_whole)
             is_opening = opens(lots[column], change)
             for leg in range(legs):
                 size = leg_lots(abs(change), legs, leg, terms.is_whole)

@@ -58,22 +58,26 @@ Integers = NDArray[np.int64]
 
 
 class Records(NamedTuple):
-    """What was sent, filled and ended; ``waiting`` holds the lines of what was sent and is open, as they arrived."""
+    """What was sent, filled and ended.
+
+    ``waiting`` holds the lines of what was sent and is open, in the order of arrival, ``open_legs`` their number by
+    symbol.
+    """
 
     sent: Floats
     fills: Floats
     ends: Floats
     waiting: Integers
+    open_legs: Integers
     counts: Integers
 
 
 class Wishes(NamedTuple):
-    """By symbol: the last known close, the signed lots to trade, into how many orders, and how many are open."""
+    """By symbol: the last known close, the signed lots to trade, and into how many orders."""
 
     marks: Floats
     changes: Floats
     legs: Integers
-    open_legs: Integers
 
 
 def is_enough(rules: Rules, plan: Plan) -> bool:
@@ -97,20 +101,20 @@ def run_market_orders(
         np.empty((0, FILL_COLUMNS)),
         np.empty((0, END_COLUMNS)),
         np.empty(0, dtype=np.int64),
+        np.zeros(symbols, dtype=np.int64),
         counts,
     )
-    by_symbol = np.zeros((2, symbols), dtype=np.int64)
-    wishes = Wishes(np.full(symbols, math.nan), np.zeros(symbols), by_symbol[0], by_symbol[1])
-    row, more = counts[QUEUED], symbols
+    wishes = Wishes(np.full(symbols, math.nan), np.zeros(symbols), np.zeros(symbols, dtype=np.int64))
+    row, more = counts[QUEUED], symbols  # zero, but not as a literal: all would be compiled a second time
     while row < slices:
         records = larger(records, more)
-        row, more = trade_rows(records, book, wishes, market, weights, rules, plan, row)
+        row, more = trade_weights(records, book, wishes, market, weights, rules, plan, row)
     sent, fills, ends = records.sent[: counts[SENT]], records.fills[: counts[FILLS]], records.ends[: counts[ENDS]]
     return Trace(sent, fills, ends, np.empty((0, 2)))
 
 
 @borrowing
-def trade_rows(
+def trade_weights(
     records: Records,
     book: Book,
     wishes: Wishes,
@@ -131,7 +135,7 @@ def trade_rows(
         if not has_room(records, counts[QUEUED] + symbols):
             return row, counts[QUEUED] + symbols
         if counts[QUEUED]:
-            fill_at_open(records, book, wishes, market, rules, row)
+            fill_at_open(records, book, market, rules, row)
         is_asked, ended = False, counts[ENDS]
         for column in range(symbols):
             is_asked = is_asked or weights[row, column] == weights[row, column]
@@ -183,12 +187,13 @@ def larger(records: Records, more: int) -> Records:
         with_room(records.fills, counts[FILLS], more),
         with_room(records.ends, counts[ENDS], more),
         with_places(records.waiting, counts[QUEUED], more),
+        records.open_legs,
         counts,
     )
 
 
 @borrowing
-def fill_at_open(records: Records, book: Book, wishes: Wishes, market: Market, rules: Rules, row: int) -> None:
+def fill_at_open(records: Records, book: Book, market: Market, rules: Rules, row: int) -> None:
     """Let the open orders meet the opens of a slice; one whose symbol has none, or that is under way, waits on."""
     sent, waiting, counts, terms, rates = records.sent, records.waiting, records.counts, rules.terms, rules.rates
     purse, lots, times, left = book.purse, book.lots, market.times, 0
@@ -201,7 +206,7 @@ def fill_at_open(records: Records, book: Book, wishes: Wishes, market: Market, r
             waiting[left] = waiting[place]
             left += 1
             continue
-        wishes.open_legs[column] -= 1
+        records.open_legs[column] -= 1
         sign, size, lot = 1.0 if asked > 0.0 else -1.0, abs(asked), book.lot[column]
         volume = market.volume[row, column] if market.volume.size else math.nan
         volatility = volatility_of(market.variance[row, column]) if market.variance.size else 0.0
@@ -232,13 +237,13 @@ def decide_changes(
     for column in range(len(lots)):
         weight, mark, held, lot = weights[row, column], marks[column], lots[column], book.lot[column]
         wishes.changes[column] = 0.0
-        if wishes.open_legs[column] > 0 or not is_tradable(weight, equity, mark * lot):
+        if records.open_legs[column] > 0 or not is_tradable(weight, equity, mark * lot):
             continue
         limits = limits_of(book, column)
         change = wanted_lots(weight, equity, mark, held, lot, plan, limits[0], terms.is_whole)
         if change == 0.0:
             continue
-        legs, code = order_count(change, mark, held, lot, limits)
+        legs, code = order_count(change, mark, held, lot, limits, terms.is_whole)
         if code:
             write_refusal(records.ends[counts[ENDS]], column, row, 0, change, code)
             counts[ENDS] += 1
@@ -296,4 +301,4 @@ def send_changes(records: Records, book: Book, wishes: Wishes, terms: Terms, row
                 waiting[counts[QUEUED]] = counts[SENT]
                 counts[SENT] += 1
                 counts[QUEUED] += 1
-                wishes.open_legs[column] += 1
+                records.open_legs[column] += 1

@@ -101,7 +101,7 @@ class Orders:
         SchemaError
             A column is missing or unknown, a value is impossible, a time is naive or no close of the market, a quantity
             is no multiple of the increment, or an order replaces one that is not before it. Rows are counted in the
-            order of their times.
+            order of their times, one without a time in the given order.
         DataError
             A symbol is not in the market.
         """

@@ -7,8 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from cryptoquant.backtest.checking import checked
 from cryptoquant.backtest.drive import drive
-from cryptoquant.backtest.simulator import checked, rules_of, simulate_weights
+from cryptoquant.backtest.simulator import rules_of, simulate_weights
 from cryptoquant.market.slice import Panel
 from cryptoquant.performance.metrics import Statistics
 from cryptoquant.settings import settings

@@ -138,7 +138,7 @@ def draw_curve(tape: Tape, lot: Floats, close: Floats, unit: float, equity: Floa
 
 
 @borrowing
-def is_any(lots: Floats) -> bool:
+def holds_any(lots: Floats) -> bool:
     """Return whether anything is held."""
     found = False
     for column in range(len(lots)):
@@ -151,7 +151,7 @@ def follow_curve(tape: Tape, lot: Floats, close: Floats, unit: float, times: Int
     """Fold the equity at every close into a state of ``performance.curve``; return in how many something is held."""
     places, after, money, lots = tape.places, tape.after, tape.cash, tape.lots.copy()
     marks, seen, change, slices = np.full(len(lot), np.nan), -1, 0, len(close)
-    block, held, is_holding = np.empty(BLOCK), 0, is_any(lots)
+    block, held, is_holding = np.empty(BLOCK), 0, holds_any(lots)
     for start in range(0, slices, BLOCK):
         stop = min(start + BLOCK, slices)
         row = start
@@ -162,7 +162,7 @@ def follow_curve(tape: Tape, lot: Floats, close: Floats, unit: float, times: Int
                         lots[places[change, 1]] = after[change, 0]
                     money = after[change, 1]
                     change += 1
-                is_holding = is_any(lots)
+                is_holding = holds_any(lots)
             until = min(stop, places[change, 0]) if change < len(places) else stop
             part = block[row - start : until - start]
             if not is_holding:

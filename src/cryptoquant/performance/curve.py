@@ -123,7 +123,7 @@ def fold(state: Floats, equity: Floats) -> None:
     for i in range(0, CHUNK, ROW):
         e = equity[i : i + ROW]
         p = first if i == 0 else equity[i - 1 : i + ROW - 1]
-        if is_flat(e, p[0]):
+        if 0.0 < abs(p[0]) < np.inf and is_flat(e, p[0]):
             square = shift * shift
             sums[0] += ROW * p[0]
             sums[2 * LANES] -= ROW * shift
@@ -191,7 +191,10 @@ def reaches(equity: Floats, peak: float) -> bool:
 
 @borrowing
 def smallest(equity: Floats, limit: float, lanes: Floats) -> float:
-    """Return the smallest value below a limit, or the limit; in 32 lanes, as machine code can."""
+    """Return the smallest value below a limit, or the limit; in 32 lanes, as machine code can.
+
+    With a NaN among the values it is any of them: such a curve has no drawdown.
+    """
     whole = len(equity) - len(equity) % 128
     for j in range(32):
         lanes[j] = limit

@@ -69,12 +69,13 @@ def is_tradable(weight: float, equity: float, lot_value: float) -> bool:
 
 
 @kernel
-def leg_count(lots: float, lot: float, price: float, largest: float) -> int:
+def leg_count(lots: float, lot: float, price: float, largest: float, is_whole: bool) -> int:
     """Return into how many orders a change is sliced so that each stays below the venue's largest order value.
 
-    A twentieth is kept free, because the venue looks at its own price when the order arrives.
+    A twentieth is kept free, because the venue looks at its own price when the order arrives. A lot is not sliced.
     """
-    return max(1, math.ceil(min(lots * lot * price * 1.05 / largest, 1e9)))
+    count = max(1, math.ceil(min(lots * lot * price * 1.05 / largest, 1e9)))
+    return int(min(count, lots)) if is_whole and lots >= 1.0 else count
 
 
 @kernel
@@ -92,15 +93,17 @@ TRADABLE, WANTED = plain(is_tradable), plain(wanted_lots)
 
 @kernel
 def order_count(
-    change: float, price: float, held: float, lot: float, bounds: tuple[float, float, float, bool]
+    change: float, price: float, held: float, lot: float, bounds: tuple[float, float, float, bool], is_whole: bool
 ) -> tuple[int, int]:
     """Return how many orders a change of signed lots takes, and why the venue would refuse it: 0 when it would not.
 
     ``bounds`` are those of ``refusal``; the largest order does not bind a change, which is sliced.
     """
     sign, lots = math.copysign(1.0, change), abs(change)
+    if not lots < math.inf:
+        return 1, ABOVE_MAXIMUM
     code = refusal(sign, lots, price, held, lot, (bounds[0], math.inf, bounds[2], bounds[3]))
-    legs = leg_count(lots, lot, price, bounds[1])
+    legs = leg_count(lots, lot, price, bounds[1], is_whole)
     return legs, ABOVE_MAXIMUM if legs > MOST_LEGS else code
 
 
@@ -273,7 +276,7 @@ class Execution:
             change = WANTED(weight, equity, price, held[index], size, plan, dust, is_whole)
             if change == 0.0:
                 continue
-            _, code = plain(order_count)(change, price, held[index], size, bounds_of(venue, symbol))
+            _, code = plain(order_count)(change, price, held[index], size, bounds_of(venue, symbol), is_whole)
             if code:
                 refused.append(_refused(symbol, change, portfolio, time, code))
             else:
@@ -293,8 +296,8 @@ class Execution:
             more |= {"time_in_force": "gtt", "expires": time + self.plan.life}
         if plain(opens)(portfolio.lots.item(index), change):
             more["protection"] = self.protection
-        legs = plain(leg_count)(lots, lot, price, venue.maximum_notional)
         is_whole = not venue.is_continuous
+        legs = plain(leg_count)(lots, lot, price, venue.maximum_notional, is_whole)
         return [
             Order(
                 client_order_id(profile, symbol, time, leg),

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from cryptoquant.compiled import plain
 from cryptoquant.trading.matching import exit_level
-from cryptoquant.trading.order import Fill, Order, number
+from cryptoquant.trading.order import Fill, Order, Reason, number
 
 
 def exits_of(order: Order, fill: Fill, place: int, time: int) -> list[Order]:
@@ -20,7 +20,7 @@ def exits_of(order: Order, fill: Fill, place: int, time: int) -> list[Order]:
         return []
     stop = plain(exit_level)(-sign, number(guard.stop_loss), fill.price, number(guard.stop_price))
     target = plain(exit_level)(sign, number(guard.take_profit), fill.price, number(guard.target_price))
-    has_stop, has_target = not math.isnan(stop) or guard.trailing is not None, not math.isnan(target)
+    has_stop, has_target = not math.isnan(stop) or guard.trailing is not None, target > 0.0  # a NaN is not
     first = Order(
         f"{order.id}s{place}",
         order.profile,
@@ -36,3 +36,8 @@ def exits_of(order: Order, fill: Fill, place: int, time: int) -> list[Order]:
     )
     second = replace(first, id=f"{order.id}t{place}", type="limit", limit_price=target, stop_price=None, trail=None)
     return [first] * has_stop + [second] * has_target
+
+
+def reason_of(exit_: Order) -> Reason:
+    """Return why an exit is sent."""
+    return "target" if exit_.type == "limit" else "stop"

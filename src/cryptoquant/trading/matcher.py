@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.compiled import plain
 from cryptoquant.market.slice import FIELDS, Slice
-from cryptoquant.trading.deal import fill_of
+from cryptoquant.trading.filled import fill_of
 from cryptoquant.trading.financing import financing_charge, financing_terms, is_short_of_margin
 from cryptoquant.trading.matching import (
     ABOVE_MAXIMUM,

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import kernel
-from cryptoquant.trading.deal import Deal
 from cryptoquant.trading.schedule import table_of
 from cryptoquant.trading.venue import BASIS_POINT, PATHS, Venue
 
@@ -61,6 +60,20 @@ class Terms(NamedTuple):
     is_whole: bool
     in_quote: bool
     allows_short: bool
+
+
+class Deal(NamedTuple):
+    """What an execution comes to: its price, the changes in lots and cash units, and what it costs in quote currency.
+
+    ``slippage`` is paid against the reference price without the order's own impact, ``impact`` for that.
+    """
+
+    price: float
+    lots_change: float
+    cash_change: float
+    fee: float
+    slippage: float = 0.0
+    impact: float = 0.0
 
 
 def rates_of(venue: Venue) -> Floats:
@@ -232,9 +245,7 @@ def room(participation: float, volume: float, lot: float, taken: float, is_whole
 @kernel
 def whole(number: float) -> float:
     """Return a number of zero or more without its fraction, as a float however large it is."""
-    if not number < FRACTIONLESS:
-        return number
-    return float(math.floor(number))
+    return float(math.floor(number)) if abs(number) < FRACTIONLESS else number
 
 
 @kernel

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import msgspec
 
 from cryptoquant.compiled import plain
-from cryptoquant.trading.deal import Deal, fill_of
-from cryptoquant.trading.exits import exits_of
-from cryptoquant.trading.matching import KINDS, LIMIT, STOP, TRAILING, price_paid, rest_of_bar, settle
+from cryptoquant.trading.exits import exits_of, reason_of
+from cryptoquant.trading.filled import fill_of
+from cryptoquant.trading.matching import KINDS, LIMIT, STOP, TRAILING, Deal, price_paid, rest_of_bar, settle
 from cryptoquant.trading.order import Fill, Liquidity, Order, Reason
 from cryptoquant.trading.venue import BASIS_POINT, Venue
 
@@ -58,8 +58,7 @@ def exits_after(resting: Resting, fill: Fill, reference: float, bar: Bar, path: 
     order, price = resting.order, fill.price
     rest = plain(rest_of_bar)(path, float(order.sign), reference, bar.open, bar.high, bar.low, bar.close)
     for exit_ in exits_of(order, fill, resting.fills - 1, bar.closed):
-        reason: Reason = "target" if exit_.type == "limit" else "stop"
-        yield Resting(exit_, KINDS.index(exit_.type), exit_.lots, best=price, reason=reason, fresh=rest)
+        yield Resting(exit_, KINDS.index(exit_.type), exit_.lots, best=price, reason=reason_of(exit_), fresh=rest)
 
 
 def is_pair(one: Resting, two: Resting) -> bool:

@@ -11,7 +11,7 @@ from cryptoquant.market.book import Level
 from cryptoquant.market.schema import BookUpdate, Quote, Trade
 from cryptoquant.market.time import iso
 from cryptoquant.trading.display import Display
-from cryptoquant.trading.exits import exits_of
+from cryptoquant.trading.exits import exits_of, reason_of
 from cryptoquant.trading.matching import ACCEPTED, NO_CASH, REASONS, SHORT, bounds_of, buying_power, refusal
 from cryptoquant.trading.order import Cancel, Cancellation, Fill, Liquidity, Order, Rejection, reject
 from cryptoquant.trading.portfolio import Portfolio
@@ -342,6 +342,8 @@ class TickMatcher:
                 outcomes += self._end(other, self.time)
         for guard in exits_of(order, fill, working.fills - 1, fill.time):
             self.submit(guard)
+            if guard.id in self.open:
+                self.open[guard.id].reason = reason_of(guard)
         return outcomes
 
     def _spend(self, working: Working, lots: float) -> list[Outcome]:

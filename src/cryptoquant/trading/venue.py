@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -62,7 +62,7 @@ class Costs:
     volatility_share: float = 0.0
     impact_linear_bps: float = 0.0
     impact_sqrt: float = 0.0
-    schedule: tuple[Rate, ...] = field(default=(), repr=False)
+    schedule: tuple[Rate, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("maker_bps", "taker_bps", "slippage_bps", "spread_bps", "impact_linear_bps"):
@@ -77,6 +77,12 @@ class Costs:
         rates: Iterable[Any] = self.schedule
         rows = tuple(rate if isinstance(rate, Rate) else Rate(**rate) for rate in rates)
         object.__setattr__(self, "schedule", rows)
+
+    def __repr__(self) -> str:
+        hidden = ("schedule", "maker_bps", "taker_bps") if self.schedule else ("schedule",)
+        said = [f"{item.name}={getattr(self, item.name)!r}" for item in fields(self) if item.name not in hidden]
+        said += [f"schedule=<{len(self.schedule)} rates>"] if self.schedule else []
+        return f"Costs({', '.join(said)})"
 
     @property
     def reads_volatility(self) -> bool:

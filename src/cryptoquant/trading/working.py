@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from cryptoquant.compiled import plain
 from cryptoquant.market.book import Level
-from cryptoquant.trading.deal import Deal, fill_of
-from cryptoquant.trading.matching import settle, trail_level, whole
-from cryptoquant.trading.order import Fill, Liquidity, Order, number
+from cryptoquant.trading.filled import fill_of
+from cryptoquant.trading.matching import Deal, settle, trail_level, whole
+from cryptoquant.trading.order import Fill, Liquidity, Order, Reason, number
 from cryptoquant.trading.queue_position import Place
 from cryptoquant.trading.venue import Venue
 
@@ -40,6 +40,8 @@ class Working:
         The middle of the market when the venue first saw it.
     fills
         How many executions it had.
+    reason
+        Why it was sent without a decision.
     place
         Where it stands in the queue of its price.
     """
@@ -56,6 +58,7 @@ class Working:
     best: float = math.nan
     mid: float = math.nan
     fills: int = 0
+    reason: Reason = ""
     place: Place = field(default_factory=Place)
 
     @property
@@ -170,4 +173,4 @@ def executed(
     is_whole, in_quote = not venue.is_continuous, costs.fee_asset == "quote"
     settled = plain(settle)(order.sign, lots, price, fee_rate, lot, venue.unit, is_whole, in_quote)
     missed = order.sign * (price - working.mid) * lots * lot if liquidity == "taker" else 0.0
-    return fill_of(order, working.fills, lots, time, liquidity, Deal(price, *settled, max(missed, 0.0)))
+    return fill_of(order, working.fills, lots, time, liquidity, Deal(price, *settled, max(missed, 0.0)), working.reason)

@@ -1,22 +1,7 @@
-"""What an execution comes to, and the fact that the books take from it."""
+"""The fact that the books take from an execution."""
 
-from typing import NamedTuple
-
+from cryptoquant.trading.matching import Deal
 from cryptoquant.trading.order import Fill, Liquidity, Order, Reason, execution_id
-
-
-class Deal(NamedTuple):
-    """What an execution comes to: its price, the changes in lots and cash units, and what it costs in quote currency.
-
-    ``slippage`` is paid against the reference price without the order's own impact, ``impact`` for that.
-    """
-
-    price: float
-    lots_change: float
-    cash_change: float
-    fee: float
-    slippage: float = 0.0
-    impact: float = 0.0
 
 
 def fill_of(
