@@ -19,6 +19,7 @@ from cryptoquant.compiled import plain
 from cryptoquant.market.instrument import Instrument
 from cryptoquant.trading.engine import Engine
 from cryptoquant.trading.execution import Execution, is_tradable, wanted_lots
+from cryptoquant.trading.financing import Financing
 from cryptoquant.trading.venue import Costs, Venue
 from tests.backtest.test_two_drivers import SLICES, Replayed, assert_same, market_of, markets, venues
 from tests.market_makers import gapping_panel
@@ -188,3 +189,16 @@ def test_the_next_wish_is_the_first_row_that_changes_anything(given, start):
     account = (given["cash"], given["held"], given["lot"], plan, given["dust"], 1.0, given["is_whole"])
     row, _ = next_wish(weights, closes, start, mark, *account)
     assert row == (due[0] if due else 300)
+
+
+def test_a_row_that_begins_again_is_not_charged_again():
+    names = tuple(f"S{number:03d}/USD" for number in range(70))
+    panel = gapping_panel(12, names, seed=8, sigma=0.02, absent=0.1)
+    weights = np.random.default_rng(9).normal(0.0, 0.03, size=(12, 70))
+    financing = Financing(borrow=0.5, margin=0.5, funding=0.01, funding_hours=1.0)
+    venue = Venue.research(Costs(10.0, 20.0), allows_short=True)
+    venue = replace(venue, financing=financing, maximum_notional=2_000.0)
+    plan = Execution(band=0.0)
+    run = simulate_weights(weights, panel, venue, 1e6, plan)
+    assert len(run.adjustments) == 11
+    assert_same(run, drive(Engine(Replayed(panel, weights), venue, panel.symbols, 1e6, execution=plan), panel, {}))

@@ -376,7 +376,7 @@ def _replaced(wanted: pl.Series, names: Sequence[str]) -> Floats:
 
 def _check(rows: Floats, panel: Panel) -> None:
     """Refuse an order that lacks what its type needs, or has an impossible price."""
-    for kind, names in NEEDS.items():
+    for kind, names in NEEDS.items() if (rows[:, KIND] > 0.0).any() else ():
         for name in names:
             wrong = (rows[:, KIND] == KINDS.index(kind)) & ~(rows[:, PRICES[name]] > 0)
             if wrong.any():
@@ -420,11 +420,12 @@ def moments(table: pl.DataFrame, name: str, what: str) -> NDArray[np.int64]:
     SchemaError
         It is no datetime, is naive, or a value is null.
     """
-    found = table.schema[name]
+    column = table[name]
+    found = column.dtype
     if not isinstance(found, pl.Datetime):
         raise SchemaError(f"{what}: column {name} is {found}, wanted instants with a zone")
     if found.time_zone is None:
         raise SchemaError(f"{what}: column {name} is a naive datetime; give it a zone, for example UTC")
-    if table[name].null_count():
-        raise SchemaError(f"{what}: column {name} is null in row {int(table[name].is_null().arg_max() or 0)}")
-    return table[name].cast(pl.Datetime("ns", found.time_zone)).cast(pl.Int64).to_numpy()
+    if column.null_count():
+        raise SchemaError(f"{what}: column {name} is null in row {int(column.is_null().arg_max() or 0)}")
+    return column.cast(pl.Datetime("ns", found.time_zone)).cast(pl.Int64).to_numpy()
