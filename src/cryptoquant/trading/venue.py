@@ -81,7 +81,7 @@ class Costs:
     def __repr__(self) -> str:
         hidden = ("schedule", "maker_bps", "taker_bps") if self.schedule else ("schedule",)
         said = [f"{item.name}={getattr(self, item.name)!r}" for item in fields(self) if item.name not in hidden]
-        said += [f"schedule=<{len(self.schedule)} rates>"] if self.schedule else []
+        said += [f"schedule=<{len(self.schedule)} rate{'s' * (len(self.schedule) > 1)}>"] if self.schedule else []
         return f"Costs({', '.join(said)})"
 
     @property
