@@ -39,6 +39,7 @@ from cryptoquant.backtest.desk import (
     end_order,
     is_held_back,
     is_protected,
+    limits_of,
 )
 from cryptoquant.compiled import borrowing
 from cryptoquant.trading.matching import (
@@ -82,7 +83,7 @@ def send_orders(
 ) -> None:
     """Let the venue take the ``number`` orders that lie behind the queue into it, or refuse them, in their order."""
     orders, queue, idle, sent, counts = desk.orders, desk.queue, desk.idle, desk.sent, desk.counts
-    bounds, purse, reserved, lots, all_lot = book.bounds, book.purse, book.reserved, book.lots, book.lot
+    purse, reserved, lots, all_lot = book.purse, book.reserved, book.lots, book.lot
     fate, first = desk.fate, counts[QUEUED]
     if first or checks_cash:
         hold_back(desk, book, terms.unit)
@@ -110,7 +111,7 @@ def send_orders(
         it[BEST], it[IS_HELD] = price, 1.0 if kind in (STOP, TRAILING) else 0.0
         if code == ACCEPTED and kind != STOP and kind != TRAILING and it[REDUCES] == 0.0:
             asked, lot = price if kind == MARKET else it[LIMIT_AT], all_lot[column]
-            limits = (bounds[column, 0], bounds[column, 1], bounds[column, 2], bounds[column, 3] != 0.0)
+            limits = limits_of(book, column)
             code = refusal(sign, it[LOTS], asked, lots[column] - reserved[column], lot, limits)
             collar = terms.collar if kind == MARKET else 0.0 * terms.collar
             needed = buying_power(it[LOTS], lot, asked, collar)

@@ -117,6 +117,13 @@ class Rules(NamedTuple):
     financing: FinancingTerms
 
 
+@borrowing
+def limits_of(book: Book, column: int) -> tuple[float, float, float, bool]:
+    """Return the limits of a symbol as ``refusal`` takes them."""
+    bounds = book.bounds
+    return bounds[column, 0], bounds[column, 1], bounds[column, 2], bounds[column, 3] != 0.0
+
+
 @kernel
 def with_room(rows: Floats, count: int, more: int) -> Floats:
     """Return ``rows`` with room for ``more`` rows beyond ``count``."""

@@ -51,6 +51,7 @@ from cryptoquant.backtest.desk import (
     begin_order,
     end_order,
     leave_queue,
+    limits_of,
     new_order,
     with_room,
     write_refusal,
@@ -58,7 +59,7 @@ from cryptoquant.backtest.desk import (
 from cryptoquant.backtest.filling import (
     match_row,
 )
-from cryptoquant.backtest.quiet import first_number, next_wish, quiet_until
+from cryptoquant.backtest.quiet import next_asked, quiet_until
 from cryptoquant.compiled import borrowing, kernel
 from cryptoquant.trading.execution import (
     Plan,
@@ -213,22 +214,8 @@ def trade_rows(
         stop = int(entries[counts[ENTERED], DECIDED]) if counts[ENTERED] < len(entries) else slices
         if counts[QUEUED]:
             row = quiet_until(desk, market, weights, row, stop) if has_range else row
-        elif has_weights and (symbols > 1 or book.stopped[0] != 0.0):
-            row = first_number(weights.reshape(-1), row * symbols) // symbols
         elif has_weights:
-            row, marks[0] = next_wish(
-                weights.reshape(-1),
-                close.reshape(-1),
-                row,
-                marks[0],
-                purse[CASH],
-                lots[0],
-                book.lot[0],
-                plan,
-                book.bounds[0, 0],
-                terms.unit,
-                terms.is_whole,
-            )
+            row = next_asked(weights, close, row, marks, book, plan, terms)
         else:
             row = stop
     return row, 0
@@ -338,7 +325,7 @@ def decide(
         change = wanted_lots(weight, equity, mark, held, lot, plan, bounds[column, 0], terms.is_whole)
         if change == 0.0:
             continue
-        limits = (bounds[column, 0], bounds[column, 1], bounds[column, 2], bounds[column, 3] != 0.0)
+        limits = limits_of(book, column)
         legs, code = order_count(change, mark, held, lot, limits, terms.is_whole)
         if code:
             write_refusal(desk.ends[counts[ENDS]], column, row, 0, change, code)

@@ -30,13 +30,14 @@ from cryptoquant.backtest.desk import (
     Book,
     Market,
     Rules,
+    limits_of,
     with_room,
     write_end,
     write_fill,
     write_refusal,
 )
 from cryptoquant.backtest.loop import Trace, refresh_marks, with_places
-from cryptoquant.backtest.quiet import first_number, next_wish
+from cryptoquant.backtest.quiet import next_asked
 from cryptoquant.compiled import borrowing, kernel
 from cryptoquant.trading.execution import Plan, is_tradable, leg_lots, order_count, wanted_lots
 from cryptoquant.trading.matching import (
@@ -94,7 +95,7 @@ def run_market_orders(
     """Trade weights by market orders and return what happened; the parameters are those of ``run_market``."""
     slices, symbols = market.close.shape
     purse, lots, nothing = np.array([cash, 0.0]), np.zeros(symbols), np.zeros(0)
-    book = Book(purse, lots, lot, bounds, nothing, np.zeros(0, dtype=np.int64), nothing, nothing, traded)
+    book = Book(purse, lots, lot, bounds, nothing, np.zeros(0, dtype=np.int64), np.zeros(symbols), nothing, traded)
     counts = np.zeros(COUNTERS, dtype=np.int64)
     records = Records(
         np.empty((0, SENT_COLUMNS)),
@@ -128,7 +129,7 @@ def trade_weights(
 
     A row that was begun may be begun again: what can fill in it is filled, and no order is sent.
     """
-    terms, close, counts, marks, purse = rules.terms, market.close, records.counts, wishes.marks, book.purse
+    terms, close, counts, marks = rules.terms, market.close, records.counts, wishes.marks
     slices, symbols = close.shape
     seen = -1
     while row < slices:
@@ -151,22 +152,7 @@ def trade_weights(
         row += 1
         if counts[QUEUED]:
             continue
-        if symbols > 1:
-            row = first_number(weights.reshape(-1), row * symbols) // symbols
-        else:
-            row, marks[0] = next_wish(
-                weights.reshape(-1),
-                close.reshape(-1),
-                row,
-                marks[0],
-                purse[CASH],
-                book.lots[0],
-                book.lot[0],
-                plan,
-                book.bounds[0, 0],
-                terms.unit,
-                terms.is_whole,
-            )
+        row = next_asked(weights, close, row, marks, book, plan, terms)
     return row, 0
 
 
@@ -251,13 +237,6 @@ def decide_changes(
         wishes.changes[column], wishes.legs[column] = change, legs
         wanted += legs
     return wanted
-
-
-@borrowing
-def limits_of(book: Book, column: int) -> tuple[float, float, float, bool]:
-    """Return the limits of a symbol as ``refusal`` takes them."""
-    bounds = book.bounds
-    return bounds[column, 0], bounds[column, 1], bounds[column, 2], bounds[column, 3] != 0.0
 
 
 @borrowing

@@ -376,7 +376,7 @@ def _replaced(wanted: pl.Series, names: Sequence[str]) -> Floats:
 
 def _check(rows: Floats, panel: Panel) -> None:
     """Refuse an order that lacks what its type needs, or has an impossible price."""
-    for kind, names in NEEDS.items() if (rows[:, KIND] > 0.0).any() else ():
+    for kind, names in NEEDS.items():
         for name in names:
             wrong = (rows[:, KIND] == KINDS.index(kind)) & ~(rows[:, PRICES[name]] > 0)
             if wrong.any():

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.backtest.desk import (
     BEST,
+    CASH,
     EXPIRES,
     KIND,
     LIFE,
@@ -16,6 +17,7 @@ from cryptoquant.backtest.desk import (
     SIGN,
     STOP_AT,
     TRAIL,
+    Book,
     Desk,
     Market,
 )
@@ -27,6 +29,7 @@ from cryptoquant.trading.matching import (
     LIMIT,
     MARKET,
     TRAILING,
+    Terms,
     trail_level,
 )
 
@@ -125,6 +128,23 @@ def next_wish(
                 return row + index, mark
         row += passed
     return slices, mark
+
+
+@borrowing
+def next_asked(weights: Floats, close: Floats, row: int, marks: Floats, book: Book, plan: Plan, terms: Terms) -> int:
+    """Return the next row, from ``row`` on, in which a weight is to be decided on; no order is open.
+
+    The mark of an only symbol is brought up to the rows that are passed.
+    """
+    symbols = weights.shape[1]
+    if symbols > 1 or book.stopped[0] != 0.0:
+        due: int = first_number(weights.reshape(-1), row * symbols) // symbols
+        return due
+    held, lot, dust, cash = book.lots[0], book.lot[0], book.bounds[0, 0], book.purse[CASH]
+    row, marks[0] = next_wish(
+        weights.reshape(-1), close.reshape(-1), row, marks[0], cash, held, lot, plan, dust, terms.unit, terms.is_whole
+    )
+    return row
 
 
 @borrowing
