@@ -1,12 +1,14 @@
 """The connection: keys stay secret, trading stays on paper, and the venue's answers become our errors."""
 
+import asyncio
 import socket
+import threading
 
 import polars as pl
 import pytest
 
 from cryptoquant.data import alpaca as connection
-from cryptoquant.data.alpaca import Alpaca, alpaca_timeframe
+from cryptoquant.data.alpaca import Alpaca, alpaca_timeframe, ender
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import (
     AuthenticationError,
@@ -142,3 +144,33 @@ def test_timeframes_have_the_names_of_the_venue(ours, theirs):
 def test_a_timeframe_that_the_venue_lacks_is_refused():
     with pytest.raises(ValueError, match="Alpaca has no bars of 90m"):
         alpaca_timeframe("90m")
+
+
+def test_a_task_that_loses_a_cancellation_with_an_arriving_frame_is_ended_all_the_same(monkeypatch):
+    monkeypatch.setattr(connection, "END_AGAIN_SECONDS", 0.01)
+    ends, cancelled = [], []
+
+    async def stream() -> None:
+        ends.append(ender())
+        ready.set()
+        while True:
+            try:
+                await asyncio.sleep(5.0)
+            except asyncio.CancelledError:
+                cancelled.append(True)
+                if len(cancelled) > 2:
+                    raise
+
+    def run() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(stream())
+
+    ready = threading.Event()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert ready.wait(5.0)
+    ends[0]()
+    thread.join(5.0)
+    assert not thread.is_alive()
+    assert len(cancelled) == 3
+    ends[0]()

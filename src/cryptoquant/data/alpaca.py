@@ -1,5 +1,7 @@
 """The connection to Alpaca: its history, its live stream and its paper account, or a sandbox that speaks the same."""
 
+import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -42,6 +44,7 @@ PAGE_LIMIT = 10_000
 ATTEMPTS = 5
 LONGEST_PAUSE_S = 30.0
 LOOPBACK_BACKOFF_S = 0.05
+END_AGAIN_SECONDS = 1.0
 WEBSOCKET = {"ping_interval": 10, "ping_timeout": 10, "max_queue": 1024, "max_size": 2**23, "open_timeout": 10}
 
 StreamEvent = Callable[[str, str], None]
@@ -372,3 +375,23 @@ async def run_stream(stream: Any) -> None:
         await stream._run_forever()
     finally:
         await stream.close()
+
+
+def ender() -> Callable[[], None]:
+    """Return what ends the present task, called from any thread, however often the task loses the request.
+
+    A cancellation that arrives together with a frame is lost: ``asyncio.wait_for`` of Python 3.11, inside the SDK's
+    loop, then returns the frame (CPython issue 81839). So it is asked for again until the task is done.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def insist() -> None:
+        if task is not None and not task.done():
+            task.cancel()
+            loop.call_later(END_AGAIN_SECONDS, insist)
+
+    def end() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the task has ended
+            loop.call_soon_threadsafe(insist)
+
+    return end

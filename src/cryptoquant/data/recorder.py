@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from cryptoquant.data.alpaca import Alpaca, run_stream
+from cryptoquant.data.alpaca import Alpaca, ender, run_stream
 from cryptoquant.data.decode import CHANNELS, Rejected, decode
 from cryptoquant.data.store import Store
 from cryptoquant.errors import AuthenticationError, CryptoquantError, StoreError, VenueError, VenueUnreachableError
@@ -266,7 +266,6 @@ class Recorder:
             self._ended.set()
 
     async def _stream(self) -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         is_regular = "bars" in self.channels
         stream = self.source.data_stream(self._note, silent_after=SILENT_AFTER if is_regular else None)
 
@@ -283,11 +282,7 @@ class Recorder:
         for channel in self.channels:
             subscribe[channel](handle, *self.symbols)
 
-        def cancel() -> None:
-            if not loop.is_closed() and task is not None:
-                loop.call_soon_threadsafe(task.cancel)
-
-        self._cancel = cancel
+        self._cancel = ender()
         if not self._ending.is_set():
             await run_stream(stream)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
-from cryptoquant.data.alpaca import Alpaca, run_stream
+from cryptoquant.data.alpaca import Alpaca, ender, run_stream
 from cryptoquant.data.decode import read
 from cryptoquant.errors import AuthenticationError, CryptoquantError, DataError, VenueUnreachableError
 from cryptoquant.market.schema import Bar
@@ -137,7 +137,7 @@ class Feed:
         note = functools.partial(self._note, confirmed=self._subscribed)
         is_paced = self._connection.control_url is not None
         stream = self._connection.data_stream(note, silent_after=None if is_paced else RECONNECT_AFTER)
-        self._remember("data")
+        self._cancels["data"] = ender()
 
         async def take(message: Any) -> None:
             try:
@@ -154,7 +154,7 @@ class Feed:
 
     async def _trading(self) -> None:
         stream = self._connection.trading_stream(functools.partial(self._note, confirmed=self._listening))
-        self._remember("trading")
+        self._cancels["trading"] = ender()
 
         async def take(message: dict[str, Any]) -> None:
             self._items.put(OrderUpdate(message["data"]))
@@ -162,15 +162,6 @@ class Feed:
 
         stream.subscribe_trade_updates(take)
         await run_stream(stream)
-
-    def _remember(self, name: str) -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-        def cancel() -> None:
-            if not loop.is_closed() and task is not None:
-                loop.call_soon_threadsafe(task.cancel)
-
-        self._cancels[name] = cancel
 
     def _note(self, event: str, text: str, confirmed: threading.Event) -> None:
         if event == "subscribed":
