@@ -15,6 +15,9 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -87,6 +90,22 @@ def _compiled(function: Callable[P, R], **options: bool) -> Callable[P, R]:
     finally:
         numba.config.CACHE_DIR = before
     return compiled
+
+
+class _Loan:
+    """Another array's numbers, said to be writable; it keeps that array alive."""
+
+    __slots__ = ("__array_interface__", "owner")
+
+    def __init__(self, owner: NDArray[Any]) -> None:
+        interface = owner.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+        self.owner = owner
+
+
+def lent(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view that counts as writable, for kernels that only read: each is compiled once, not for both kinds."""
+    return array if array.flags.writeable else np.asarray(_Loan(array))
 
 
 _PLAIN: dict[Any, Any] = {}

@@ -1,5 +1,7 @@
 """History and the present give the same bits, and a memory survives being saved."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from cryptoquant import features as f
 from cryptoquant.errors import DataError
 from cryptoquant.features.kernel import STEPS, Operation
-from cryptoquant.features.rolling import highest, highest_size, moments, moments_size
+from cryptoquant.features.rolling import extreme_size, highest, lowest, mean_size, means, moments, moments_size
 from cryptoquant.market.slice import FIELDS, Panel, Slice
 from tests.features.examples import every_feature, panel_of
 from tests.market_makers import frame_of, gapping_panel
@@ -139,25 +141,56 @@ def test_after_its_warm_up_a_feature_forgets_where_the_series_began() -> None:
         part = Panel.from_values(panel.times[start:], panel.known[start:], panel.symbols, panel.values[start:])
         late = features.compute_panel(part)[-1]
         last = column + len(feature.outputs)
-        tolerance = 0.0 if feature.memory == "finite" and feature.warm_up <= 64 else 1e-9
+        tolerance = 1e-11 if feature.memory == "finite" else 1e-9
         np.testing.assert_allclose(late[:, column:last], whole[:, column:last], rtol=tolerance, atol=tolerance)
         column = last
 
 
-@pytest.mark.parametrize("window", [1, 2, 5, 64, 65, 200])
-def test_moments_and_extremes_equal_numpy_over_every_window(window: int) -> None:
-    values = 5e4 + np.random.default_rng(window).standard_normal(3 * window + 300)
-    values[7] = 1e9
-    memory, queue = np.zeros(moments_size(window)), np.zeros(highest_size(window))
-    for row, value in enumerate(values):
-        mean, squares = moments(memory, 0, window, value)
-        top = highest(queue, 0, window, value)
-        if row + 1 < window:
-            assert np.isnan([mean, squares, top]).all()
-            continue
-        last = values[row + 1 - window : row + 1]
-        np.testing.assert_allclose([mean, top], [last.mean(), last.max()], rtol=1e-12)
-        np.testing.assert_allclose(squares, ((last - last.mean()) ** 2).sum(), rtol=1e-8, atol=1e-12)
+def folded(values: np.ndarray, window: int, cuts: list[int]) -> np.ndarray:
+    """Return mean, mean of ``moments``, squares, highest and lowest of a series that is taken in runs."""
+    found = np.empty((5, len(values)))
+    memories = [np.zeros(size(window)) for size in (mean_size, moments_size, extreme_size, extreme_size)]
+    ends = sorted({0, len(values), *(cut for cut in cuts if cut < len(values))})
+    for at, stop in itertools.pairwise(ends):
+        place = (window, values, at, stop - at, at)
+        mean, average, squares, top, bottom = (out[at:stop] for out in found)
+        means(memories[0], 0, *place, mean)
+        moments(memories[1], 0, *place, average, squares)
+        highest(memories[2], 0, *place, top)
+        lowest(memories[3], 0, *place, bottom)
+    return found
+
+
+@given(st.integers(1, 40), st.integers(0, 10_000), st.lists(st.integers(1, 200), max_size=12), st.floats(-12, 12))
+def test_a_window_gives_the_same_bits_however_its_series_is_cut_and_equals_numpy(
+    window: int, seed: int, cuts: list[int], scale: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = 10.0**scale * np.where(rng.random(200) < 0.03, 1e9, 1.0) * (5e4 + rng.standard_normal(200))
+    found = folded(values, window, cuts)
+    assert same_bits(found, folded(values, window, list(range(200))))
+    assert np.isnan(found[:, : window - 1]).all()
+    windows = np.lib.stride_tricks.sliding_window_view(values, window)
+    mean, average, squares, top, bottom = found[:, window - 1 :]
+    np.testing.assert_array_equal([top, bottom], [windows.max(axis=1), windows.min(axis=1)])
+    np.testing.assert_allclose(mean, windows.mean(axis=1), rtol=1e-13)
+    np.testing.assert_array_equal(mean, average)
+    exact = ((windows - windows.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    np.testing.assert_allclose(squares, exact, rtol=1e-9, atol=1e-13 * window * (values.max() - values.min()) ** 2)
+
+
+@pytest.mark.parametrize("window", [2, 20, 64, 240, 1440])
+def test_squares_lose_no_more_than_the_window_to_rounding_though_a_spike_has_passed(window: int) -> None:
+    values = 5e4 + np.cumsum(np.random.default_rng(window).standard_normal(4 * window + 300))
+    values[7] = 1e12
+    values[window + 9 :: 2 * window + 3] = 1e10
+    squares = folded(values, window, [])[2, window - 1 :]
+    windows = np.lib.stride_tricks.sliding_window_view(values.astype(np.longdouble), window)
+    exact = ((windows - windows.mean(axis=1, keepdims=True)) ** 2).sum(axis=1).astype(float)
+    assert np.max(np.abs(squares / exact - 1)) < 4 * (window + 1) * np.finfo(float).eps
+    flat = folded(np.where(np.arange(5 * window) < window, 1e9, 0.1), window, [])
+    assert set(flat[0, 2 * window :]) == {0.1}
+    assert set(flat[2, 2 * window :]) == {0.0}
 
 
 def test_every_operation_has_a_step_and_is_reached_by_its_own_number() -> None:

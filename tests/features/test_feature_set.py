@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from cryptoquant import features as f
 from cryptoquant.errors import SchemaError
-from cryptoquant.features import rolling
+from cryptoquant.features import calendar, rolling, volatility
 from cryptoquant.features.kernel import Operation, source_digest
 from tests.features.examples import every_feature, panel_of
 from tests.market_makers import frame_of, gapping_panel
@@ -39,10 +39,11 @@ def test_the_digest_of_a_step_covers_what_it_calls_and_nothing_else(monkeypatch:
     before = {operation: fresh(operation) for operation in Operation}
     assert before == {operation: source_digest(operation) for operation in Operation}
     assert len(set(before.values())) == len(Operation)
-    monkeypatch.setattr(rolling, "SHORT", 32)
+    monkeypatch.setattr(calendar, "SECONDS_PER_DAY", 90_000.0)
+    assert [operation for operation in Operation if fresh(operation) != before[operation]] == [Operation.HOUR_OF_DAY]
+    monkeypatch.setattr(volatility, "moments", rolling.means)
     changed = {operation for operation in Operation if fresh(operation) != before[operation]}
-    assert {Operation.SMA_RATIO, Operation.BOLLINGER, Operation.ZSCORE} <= changed
-    assert not {Operation.RSI, Operation.LOG_RETURN, Operation.HOUR_OF_DAY} & changed
+    assert changed == {Operation.HOUR_OF_DAY, Operation.BOLLINGER, Operation.REALIZED_VOLATILITY}
 
 
 def test_names_lookback_and_warm_up_come_from_the_features() -> None:

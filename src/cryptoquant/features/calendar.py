@@ -3,18 +3,21 @@
 import math
 
 from cryptoquant.compiled import borrowing
-from cryptoquant.features.feature import Feature
+from cryptoquant.features.feature import TIME, Bars, Feature, Run
 from cryptoquant.market.slice import Floats
 
 SECONDS_PER_DAY = 86_400.0
 
 
 @borrowing
-def hour_of_day_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
-    """Write sine and cosine of the time of day; bar: seconds since 1970 UTC."""
-    angle = 2.0 * math.pi * ((bar[0] % SECONDS_PER_DAY) / SECONDS_PER_DAY)
-    out[0] = math.sin(angle)
-    out[1] = math.cos(angle)
+def hour_of_day_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write sine and cosine of the time of day."""
+    at, rows, _, to = run
+    seconds = bars[TIME][at : at + rows]
+    for row in range(rows):
+        angle = 2.0 * math.pi * ((seconds[row] % SECONDS_PER_DAY) / SECONDS_PER_DAY)
+        out[0, to + row] = math.sin(angle)
+        out[1, to + row] = math.cos(angle)
 
 
 def hour_of_day() -> Feature:
@@ -32,5 +35,4 @@ def hour_of_day() -> Feature:
         lookback=0,
         memory="finite",
         warm_up=1,
-        state_size=0,
     )

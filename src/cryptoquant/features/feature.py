@@ -5,11 +5,15 @@ import operator
 from dataclasses import dataclass
 from typing import Any, Literal, SupportsFloat, SupportsIndex
 
-from cryptoquant.market.slice import FIELDS
+from cryptoquant.market.slice import FIELDS, Floats
 
-INPUTS = (*FIELDS, "time")
+DERIVED = {"log_return": ("close",), "true_range": ("high", "low", "close")}
+INPUTS = (*FIELDS, "time", *DERIVED)
+OPEN, HIGH, LOW, CLOSE, VOLUME, TRADE_COUNT, VWAP, TIME, LOG_RETURN, TRUE_RANGE = range(len(INPUTS))
 TOLERANCE = 1e-12
 
+Bars = tuple[Floats, ...]
+Run = tuple[int, int, int, int]
 Memory = Literal["finite", "recursive", "cumulative"]
 Parameter = int | float | str | bool
 
@@ -27,7 +31,8 @@ class Feature:
     settings
         The same as float64 numbers, as the compiled step reads them.
     inputs
-        The fields read, of ``INPUTS``; ``time`` is the close in seconds since 1970 UTC.
+        What is read, of ``INPUTS``: fields of the bar; ``time``, the close in seconds since 1970 UTC; ``log_return``,
+        ln(close / close of the bar before); ``true_range``, Wilder's. The last two need ``lead``.
     outputs
         The names of the columns written.
     lookback
@@ -35,10 +40,14 @@ class Feature:
     memory
         ``finite`` (a window of bars), ``recursive`` (older bars fade), ``cumulative`` (everything since the start).
     warm_up
-        Bars after which the start of the series no longer matters: its weight is below ``TOLERANCE`` (for windows of
-        more than 64 bars: equal to rounding).
+        Bars after which the start of the series no longer matters: its weight is below ``TOLERANCE``. What is summed
+        over a window is equal to rounding (about 1e-14 of its deviations) for different starts.
     state_size
         Floats of memory per symbol.
+    history
+        How many bars before the present one the step reads again.
+    lead
+        How many bars must lie before the first that the step sees; it gives NaN for them.
     version
         Rises when the meaning of the numbers changes.
     across
@@ -53,9 +62,16 @@ class Feature:
     lookback: int
     memory: Memory
     warm_up: int
-    state_size: int
+    state_size: int = 0
+    history: int = 0
+    lead: int = 0
     version: int = 1
     across: bool = False
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The fields of a bar (and ``time``) that must be finite for a step, ``close`` always among them."""
+        return frozenset({"close"}.union(*(DERIVED.get(name, (name,)) for name in self.inputs)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, parameters and version as plain JSON values."""

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,18 +10,20 @@ import polars as pl
 
 from cryptoquant.features.calendar import hour_of_day
 from cryptoquant.features.causality import check_features
-from cryptoquant.features.feature import INPUTS, Feature
-from cryptoquant.features.kernel import Integers, Operation, run_panel, run_symbol, source_digest
+from cryptoquant.features.feature import Feature
+from cryptoquant.features.history import run_panels, run_symbols, seconds_of
+from cryptoquant.features.kernel import Integers, Operation, source_digest
 from cryptoquant.features.momentum import log_return, roc, rsi
 from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.features.panel import cross_sectional_rank, relative_return
+from cryptoquant.features.program import Program
 from cryptoquant.features.quality import FeatureQuality, measure_quality
 from cryptoquant.features.statistics import zscore
 from cryptoquant.features.trend import donchian_position, ema_ratio, macd, sma_ratio
 from cryptoquant.features.volatility import atr, bollinger, natr, realized_volatility
 from cryptoquant.features.volume import volume_ratio
 from cryptoquant.market.schema import check_bars, validate
-from cryptoquant.market.slice import FIELDS, Floats, Panel
+from cryptoquant.market.slice import Floats, Panel
 
 CONSTRUCTORS: dict[str, Callable[..., Feature]] = {
     constructor.__name__: constructor
@@ -145,27 +146,31 @@ class FeatureSet:
         """
         frame = validate(bars, "bars")
         universe = sorted(frame["symbol"].unique())
-        panel = Panel.from_frame(frame, universe) if frame.height and self._across_columns() else None
+        across = [self.names.index(name) for feature in self.features if feature.across for name in feature.outputs]
+        panel = Panel.from_frame(frame, universe) if frame.height and across else None
         if panel is None:
             check_bars(frame)
         codes = frame["symbol"].cast(pl.Enum(universe)).to_physical().to_numpy().astype(np.int64)
         order = np.argsort(codes, kind="stable")
-        offsets = np.searchsorted(codes[order], np.arange(len(universe) + 1))
+        offsets = np.searchsorted(codes[order], np.arange(len(universe) + 1)).tolist()
         times = frame["time"].dt.epoch("ns").to_numpy()
+        columns = {name: _column(frame, name, times)[order] for name in self._reads}
         ordered, out = np.empty((2, len(self.names), frame.height))
-        self._run_symbols(_fields(frame)[:, order], times[order], offsets, ordered)
+        run_symbols(self._program, columns, offsets, ordered)
         out[:, order] = ordered
         if panel is not None:
             values = np.empty((len(panel), len(universe), len(self.names)))
-            self._run_panels(panel, values)
+            run_panels(Program.of(self.features, len(universe)), panel, values)
             rows = np.searchsorted(panel.times, times)
-            for column in self._across_columns():
+            for column in across:
                 out[column] = values[rows, codes, column]
-        columns = [pl.Series(name, out[index]) for index, name in enumerate(self.names)]
-        return frame.select("symbol", "time", "known").with_columns(columns)
+        series = [pl.Series(name, out[index]) for index, name in enumerate(self.names)]
+        return frame.select("symbol", "time", "known").with_columns(series)
 
     def compute_panel(self, panel: Panel) -> Floats:
         """Return the features of a panel, shape (slices, symbols, columns); NaN where absent or not yet defined.
+
+        The values of one symbol and column lie side by side in memory.
 
         Raises
         ------
@@ -173,15 +178,13 @@ class FeatureSet:
             The panel was made without a field that a feature reads.
         """
         slices, symbols = len(panel), len(panel.symbols)
-        read = {"close"}.union(*(feature.inputs for feature in self.features))
-        empty = np.full((slices, symbols), np.nan)
-        columns = [panel.field(name) if name in read else empty for name in FIELDS]
-        fields = np.stack([column.T for column in columns]).reshape(len(FIELDS), symbols * slices)
+        columns = {name: np.ascontiguousarray(panel.field(name).T).reshape(-1) for name in self._reads - {"time"}}
+        if "time" in self._reads:
+            columns["time"] = np.tile(seconds_of(panel.times), symbols)
         ordered = np.empty((len(self.names), symbols * slices))
-        times = np.tile(panel.times, symbols)
-        self._run_symbols(fields, times, np.arange(symbols + 1) * slices, ordered)
-        out = np.ascontiguousarray(ordered.reshape(len(self.names), symbols, slices).transpose(2, 1, 0))
-        self._run_panels(panel, out)
+        run_symbols(self._program, columns, [slices * number for number in range(symbols + 1)], ordered)
+        out = ordered.reshape(len(self.names), symbols, slices).transpose(2, 1, 0)
+        run_panels(Program.of(self.features, symbols), panel, out)
         return out
 
     def online(self, symbols: Sequence[str]) -> OnlineFeatures:
@@ -203,47 +206,19 @@ class FeatureSet:
         frame = check_bars(validate(bars, "bars"))
         return measure_quality(self.compute(frame), frame, horizons, seed=seed)
 
-    def _across_columns(self) -> list[int]:
-        return [self.names.index(name) for feature in self.features if feature.across for name in feature.outputs]
+    @property
+    def _program(self) -> Program:
+        return Program.of(self.features, 1)
 
-    def _run_symbols(self, fields: Floats, times: Integers, offsets: Integers, out: Floats) -> None:
-        """Run the symbol features: ``fields`` (fields, rows grouped by symbol) into ``out`` (columns, rows)."""
-        first = 0
-        for feature in self.features:
-            last = first + len(feature.outputs)
-            if not feature.across:
-                number, settings, picks = _arguments(feature)
-                for start, stop in pairwise(offsets.tolist()):
-                    state = np.zeros(feature.state_size)
-                    run_symbol(number, state, settings, picks, fields, times, start, stop, out[first:last])
-            first = last
-
-    def _run_panels(self, panel: Panel, out: Floats) -> None:
-        """Run the panel features into their columns of ``out`` (slices, symbols, columns)."""
-        if not self._across_columns():
-            return
-        first, values, times = 0, panel.values, np.ascontiguousarray(panel.times)
-        for feature in self.features:
-            last = first + len(feature.outputs)
-            if feature.across:
-                state = np.zeros((len(panel.symbols), feature.state_size))
-                block = np.empty((*values.shape[:2], last - first))
-                number, settings, picks = _arguments(feature)
-                run_panel(number, state, settings, picks, values, times, block)
-                out[:, :, first:last] = block
-            first = last
+    @property
+    def _reads(self) -> frozenset[str]:
+        """The columns of bars that the symbol features read."""
+        return frozenset().union(*(feature.reads for feature in self.features if not feature.across))
 
 
-def _fields(bars: pl.DataFrame) -> Floats:
-    """Return the fields of a frame, shape (fields, rows), NaN for null."""
-    return np.stack([bars[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in FIELDS])
-
-
-def _arguments(feature: Feature) -> tuple[int, Floats, Integers]:
-    """Return the number, the settings and the input numbers of a feature as its driver takes them."""
-    picks = [INPUTS.index(name) for name in feature.inputs]
-    number = int(Operation[feature.name.upper()])
-    return number, np.array(feature.settings, dtype=np.float64), np.array(picks, dtype=np.int64)
+def _column(bars: pl.DataFrame, name: str, times: Integers) -> Floats:
+    """Return a column of a frame of bars as floats, NaN for null."""
+    return seconds_of(times) if name == "time" else bars[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
 def _rebuild(name: str, parameters: dict[str, Any], version: int) -> Feature:

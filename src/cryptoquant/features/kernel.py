@@ -1,10 +1,15 @@
-"""The contract of a feature's step, the table of all steps, and two drivers: history in one loop, or slice by slice.
+"""The contract of a feature's step, the table of all steps, and what takes a run of bars through them.
 
-A symbol step is ``step(state, settings, bar, out)``: four flat float64 arrays, of which ``state`` (zeros at the start)
-and ``out`` are written. A panel step is ``step(state, settings, bars, present, out)`` over all symbols of a slice, with
-``state`` (symbols, floats), ``bars`` (symbols, inputs) and ``out`` (symbols, outputs); it steps present symbols only. A
-step sees this bar and its own memory, nothing else: it cannot look ahead. Both drivers call the same ``advance`` (with
-a block of bars, or with one) behind the same gate (``gather``), so history and the present agree to the bit.
+A symbol step is ``step(state, settings, bars, run, scratch, out)``. It takes a run of bars of one symbol: thousands of
+history, or the one that has just closed. ``bars`` holds one flat float64 array per name in ``INPUTS``; ``run`` is
+``(at, rows, seen, to)``: the place of the run's first bar in those arrays, how many bars it has, how many came before
+it, and the place of its first value in ``out``, which has shape (outputs, places). Bars before ``at`` may be read as far
+back as the feature's ``history`` says, bars from ``at + rows`` on do not exist. ``state`` (zeros at the start) is its
+memory, ``scratch`` (``SCRATCH``, rows or more) is for what it likes. However a history is cut into runs, a step gives
+the same bits; taken bar by bar it cannot look ahead, so it does not in a longer run.
+
+A panel step is ``step(state, settings, bars, present, out)`` over all symbols of a slice, with ``state`` (symbols,
+floats), ``bars`` (symbols, inputs) and ``out`` (symbols, outputs); it steps present symbols only.
 
 To add a feature: write its step and constructor in the file it belongs to, give it a number in ``Operation``, a row in
 ``STEPS`` and a branch in ``advance`` (or ``advance_panel``).
@@ -24,19 +29,19 @@ from numpy.typing import NDArray
 
 from cryptoquant.compiled import borrowing, kernel
 from cryptoquant.features.calendar import hour_of_day_step
+from cryptoquant.features.feature import CLOSE, TIME, Bars, Run
 from cryptoquant.features.momentum import log_return_step, roc_step, rsi_step
 from cryptoquant.features.panel import cross_sectional_rank_step, relative_return_step
 from cryptoquant.features.statistics import zscore_step
 from cryptoquant.features.trend import donchian_position_step, ema_ratio_step, macd_step, sma_ratio_step
 from cryptoquant.features.volatility import atr_step, bollinger_step, natr_step, realized_volatility_step
 from cryptoquant.features.volume import volume_ratio_step
-from cryptoquant.market.slice import FIELDS, Floats
+from cryptoquant.market.slice import Floats
 
 Integers = NDArray[np.int64]
 
-CLOSE = FIELDS.index("close")
-TIME = len(FIELDS)
-BLOCK = 512
+BLOCK = 1_024
+SCRATCH = 4
 
 
 class Operation(IntEnum):
@@ -81,70 +86,117 @@ STEPS: dict[Operation, Callable[..., Any]] = {
 
 
 @borrowing
-def advance(
-    opcode: int, state: Floats, settings: Floats, bars: Floats, complete: NDArray[np.bool_], out: Floats
-) -> None:
-    """Take a run of bars of one symbol through the step with this number, past those that are not complete.
-
-    ``bars`` has shape (rows, inputs), ``out`` (rows, outputs). One loop per step lets the compiler merge both.
-    """
-    rows = len(complete)
+def advance(opcode: int, state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Take a run of bars of one symbol through the step with this number."""
     if opcode == Operation.LOG_RETURN:
-        for row in range(rows):
-            if complete[row]:
-                log_return_step(state, settings, bars[row], out[row])
+        log_return_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.ROC:
-        for row in range(rows):
-            if complete[row]:
-                roc_step(state, settings, bars[row], out[row])
+        roc_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.RSI:
-        for row in range(rows):
-            if complete[row]:
-                rsi_step(state, settings, bars[row], out[row])
+        rsi_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.SMA_RATIO:
-        for row in range(rows):
-            if complete[row]:
-                sma_ratio_step(state, settings, bars[row], out[row])
+        sma_ratio_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.EMA_RATIO:
-        for row in range(rows):
-            if complete[row]:
-                ema_ratio_step(state, settings, bars[row], out[row])
+        ema_ratio_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.MACD:
-        for row in range(rows):
-            if complete[row]:
-                macd_step(state, settings, bars[row], out[row])
+        macd_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.DONCHIAN_POSITION:
-        for row in range(rows):
-            if complete[row]:
-                donchian_position_step(state, settings, bars[row], out[row])
+        donchian_position_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.ATR:
-        for row in range(rows):
-            if complete[row]:
-                atr_step(state, settings, bars[row], out[row])
+        atr_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.NATR:
-        for row in range(rows):
-            if complete[row]:
-                natr_step(state, settings, bars[row], out[row])
+        natr_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.REALIZED_VOLATILITY:
-        for row in range(rows):
-            if complete[row]:
-                realized_volatility_step(state, settings, bars[row], out[row])
+        realized_volatility_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.BOLLINGER:
-        for row in range(rows):
-            if complete[row]:
-                bollinger_step(state, settings, bars[row], out[row])
+        bollinger_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.VOLUME_RATIO:
-        for row in range(rows):
-            if complete[row]:
-                volume_ratio_step(state, settings, bars[row], out[row])
+        volume_ratio_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.ZSCORE:
-        for row in range(rows):
-            if complete[row]:
-                zscore_step(state, settings, bars[row], out[row])
+        zscore_step(state, settings, bars, run, scratch, out)
     elif opcode == Operation.HOUR_OF_DAY:
-        for row in range(rows):
-            if complete[row]:
-                hour_of_day_step(state, settings, bars[row], out[row])
+        hour_of_day_step(state, settings, bars, run, scratch, out)
+
+
+@borrowing
+def advance_all(
+    table: Integers,
+    settings: Floats,
+    state: Floats,
+    symbol: int,
+    bars: Bars,
+    run: Run,
+    scratch: Floats,
+    out: Floats,
+) -> None:
+    """Take a run of bars of one symbol through all steps of a table; NaN where a step's lead is not yet there.
+
+    A row of ``table`` is one feature: its number, where its state begins, its floats per symbol, where its settings
+    begin and end, where its columns begin and end in ``out``, and its lead.
+    """
+    at, rows, seen, to = run
+    for index in range(table.shape[0]):
+        feature = table[index]
+        start = feature[1] + symbol * feature[2]
+        memory = state[start : start + feature[2]]
+        chosen = settings[feature[3] : feature[4]]
+        columns = out[feature[5] : feature[6]]
+        missing = min(max(feature[7] - seen, 0), rows)
+        for column in range(columns.shape[0]):
+            for row in range(missing):
+                columns[column, to + row] = np.nan
+        if missing < rows:
+            part = (at + missing, rows - missing, seen + missing - feature[7], to + missing)
+            advance(feature[0], memory, chosen, bars, part, scratch, columns)
+
+
+@borrowing
+def run_history(
+    table: Integers, settings: Floats, state: Floats, bars: Bars, rows: int, scratch: Floats, out: Floats, to: int
+) -> None:
+    """Take the first ``rows`` bars of one symbol, all of them complete, through all steps of a table, from its start."""
+    for first in range(0, rows, BLOCK):
+        run = (first, min(BLOCK, rows - first), first, to + first)
+        advance_all(table, settings, state, 0, bars, run, scratch, out)
+
+
+@borrowing
+def log_return_of(close: float, before: float) -> float:
+    """Return ln(close / close of the bar before)."""
+    return math.log(close / before)
+
+
+@borrowing
+def true_range_of(high: float, low: float, before: float) -> float:
+    """Return the largest of high - low, |high - close before| and |low - close before|; Wilder (1978), section III."""
+    top = high if high > before else before
+    bottom = low if low < before else before
+    return top - bottom
+
+
+@borrowing
+def log_returns(close: Floats, out: Floats) -> None:
+    """Write the log return of each bar, NaN for the first."""
+    out[0] = np.nan
+    for row in range(1, len(close)):
+        out[row] = log_return_of(close[row], close[row - 1])
+
+
+@borrowing
+def true_ranges(high: Floats, low: Floats, close: Floats, out: Floats) -> None:
+    """Write the true range of each bar, NaN for the first."""
+    out[0] = np.nan
+    for row in range(1, len(close)):
+        out[row] = true_range_of(high[row], low[row], close[row - 1])
+
+
+@borrowing
+def count_infinite(values: Floats) -> int:
+    """Return how many values are NaN or infinite."""
+    found = 0
+    for row in range(len(values)):
+        found += 0 if values[row] - values[row] == 0.0 else 1
+    return found
 
 
 @kernel
@@ -159,62 +211,32 @@ def advance_panel(
 
 
 @borrowing
-def gather(fields: Floats, row: int, time: int, picks: Integers, bar: Floats) -> bool:
+def gather(values: Floats, time: int, picks: Integers, bar: Floats) -> bool:
     """Copy the inputs of one bar; return whether the bar is there and all inputs are finite.
 
-    ``fields`` has shape (fields, rows); ``time`` is the close in nanoseconds.
+    ``values`` holds the fields of the bar; ``time`` is its close in nanoseconds.
     """
-    complete = math.isfinite(fields[CLOSE, row])
+    complete = math.isfinite(values[CLOSE])
     for index in range(len(picks)):
-        value = time / 1_000_000_000 if picks[index] == TIME else fields[picks[index], row]
+        value = time / 1_000_000_000 if picks[index] == TIME else values[picks[index]]
         bar[index] = value
         complete = complete and math.isfinite(value)
     return complete
 
 
 @kernel
-def run_symbol(
-    opcode: int,
-    state: Floats,
-    settings: Floats,
-    picks: Integers,
-    fields: Floats,
-    times: Integers,
-    start: int,
-    stop: int,
-    out: Floats,
-) -> None:
-    """Take the bars ``start`` to ``stop`` of one symbol through one step.
-
-    ``fields`` has shape (fields, rows), ``out`` (outputs, rows).
-    """
-    bars = np.empty((BLOCK, len(picks)))
-    values = np.empty((BLOCK, out.shape[0]))
-    complete = np.empty(BLOCK, dtype=np.bool_)
-    for first in range(start, stop, BLOCK):
-        rows = min(BLOCK, stop - first)
-        for row in range(rows):
-            complete[row] = gather(fields, first + row, times[first + row], picks, bars[row])
-        values[:] = np.nan
-        advance(opcode, state, settings, bars, complete[:rows], values)
-        for column in range(out.shape[0]):
-            for row in range(rows):
-                out[column, first + row] = values[row, column]
-
-
-@kernel
 def gate_panel(
-    opcode: int, state: Floats, settings: Floats, picks: Integers, fields: Floats, time: int, out: Floats
+    opcode: int, state: Floats, settings: Floats, picks: Integers, values: Floats, time: int, out: Floats
 ) -> None:
     """Take one slice through a panel step; ``out`` is NaN where a symbol is absent.
 
-    ``fields`` has shape (fields, symbols), ``out`` (symbols, outputs).
+    ``values`` has shape (symbols, fields), ``out`` (symbols, outputs).
     """
-    symbols = fields.shape[1]
+    symbols = values.shape[0]
     bars = np.empty((symbols, len(picks)))
     present = np.empty(symbols, dtype=np.bool_)
     for symbol in range(symbols):
-        present[symbol] = gather(fields, symbol, time, picks, bars[symbol])
+        present[symbol] = gather(values[symbol], time, picks, bars[symbol])
     out[:, :] = np.nan
     advance_panel(opcode, state, settings, bars, present, out)
     for symbol in range(symbols):
@@ -231,57 +253,15 @@ def run_panel(
     ``values`` has shape (slices, symbols, fields), ``out`` (slices, symbols, outputs).
     """
     for row in range(values.shape[0]):
-        gate_panel(opcode, state, settings, picks, values[row].T, times[row], out[row])
-
-
-@kernel
-def step_slice(
-    table: Integers, settings: Floats, picks: Integers, state: Floats, values: Floats, time: int, out: Floats
-) -> None:
-    """Take one slice through all steps of a table: ``values`` (symbols, fields) to ``out`` (symbols, columns).
-
-    A row of ``table`` is one feature: number, whether it is a panel step, start of its state, its floats per symbol,
-    and the ends (from, to) of its settings, its inputs and its outputs.
-    """
-    fields = values.T
-    symbols = values.shape[0]
-    for index in range(table.shape[0]):
-        opcode, across, base, width = table[index, 0], table[index, 1], table[index, 2], table[index, 3]
-        chosen = settings[table[index, 4] : table[index, 5]]
-        inputs = picks[table[index, 6] : table[index, 7]]
-        first, last = table[index, 8], table[index, 9]
-        if across:
-            block = np.empty((symbols, last - first))
-            memory = state[base : base + symbols * width].reshape((symbols, width))
-            gate_panel(opcode, memory, chosen, inputs, fields, time, block)
-            out[:, first:last] = block
-            continue
-        bars = np.empty((1, len(inputs)))
-        values = np.empty((1, last - first))
-        complete = np.empty(1, dtype=np.bool_)
-        for symbol in range(symbols):
-            complete[0] = gather(fields, symbol, time, inputs, bars[0])
-            values[:] = np.nan
-            start = base + symbol * width
-            advance(opcode, state[start : start + width], chosen, bars, complete, values)
-            out[symbol, first:last] = values[0]
-
-
-@kernel
-def step_slices(
-    table: Integers, settings: Floats, picks: Integers, state: Floats, values: Floats, times: Integers, out: Floats
-) -> None:
-    """Take slices (slices, symbols, fields) through all steps one after the other; ``out`` keeps the last."""
-    for row in range(values.shape[0]):
-        step_slice(table, settings, picks, state, values[row], times[row], out)
+        gate_panel(opcode, state, settings, picks, values[row], times[row], out[row])
 
 
 @lru_cache(maxsize=512)
 def source_digest(operation: Operation) -> str:
-    """Return the sha256 of a step's source, of all that it calls and of the gate, docstrings left out."""
+    """Return the sha256 of a step's source, of all that it calls and of what feeds it, docstrings left out."""
     texts: dict[str, str] = {}
-    _collect(STEPS[operation], texts)
-    _collect(gather, texts)
+    for function in (STEPS[operation], gather, log_return_of, true_range_of):
+        _collect(function, texts)
     return hashlib.sha256("\n".join(texts[name] for name in sorted(texts)).encode()).hexdigest()
 
 

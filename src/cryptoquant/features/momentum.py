@@ -5,40 +5,59 @@ import math
 import numpy as np
 
 from cryptoquant.compiled import borrowing
-from cryptoquant.features.feature import Feature, fading, whole
-from cryptoquant.features.rolling import ring, ring_size, wilder
+from cryptoquant.features.feature import CLOSE, Bars, Feature, Run, fading, whole
 from cryptoquant.market.slice import Floats
 
 
 @borrowing
-def log_return_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
+def log_return_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write ln(close / close of ``settings[0]`` bars ago)."""
-    before = ring(state, 0, int(settings[0]), bar[0])
-    out[0] = math.log(bar[0] / before)
-
-
-@borrowing
-def roc_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
-    """Write close / close of ``settings[0]`` bars ago - 1."""
-    before = ring(state, 0, int(settings[0]), bar[0])
-    out[0] = bar[0] / before - 1.0
-
-
-@borrowing
-def rsi_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
-    """Write Wilder's index; state: started, last close, averages of gains (2) and losses (2)."""
+    at, rows, _, to = run
     window = int(settings[0])
-    close = bar[0]
-    out[0] = np.nan
-    if state[0] > 0.0:
-        change = close - state[1]
-        gain = wilder(state, 2, window, max(change, 0.0))
-        loss = wilder(state, 4, window, max(-change, 0.0))
-        if not math.isnan(gain):
-            moved = gain + loss
-            out[0] = 100.0 * (gain / moved) if moved > 0.0 else 0.0
-    state[0] = 1.0
-    state[1] = close
+    close, before = bars[CLOSE][at : at + rows], bars[CLOSE][at - window : at - window + rows]
+    found = out[0, to : to + rows]
+    for row in range(rows):
+        found[row] = math.log(close[row] / before[row])
+
+
+@borrowing
+def roc_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write close / close of ``settings[0]`` bars ago - 1."""
+    at, rows, _, to = run
+    window = int(settings[0])
+    close, before = bars[CLOSE][at : at + rows], bars[CLOSE][at - window : at - window + rows]
+    found = out[0, to : to + rows]
+    for row in range(rows):
+        found[row] = close[row] / before[row] - 1.0
+
+
+@borrowing
+def rsi_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write Wilder's index; state: the averages of gains and of losses."""
+    at, rows, seen, to = run
+    window = int(settings[0])
+    weight = 1.0 / window
+    close, before = bars[CLOSE][at : at + rows], bars[CLOSE][at - 1 : at - 1 + rows]
+    found = out[0, to : to + rows]
+    gain, loss = state[0], state[1]
+    seeds = min(max(window - seen, 0), rows)
+    for row in range(seeds):
+        change = close[row] - before[row]
+        rise = change if change > 0.0 else 0.0
+        gain += rise
+        loss += rise - change
+        found[row] = np.nan
+    if seeds > 0 and seen + seeds == window:
+        gain /= window
+        loss /= window
+        found[seeds - 1] = 100.0 * (gain / (gain + loss)) if gain + loss > 0.0 else 0.0
+    for row in range(seeds, rows):
+        change = close[row] - before[row]
+        rise = change if change > 0.0 else 0.0
+        gain += (rise - gain) * weight
+        loss += (rise - change - loss) * weight
+        found[row] = 100.0 * (gain / (gain + loss)) if gain + loss > 0.0 else 0.0
+    state[0], state[1] = gain, loss
 
 
 def log_return(window: int) -> Feature:
@@ -62,7 +81,8 @@ def log_return(window: int) -> Feature:
         lookback=window,
         memory="finite",
         warm_up=window + 1,
-        state_size=ring_size(window),
+        history=window,
+        lead=window,
     )
 
 
@@ -87,7 +107,8 @@ def roc(window: int) -> Feature:
         lookback=window,
         memory="finite",
         warm_up=window + 1,
-        state_size=ring_size(window),
+        history=window,
+        lead=window,
     )
 
 
@@ -114,5 +135,7 @@ def rsi(window: int = 14) -> Feature:
         lookback=window,
         memory="recursive",
         warm_up=window + 1 + fading(1 / window),
-        state_size=6,
+        state_size=2,
+        history=1,
+        lead=1,
     )

@@ -2,57 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from cryptoquant.errors import DataError
-from cryptoquant.features.feature import INPUTS, Feature
-from cryptoquant.features.kernel import Integers, Operation, step_slice, step_slices
+from cryptoquant.features.feature import Feature
+from cryptoquant.features.kernel import SCRATCH, gate_panel, run_panel
+from cryptoquant.features.program import Program
+from cryptoquant.features.tapes import COUNTERS, HISTORY, LENGTH, STARTS, laid_out, step_slice, step_slices
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
 from cryptoquant.market.time import iso
 
 NEVER = np.iinfo(np.int64).min
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A list of features as the arrays that ``step_slice`` reads.
-
-    Attributes
-    ----------
-    table
-        Shape (features, 10), see ``step_slice``.
-    settings, picks
-        The settings and the input numbers of all features, end to end.
-    state_size, columns
-        Floats of memory for all symbols, and the number of output columns.
-    """
-
-    table: Integers
-    settings: Floats
-    picks: Integers
-    state_size: int
-    columns: int
-
-    @classmethod
-    def of(cls, features: Sequence[Feature], symbols: int) -> "Program":
-        """Return the program of some features for a number of symbols."""
-        rows: list[list[int]] = []
-        settings: list[float] = []
-        picks: list[int] = []
-        base = column = 0
-        for feature in features:
-            row = [Operation[feature.name.upper()], feature.across, base, feature.state_size]
-            ends = [len(settings), len(settings) + len(feature.settings), len(picks), len(picks) + len(feature.inputs)]
-            rows.append([*row, *ends, column, column + len(feature.outputs)])
-            settings.extend(feature.settings)
-            picks.extend(INPUTS.index(name) for name in feature.inputs)
-            base += feature.state_size * symbols
-            column += len(feature.outputs)
-        table = np.array(rows, dtype=np.int64)
-        return cls(table, np.array(settings, dtype=np.float64), np.array(picks, dtype=np.int64), base, column)
 
 
 class OnlineFeatures:
@@ -61,7 +23,7 @@ class OnlineFeatures:
     Each update equals the row that ``FeatureSet.compute`` gives for the same history, to the bit.
     """
 
-    __slots__ = ("_program", "_state", "_time", "fingerprint", "symbols")
+    __slots__ = ("_gates", "_program", "_scratch", "_state", "_table", "_tapes", "_time", "fingerprint", "symbols")
 
     def __init__(self, features: Sequence[Feature], symbols: Sequence[str], fingerprint: str) -> None:
         self.symbols = tuple(symbols)
@@ -69,7 +31,9 @@ class OnlineFeatures:
             raise ValueError(f"online features need a list of different symbols, found {symbols!r}")
         self.fingerprint = fingerprint
         self._program = Program.of(features, len(self.symbols))
-        self._state = np.zeros(self._program.state_size)
+        self._table, self._gates, size = laid_out(self._program, len(self.symbols))
+        self._state, self._tapes = np.zeros(self._program.state_size), np.zeros(size)
+        self._scratch = np.empty((SCRATCH, 1))
         self._time = NEVER
 
     @property
@@ -87,13 +51,13 @@ class OnlineFeatures:
         DataError
             The slice is not later than the last one.
         """
-        out = self._step(slice, self._state)
+        out = self._step(slice, self._state, moves_on=1)
         self._time = slice.time
         return out
 
     def peek(self, slice: Slice) -> Floats:
         """Return what ``update`` would return, and forget the slice: for a bar that is still forming."""
-        return self._step(slice, self._state.copy())
+        return self._step(slice, self._state.copy(), moves_on=0)
 
     def warm(self, panel: Panel) -> None:
         """Take all slices of a history, oldest first; errors as for ``update``."""
@@ -102,15 +66,20 @@ class OnlineFeatures:
             return
         if np.any(np.diff(panel.times) <= 0):
             raise DataError("online features: the times of the history do not rise strictly")
-        p = self._program
-        values, times = panel.values, np.ascontiguousarray(panel.times)
-        out = np.empty((len(self.symbols), p.columns))
-        step_slices(p.table, p.settings, p.picks, self._state, values, times, out)
+        program, values, times = self._program, panel.values, np.ascontiguousarray(panel.times)
+        out = np.empty((program.columns, len(self.symbols)))
+        step_slices(
+            self._table, self._gates, program.settings, self._state, self._tapes, values, times, self._scratch, out
+        )
+        for feature in program.across:
+            memory = self._state[feature.state].reshape(len(self.symbols), -1)
+            block = np.empty((*values.shape[:2], feature.columns.stop - feature.columns.start))
+            run_panel(feature.number, memory, feature.settings, feature.picks, values, times, block)
         self._time = int(panel.times[-1])
 
     def state(self) -> bytes:
         """Return the memory as bytes: a line of JSON (fingerprint, symbols, time, digest), then the floats."""
-        memory = self._state.astype("<f8").tobytes()
+        memory = self._memory().astype("<f8").tobytes()
         head = {
             "fingerprint": self.fingerprint,
             "symbols": self.symbols,
@@ -137,11 +106,11 @@ class OnlineFeatures:
             raise ValueError(f"feature state: fingerprint {found[0]}, wanted {self.fingerprint}")
         if found[1] != self.symbols:
             raise ValueError(f"feature state: symbols {', '.join(found[1])}, wanted {', '.join(self.symbols)}")
-        if len(memory) != 8 * len(self._state):
-            raise ValueError(f"feature state: length {len(memory)} bytes, wanted {8 * len(self._state)}")
+        if len(memory) != 8 * len(self._memory()):
+            raise ValueError(f"feature state: length {len(memory)} bytes, wanted {8 * len(self._memory())}")
         if hashlib.sha256(memory).hexdigest() != found[3]:
             raise ValueError("feature state: the digest does not match, the bytes are damaged")
-        self._state = np.frombuffer(memory, dtype="<f8").astype(np.float64)
+        self._recall(np.frombuffer(memory, dtype="<f8").astype(np.float64))
         self._time = found[2]
 
     def _check(self, symbols: tuple[str, ...], time: int | None) -> None:
@@ -150,14 +119,65 @@ class OnlineFeatures:
         if time is not None and time <= self._time:
             raise DataError(f"online features: slice of {iso(time)} after the one of {iso(self._time)}")
 
-    def _step(self, slice: Slice, state: Floats) -> Floats:
+    def _step(self, slice: Slice, state: Floats, moves_on: int) -> Floats:
         self._check(slice.symbols, slice.time)
         values = np.ascontiguousarray(slice.values, dtype=np.float64)
-        if values.shape != (len(self.symbols), len(FIELDS)):
-            raise ValueError(
-                f"online features: slice of shape {values.shape}, wanted {(len(self.symbols), len(FIELDS))}"
-            )
-        p = self._program
-        out = np.empty((len(self.symbols), p.columns))
-        step_slice(p.table, p.settings, p.picks, state, values, slice.time, out)
-        return out
+        symbols, program = len(self.symbols), self._program
+        if values.shape != (symbols, len(FIELDS)):
+            raise ValueError(f"online features: slice of shape {values.shape}, wanted {(symbols, len(FIELDS))}")
+        out = np.empty((program.columns, symbols))
+        step_slice(
+            self._table,
+            self._gates,
+            program.settings,
+            state,
+            self._tapes,
+            values,
+            slice.time,
+            self._scratch,
+            out,
+            moves_on,
+        )
+        for feature in program.across:
+            memory = state[feature.state].reshape(symbols, -1)
+            block = np.empty((symbols, feature.columns.stop - feature.columns.start))
+            gate_panel(feature.number, memory, feature.settings, feature.picks, values, slice.time, block)
+            out[feature.columns] = block.T
+        return out.T
+
+    def _memory(self) -> Floats:
+        """Return all that is remembered: the states, then for each gate the bars seen and the last bars on its tapes.
+
+        Tapes of the same history give the same floats, wherever on them its end lies.
+        """
+        parts = [self._state]
+        for seen, places, tapes, history in self._kept():
+            parts.append(seen)
+            for tape in tapes:
+                last = np.zeros((len(self.symbols), history))
+                for symbol, place in enumerate(places.astype(int)):
+                    count = min(place, history)
+                    last[symbol, :count] = tape[symbol, place - count : place]
+                parts.append(last.reshape(-1))
+        return np.concatenate(parts)
+
+    def _recall(self, memory: Floats) -> None:
+        """Take over what ``_memory`` returned."""
+        end = len(self._state)
+        self._state = memory[:end].copy()
+        for seen, places, tapes, history in self._kept():
+            seen[:] = memory[end : end + len(seen)]
+            places[:] = np.minimum(seen, history)
+            end += len(seen)
+            for tape in tapes:
+                tape[:, :history] = memory[end : end + len(seen) * history].reshape(len(seen), history)
+                end += len(seen) * history
+
+    def _kept(self) -> Iterator[tuple[Floats, Floats, list[Floats], int]]:
+        """Yield for each gate views of the bars seen, of the places, of each tape (symbols, length), and the history."""
+        symbols = len(self.symbols)
+        for gate in self._gates.tolist():
+            counters = self._tapes[gate[COUNTERS] : gate[COUNTERS] + 2 * symbols].reshape(symbols, 2)
+            ends = zip(gate[STARTS::2], gate[STARTS + 1 :: 2], strict=True)
+            tapes = [self._tapes[start:stop].reshape(symbols, gate[LENGTH]) for start, stop in ends if stop > start]
+            yield counters[:, 0], counters[:, 1], tapes, gate[HISTORY]

@@ -3,18 +3,23 @@
 import math
 
 from cryptoquant.compiled import borrowing
-from cryptoquant.features.feature import Feature, known_field, whole
+from cryptoquant.features.feature import INPUTS, Bars, Feature, Run, known_field, whole
 from cryptoquant.features.rolling import moments, moments_size
 from cryptoquant.market.slice import Floats
 
 
 @borrowing
-def zscore_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
-    """Write (value - mean) / sample deviation of the last ``settings[0]`` values."""
-    window = int(settings[0])
-    mean, squares = moments(state, 0, window, bar[0])
-    deviation = math.sqrt(squares / (window - 1.0))
-    out[0] = 0.0 if deviation == 0.0 else (bar[0] - mean) / deviation
+def zscore_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write (value - mean) / sample deviation; settings: the window and the number of the field."""
+    at, rows, seen, to = run
+    window, field = int(settings[0]), int(settings[1])
+    means = scratch[0]
+    found = out[0, to : to + rows]
+    moments(state, 0, window, bars[field], at, rows, seen, means, found)
+    values = bars[field][at : at + rows]
+    for row in range(rows):
+        deviation = math.sqrt(found[row] / (window - 1.0))
+        found[row] = 0.0 if deviation == 0.0 else (values[row] - means[row]) / deviation
 
 
 def zscore(field: str, window: int) -> Feature:
@@ -33,11 +38,12 @@ def zscore(field: str, window: int) -> Feature:
     return Feature(
         name="zscore",
         parameters=(("field", field), ("window", window)),
-        settings=(float(window),),
+        settings=(float(window), float(INPUTS.index(field))),
         inputs=(field,),
         outputs=(f"zscore_{field}_{window}",),
         lookback=window - 1,
         memory="finite",
         warm_up=window,
         state_size=moments_size(window),
+        history=window,
     )

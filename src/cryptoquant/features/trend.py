@@ -1,58 +1,90 @@
 """Where the price stands against its own averages and its own range."""
 
-import math
-
 import numpy as np
 
 from cryptoquant.compiled import borrowing
-from cryptoquant.features.feature import Feature, fading, whole
-from cryptoquant.features.rolling import ema, highest, highest_size, mean, moments_size
+from cryptoquant.features.feature import CLOSE, HIGH, LOW, Bars, Feature, Run, fading, whole
+from cryptoquant.features.rolling import exponential, extreme_size, highest, lowest, mean_size, means
 from cryptoquant.market.slice import Floats
 
 
 @borrowing
-def sma_ratio_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
+def above_average(close: Floats, averages: Floats) -> None:
+    """Turn averages into close / average - 1."""
+    for row in range(len(close)):
+        averages[row] = close[row] / averages[row] - 1.0
+
+
+@borrowing
+def sma_ratio_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write close / mean of the last ``settings[0]`` closes - 1."""
-    out[0] = bar[0] / mean(state, 0, int(settings[0]), bar[0]) - 1.0
+    at, rows, seen, to = run
+    found = out[0, to : to + rows]
+    means(state, 0, int(settings[0]), bars[CLOSE], at, rows, seen, found)
+    above_average(bars[CLOSE][at : at + rows], found)
 
 
 @borrowing
-def ema_ratio_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
+def ema_ratio_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write close / exponential average - 1."""
-    out[0] = bar[0] / ema(state, 0, int(settings[0]), bar[0]) - 1.0
-
-
-@borrowing
-def macd_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
-    """Write line, signal and histogram; state: bars seen, fast (2), slow (2) and signal (2) averages."""
-    fast, slow, signal = int(settings[0]), int(settings[1]), int(settings[2])
-    close = bar[0]
-    seen = state[0] + 1.0
-    state[0] = seen
-    out[:] = np.nan
-    slow_average = ema(state, 3, slow, close)
-    if seen <= slow - fast:
-        return
-    line = ema(state, 1, fast, close) - slow_average
-    if math.isnan(line):
-        return
-    average = ema(state, 5, signal, line)
-    if math.isnan(average):
-        return
-    scale = close if settings[3] > 0.0 else 1.0
-    out[0] = line / scale
-    out[1] = average / scale
-    out[2] = (line - average) / scale
-
-
-@borrowing
-def donchian_position_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
-    """Write (close - lowest low) / (highest high - lowest low); bar: high, low, close."""
+    at, rows, seen, to = run
     window = int(settings[0])
-    top = highest(state, 0, window, bar[0])
-    bottom = -highest(state, 2 * window + 3, window, -bar[1])
-    width = top - bottom
-    out[0] = 0.5 if width == 0.0 else (bar[2] - bottom) / width
+    found = out[0, to : to + rows]
+    exponential(state, 0, window, 2.0 / (window + 1.0), bars[CLOSE], at, rows, seen, found)
+    above_average(bars[CLOSE][at : at + rows], found)
+
+
+@borrowing
+def macd_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write line, signal and histogram; state: fast, slow and signal averages."""
+    at, rows, seen, to = run
+    fast, slow, signal = int(settings[0]), int(settings[1]), int(settings[2])
+    fast_weight, slow_weight, signal_weight = 2.0 / (fast + 1.0), 2.0 / (slow + 1.0), 2.0 / (signal + 1.0)
+    is_relative = settings[3] > 0.0
+    close = bars[CLOSE][at : at + rows]
+    lines, averages, histograms = out[0, to : to + rows], out[1, to : to + rows], out[2, to : to + rows]
+    fast_average, slow_average, average = state[0], state[1], state[2]
+    early = min(max(slow + signal - 1 - seen, 0), rows)
+    for row in range(rows):
+        if row < early:
+            count = seen + row + 1
+            slow_average += close[row] if count <= slow else (close[row] - slow_average) * slow_weight
+            if slow - fast < count:
+                fast_average += close[row] if count <= slow else (close[row] - fast_average) * fast_weight
+            if count == slow:
+                slow_average /= slow
+                fast_average /= fast
+            line = fast_average - slow_average
+            average += line if count >= slow else 0.0
+            if count < slow + signal - 1:
+                lines[row], averages[row], histograms[row] = np.nan, np.nan, np.nan
+                continue
+            average /= signal
+        else:
+            slow_average += (close[row] - slow_average) * slow_weight
+            fast_average += (close[row] - fast_average) * fast_weight
+            line = fast_average - slow_average
+            average += (line - average) * signal_weight
+        scale = close[row] if is_relative else 1.0
+        lines[row] = line / scale
+        averages[row] = average / scale
+        histograms[row] = (line - average) / scale
+    state[0], state[1], state[2] = fast_average, slow_average, average
+
+
+@borrowing
+def donchian_position_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write (close - lowest low) / (highest high - lowest low)."""
+    at, rows, seen, to = run
+    window = int(settings[0])
+    tops, bottoms = scratch[0], scratch[1]
+    highest(state, 0, window, bars[HIGH], at, rows, seen, tops)
+    lowest(state, window + 2, window, bars[LOW], at, rows, seen, bottoms)
+    close = bars[CLOSE][at : at + rows]
+    found = out[0, to : to + rows]
+    for row in range(rows):
+        width = tops[row] - bottoms[row]
+        found[row] = 0.5 if width == 0.0 else (close[row] - bottoms[row]) / width
 
 
 def sma_ratio(window: int) -> Feature:
@@ -76,7 +108,8 @@ def sma_ratio(window: int) -> Feature:
         lookback=window - 1,
         memory="finite",
         warm_up=window,
-        state_size=moments_size(window),
+        state_size=mean_size(window),
+        history=window,
     )
 
 
@@ -102,7 +135,7 @@ def ema_ratio(window: int) -> Feature:
         lookback=window - 1,
         memory="recursive",
         warm_up=window + fading(2 / (window + 1)),
-        state_size=2,
+        state_size=1,
     )
 
 
@@ -134,7 +167,7 @@ def macd(fast: int = 12, slow: int = 26, signal: int = 9, *, relative: bool = Fa
         lookback=slow + signal - 2,
         memory="recursive",
         warm_up=slow + signal - 1 + fading(2 / (slow + 1)) + fading(2 / (signal + 1)),
-        state_size=7,
+        state_size=3,
     )
 
 
@@ -160,5 +193,6 @@ def donchian_position(window: int) -> Feature:
         lookback=window - 1,
         memory="finite",
         warm_up=window,
-        state_size=2 * highest_size(window),
+        state_size=2 * extreme_size(window),
+        history=window,
     )

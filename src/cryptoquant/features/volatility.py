@@ -2,53 +2,57 @@
 
 import math
 
-import numpy as np
-
 from cryptoquant.compiled import borrowing
-from cryptoquant.features.feature import Feature, fading, positive, whole
-from cryptoquant.features.rolling import moments, moments_size, wilder
+from cryptoquant.features.feature import CLOSE, LOG_RETURN, TRUE_RANGE, Bars, Feature, Run, fading, positive, whole
+from cryptoquant.features.rolling import exponential, moments, moments_size
 from cryptoquant.market.slice import Floats
 
 
 @borrowing
-def atr_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
-    """Write Wilder's average true range; bar: high, low, close; state: started, last close, average (2)."""
-    out[0] = np.nan
-    if state[0] > 0.0:
-        before = state[1]
-        true_range = max(bar[0] - bar[1], abs(bar[0] - before), abs(bar[1] - before))
-        out[0] = wilder(state, 2, int(settings[0]), true_range)
-    state[0] = 1.0
-    state[1] = bar[2]
+def atr_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write Wilder's average true range."""
+    at, rows, seen, to = run
+    window = int(settings[0])
+    exponential(state, 0, window, 1.0 / window, bars[TRUE_RANGE], at, rows, seen, out[0, to : to + rows])
 
 
 @borrowing
-def natr_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
+def natr_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write the average true range as a fraction of the close."""
-    atr_step(state, settings, bar, out)
-    out[0] /= bar[2]
+    atr_step(state, settings, bars, run, scratch, out)
+    at, rows, _, to = run
+    close = bars[CLOSE][at : at + rows]
+    found = out[0, to : to + rows]
+    for row in range(rows):
+        found[row] /= close[row]
 
 
 @borrowing
-def realized_volatility_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
-    """Write the deviation of the last ``settings[0]`` log returns; state: last close, then the moments."""
+def realized_volatility_step(
+    state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats
+) -> None:
+    """Write the deviation of the last ``settings[0]`` log returns."""
+    at, rows, seen, to = run
     window = int(settings[0])
-    before = state[0]
-    state[0] = bar[0]
-    out[0] = np.nan
-    if before > 0.0:
-        _, squares = moments(state, 1, window, math.log(bar[0] / before))
-        out[0] = math.sqrt(squares / (window - 1.0))
+    found = out[0, to : to + rows]
+    moments(state, 0, window, bars[LOG_RETURN], at, rows, seen, scratch[0], found)
+    for row in range(rows):
+        found[row] = math.sqrt(found[row] / (window - 1.0))
 
 
 @borrowing
-def bollinger_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
+def bollinger_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write the position in the bands and their width."""
+    at, rows, seen, to = run
     window = int(settings[0])
-    mean, squares = moments(state, 0, window, bar[0])
-    reach = settings[1] * math.sqrt(squares / window)
-    out[0] = 0.5 if reach == 0.0 else (bar[0] - mean + reach) / (2.0 * reach)
-    out[1] = 2.0 * reach / mean
+    means, squares = scratch[0], scratch[1]
+    moments(state, 0, window, bars[CLOSE], at, rows, seen, means, squares)
+    close = bars[CLOSE][at : at + rows]
+    positions, widths = out[0, to : to + rows], out[1, to : to + rows]
+    for row in range(rows):
+        reach = settings[1] * math.sqrt(squares[row] / window)
+        positions[row] = 0.5 if reach == 0.0 else (close[row] - means[row] + reach) / (2.0 * reach)
+        widths[row] = 2.0 * reach / means[row]
 
 
 def atr(window: int = 14) -> Feature:
@@ -86,12 +90,13 @@ def _average_range(name: str, window: int) -> Feature:
         name=name,
         parameters=(("window", window),),
         settings=(float(window),),
-        inputs=("high", "low", "close"),
+        inputs=("true_range", "close") if name == "natr" else ("true_range",),
         outputs=(f"{name}_{window}",),
         lookback=window,
         memory="recursive",
         warm_up=window + 1 + fading(1 / window),
-        state_size=4,
+        state_size=1,
+        lead=1,
     )
 
 
@@ -112,12 +117,14 @@ def realized_volatility(window: int) -> Feature:
         name="realized_volatility",
         parameters=(("window", window),),
         settings=(float(window),),
-        inputs=("close",),
+        inputs=("log_return",),
         outputs=(f"realized_volatility_{window}",),
         lookback=window,
         memory="finite",
         warm_up=window + 1,
-        state_size=1 + moments_size(window),
+        state_size=moments_size(window),
+        history=window,
+        lead=1,
     )
 
 
@@ -147,4 +154,5 @@ def bollinger(window: int = 20, width: float = 2.0) -> Feature:
         memory="finite",
         warm_up=window,
         state_size=moments_size(window),
+        history=window,
     )

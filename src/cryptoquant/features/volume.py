@@ -1,16 +1,20 @@
 """How busy the market is against its own habit."""
 
 from cryptoquant.compiled import borrowing
-from cryptoquant.features.feature import Feature, whole
-from cryptoquant.features.rolling import mean, moments_size
+from cryptoquant.features.feature import VOLUME, Bars, Feature, Run, whole
+from cryptoquant.features.rolling import mean_size, means
 from cryptoquant.market.slice import Floats
 
 
 @borrowing
-def volume_ratio_step(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
+def volume_ratio_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write volume / mean volume of the last ``settings[0]`` bars."""
-    average = mean(state, 0, int(settings[0]), bar[0])
-    out[0] = 1.0 if average == 0.0 else bar[0] / average
+    at, rows, seen, to = run
+    found = out[0, to : to + rows]
+    means(state, 0, int(settings[0]), bars[VOLUME], at, rows, seen, found)
+    volume = bars[VOLUME][at : at + rows]
+    for row in range(rows):
+        found[row] = 1.0 if found[row] == 0.0 else volume[row] / found[row]
 
 
 def volume_ratio(window: int) -> Feature:
@@ -34,5 +38,6 @@ def volume_ratio(window: int) -> Feature:
         lookback=window - 1,
         memory="finite",
         warm_up=window,
-        state_size=moments_size(window),
+        state_size=mean_size(window),
+        history=window,
     )

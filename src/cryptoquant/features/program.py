@@ -1,0 +1,103 @@
+"""A list of features as the tables that the compiled drivers read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cryptoquant.features.feature import DERIVED, INPUTS, Feature
+from cryptoquant.features.kernel import Integers, Operation
+from cryptoquant.market.slice import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Features that step on the same bars: those at which all that they read is finite.
+
+    Attributes
+    ----------
+    table
+        Shape (features, 8), see ``advance_all``.
+    inputs
+        What they read, of ``INPUTS``, and what that is derived from, in that order.
+    columns
+        The numbers of their columns.
+    history
+        How many bars before the present one are read again.
+    """
+
+    table: Integers
+    inputs: tuple[str, ...]
+    columns: tuple[int, ...]
+    history: int
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The inputs that come with the bar."""
+        return tuple(name for name in self.inputs if name not in DERIVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Across:
+    """A panel feature: its number, its inputs' numbers, and where settings, state and columns begin and end."""
+
+    number: int
+    picks: Integers
+    settings: Floats
+    state: slice
+    columns: slice
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Features by gate.
+
+    Attributes
+    ----------
+    gates, across
+        The symbol features and the panel features.
+    settings
+        The settings of the symbol features, end to end.
+    state_size, columns
+        Floats of memory for all symbols, and the number of output columns.
+    """
+
+    gates: tuple[Gate, ...]
+    across: tuple[Across, ...]
+    settings: Floats
+    state_size: int
+    columns: int
+
+    @classmethod
+    def of(cls, features: Sequence[Feature], symbols: int) -> "Program":
+        """Return the program of some features for a number of symbols."""
+        rows: dict[frozenset[str], list[tuple[Feature, list[int]]]] = {}
+        across: list[Across] = []
+        settings: list[float] = []
+        base = column = 0
+        for feature in features:
+            number, columns = int(Operation[feature.name.upper()]), slice(column, column + len(feature.outputs))
+            if feature.across:
+                picks = np.array([INPUTS.index(name) for name in feature.inputs], dtype=np.int64)
+                memory = slice(base, base + symbols * feature.state_size)
+                across.append(Across(number, picks, np.array(feature.settings, dtype=np.float64), memory, columns))
+            else:
+                ends = [len(settings), len(settings) + len(feature.settings), columns.start, columns.stop]
+                row = [number, base, feature.state_size, *ends, feature.lead]
+                rows.setdefault(feature.reads, []).append((feature, row))
+                settings.extend(feature.settings)
+            base += symbols * feature.state_size
+            column = columns.stop
+        gates = tuple(_gate(reads, members) for reads, members in rows.items())
+        return cls(gates, tuple(across), np.array(settings, dtype=np.float64), base, column)
+
+
+def _gate(reads: frozenset[str], members: list[tuple[Feature, list[int]]]) -> Gate:
+    wanted = reads.union(*(feature.inputs for feature, _ in members))
+    columns = [column for _, row in members for column in range(row[5], row[6])]
+    return Gate(
+        table=np.array([row for _, row in members], dtype=np.int64),
+        inputs=tuple(name for name in INPUTS if name in wanted),
+        columns=tuple(columns),
+        history=max(1, *(feature.history for feature, _ in members)),
+    )
