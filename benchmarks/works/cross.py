@@ -33,9 +33,11 @@ def traded(what: object, panel: Panel, execution: Execution | None = None) -> Ou
 
 def by_features(panel: Panel) -> Floats:
     """Return 1 where the fast average lies above the slow one, from the feature library."""
-    ratios = f.FeatureSet([f.sma_ratio(FAST), f.sma_ratio(SLOW)]).compute_panel(panel)
-    fast, slow = ratios[:, 0, 0], ratios[:, 0, 1]
-    return np.where(np.isnan(slow), np.nan, fast < slow)
+    features = f.FeatureSet([f.sma_ratio(FAST), f.sma_ratio(SLOW)])
+    ratios = features.compute_panel(panel)
+    above = (ratios[:, 0, 0] < ratios[:, 0, 1]).astype(np.float64)
+    above[: features.lookback] = np.nan
+    return above
 
 
 def by_rule(panel: Panel) -> Floats:

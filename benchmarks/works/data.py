@@ -55,8 +55,10 @@ def stamps(times: NDArray[np.int64]) -> pl.Series:
 
 def turns(levels: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows at which the levels of a cross go up, and those at which they go down afterwards."""
-    moves = np.diff(levels)  # not a number as long as one of the averages is unknown
-    up, down = np.flatnonzero(moves > 0) + 1, np.flatnonzero(moves < 0) + 1
+    known = int(np.isnan(levels).argmin())  # not a number as long as one of the averages is unknown
+    above = levels[known:] > 0
+    moves = np.flatnonzero(above[1:] != above[:-1]) + 1
+    up, down = (known + moves[above[moves] == goes_up] for goes_up in (True, False))
     return up, down[down > (up[0] if len(up) else 0)]
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
+import numba
 import numpy as np
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 P = ParamSpec("P")
@@ -81,8 +83,6 @@ def borrowing(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _compiled(function: Callable[P, R], **options: bool) -> Callable[P, R]:
-    import numba
-
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(cache_folder())
     try:
@@ -90,6 +90,19 @@ def _compiled(function: Callable[P, R], **options: bool) -> Callable[P, R]:
     finally:
         numba.config.CACHE_DIR = before
     return compiled
+
+
+def _fused(typing: Any, x: Any, y: Any, z: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    number = numba.types.float64
+    return number(number, number, number), generate
+
+
+fused: Callable[[float, float, float], float] = intrinsic(_fused)
+"""Inside a kernel, x * y + z with one rounding: in an average it halves the wait for the number before, and a series
+that stands still stays where it is. Said outright, it is the same in every kernel, unlike what a compiler may fuse."""
 
 
 class _Loan:

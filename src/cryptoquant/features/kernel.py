@@ -3,10 +3,10 @@
 A symbol step is ``step(state, settings, bars, run, scratch, out)``. It takes a run of bars of one symbol: thousands of
 history, or the one that has just closed. ``bars`` holds one flat float64 array per name in ``INPUTS``; ``run`` is
 ``(at, rows, seen, to)``: the place of the run's first bar in those arrays, how many bars it has, how many came before
-it, and the place of its first value in ``out``, which has shape (outputs, places). Bars before ``at`` may be read as far
-back as the feature's ``history`` says, bars from ``at + rows`` on do not exist. ``state`` (zeros at the start) is its
-memory, ``scratch`` (``SCRATCH``, rows or more) is for what it likes. However a history is cut into runs, a step gives
-the same bits; taken bar by bar it cannot look ahead, so it does not in a longer run.
+it, and the place of its first value in ``out``, which has shape (outputs, places). Bars before ``at`` may be read as
+far back as the feature's ``history`` says; bars from ``at + rows`` on do not exist. ``state`` (zeros at the start) is
+its memory, ``scratch`` (``SCRATCH``, rows or more) is for what it likes. However a history is cut into runs, a step
+gives the same bits; taken bar by bar it cannot look ahead, so it does not in a longer run.
 
 A panel step is ``step(state, settings, bars, present, out)`` over all symbols of a slice, with ``state`` (symbols,
 floats), ``bars`` (symbols, inputs) and ``out`` (symbols, outputs); it steps present symbols only.
@@ -154,7 +154,7 @@ def advance_all(
 def run_history(
     table: Integers, settings: Floats, state: Floats, bars: Bars, rows: int, scratch: Floats, out: Floats, to: int
 ) -> None:
-    """Take the first ``rows`` bars of one symbol, all of them complete, through all steps of a table, from its start."""
+    """Take ``rows`` complete bars of one symbol, from its first one on, through all steps of a table."""
     for first in range(0, rows, BLOCK):
         run = (first, min(BLOCK, rows - first), first, to + first)
         advance_all(table, settings, state, 0, bars, run, scratch, out)

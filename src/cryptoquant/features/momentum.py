@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from cryptoquant.compiled import borrowing
+from cryptoquant.compiled import borrowing, fused
 from cryptoquant.features.feature import CLOSE, Bars, Feature, Run, fading, whole
 from cryptoquant.market.slice import Floats
 
@@ -54,8 +54,8 @@ def rsi_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Flo
     for row in range(seeds, rows):
         change = close[row] - before[row]
         rise = change if change > 0.0 else 0.0
-        gain += (rise - gain) * weight
-        loss += (rise - change - loss) * weight
+        gain = fused(rise - gain, weight, gain)
+        loss = fused(rise - change - loss, weight, loss)
         found[row] = 100.0 * (gain / (gain + loss)) if gain + loss > 0.0 else 0.0
     state[0], state[1] = gain, loss
 

@@ -174,7 +174,7 @@ class OnlineFeatures:
                 end += len(seen) * history
 
     def _kept(self) -> Iterator[tuple[Floats, Floats, list[Floats], int]]:
-        """Yield for each gate views of the bars seen, of the places, of each tape (symbols, length), and the history."""
+        """Yield for each gate views of the bars seen, the places and each tape (symbols, length), and its history."""
         symbols = len(self.symbols)
         for gate in self._gates.tolist():
             counters = self._tapes[gate[COUNTERS] : gate[COUNTERS] + 2 * symbols].reshape(symbols, 2)

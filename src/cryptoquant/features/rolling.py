@@ -2,8 +2,8 @@
 
 Every fold takes its memory ``state[base:]`` (zeros at the start), a ``window``, the values of a series, and where a run
 lies in it: ``at``, the place of its first value; ``rows``, how many there are; ``seen``, how many came before it since
-the start. Values before ``at`` are read again as far back as the window reaches. It writes one number per row, NaN while
-there are fewer than ``window`` values. However a series is cut into runs, the same bits come out.
+the start. Values before ``at`` are read again as far back as the window reaches. It writes one number per row, NaN
+while there are fewer than ``window`` values. However a series is cut into runs, the same bits come out.
 
 A window is the head of the present block of ``window`` values and the tail of the block before (van Herk 1992; Gil,
 Werman 1993): constant cost, and nothing that leaves is ever subtracted, so nothing drifts. Sums are taken of deviations
@@ -13,7 +13,7 @@ cancellation costs at most a factor of ``window + 1`` on the rounding of the squ
 
 import numpy as np
 
-from cryptoquant.compiled import borrowing
+from cryptoquant.compiled import borrowing, fused
 from cryptoquant.market.slice import Floats
 
 
@@ -74,7 +74,7 @@ def exponential(
         average /= window
         out[seeds - 1] = average
     for row in range(seeds, rows):
-        average += (present[row] - average) * weight
+        average = fused(present[row] - average, weight, average)
         out[row] = average
     state[base] = average
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cryptoquant.compiled import borrowing
+from cryptoquant.compiled import borrowing, fused
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, Bars, Feature, Run, fading, whole
 from cryptoquant.features.rolling import exponential, extreme_size, highest, lowest, mean_size, means
 from cryptoquant.market.slice import Floats
@@ -48,9 +48,12 @@ def macd_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
     for row in range(rows):
         if row < early:
             count = seen + row + 1
-            slow_average += close[row] if count <= slow else (close[row] - slow_average) * slow_weight
-            if slow - fast < count:
-                fast_average += close[row] if count <= slow else (close[row] - fast_average) * fast_weight
+            if count <= slow:
+                slow_average += close[row]
+                fast_average += close[row] if count > slow - fast else 0.0
+            else:
+                slow_average = fused(close[row] - slow_average, slow_weight, slow_average)
+                fast_average = fused(close[row] - fast_average, fast_weight, fast_average)
             if count == slow:
                 slow_average /= slow
                 fast_average /= fast
@@ -61,10 +64,10 @@ def macd_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
                 continue
             average /= signal
         else:
-            slow_average += (close[row] - slow_average) * slow_weight
-            fast_average += (close[row] - fast_average) * fast_weight
+            slow_average = fused(close[row] - slow_average, slow_weight, slow_average)
+            fast_average = fused(close[row] - fast_average, fast_weight, fast_average)
             line = fast_average - slow_average
-            average += (line - average) * signal_weight
+            average = fused(line - average, signal_weight, average)
         scale = close[row] if is_relative else 1.0
         lines[row] = line / scale
         averages[row] = average / scale
