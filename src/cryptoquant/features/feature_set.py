@@ -145,25 +145,27 @@ class FeatureSet:
             The bars lack a column, are impossible, out of order or doubled.
         """
         frame = validate(bars, "bars")
-        universe = sorted(frame["symbol"].unique())
-        across = [self.names.index(name) for feature in self.features if feature.across for name in feature.outputs]
-        panel = Panel.from_frame(frame, universe) if frame.height and across else None
+        panel = Panel.from_frame(frame) if frame.height and any(feature.across for feature in self.features) else None
         if panel is None:
             check_bars(frame)
-        codes = frame["symbol"].cast(pl.Enum(universe)).to_physical().to_numpy().astype(np.int64)
-        order = np.argsort(codes, kind="stable")
-        offsets = np.searchsorted(codes[order], np.arange(len(universe) + 1)).tolist()
         times = frame["time"].dt.epoch("ns").to_numpy()
-        columns = {name: _column(frame, name, times)[order] for name in self._reads}
-        ordered, out = np.empty((2, len(self.names), frame.height))
-        run_symbols(self._program, columns, offsets, ordered)
-        out[:, order] = ordered
+        order, offsets = _grouped(frame["symbol"])
+        columns = {name: _column(frame, name, times) for name in self._reads}
+        out = np.empty((len(self.names), frame.height))
+        if order is None:
+            run_symbols(self._program, columns, offsets, out)
+        else:
+            ordered = np.empty_like(out)
+            run_symbols(self._program, {name: column[order] for name, column in columns.items()}, offsets, ordered)
+            out[:, order] = ordered
         if panel is not None:
-            values = np.empty((len(panel), len(universe), len(self.names)))
-            run_panels(Program.of(self.features, len(universe)), panel, values)
-            rows = np.searchsorted(panel.times, times)
-            for column in across:
-                out[column] = values[rows, codes, column]
+            values = np.empty((len(panel), len(panel.symbols), len(self.names)))
+            program = Program.of(self.features, len(panel.symbols))
+            run_panels(program, panel, values)
+            places = np.searchsorted(panel.times, times), _codes(frame["symbol"], panel.symbols)
+            for feature in program.across:
+                for column in range(feature.columns.start, feature.columns.stop):
+                    out[column] = values[*places, column]
         series = [pl.Series(name, out[index]) for index, name in enumerate(self.names)]
         return frame.select("symbol", "time", "known").with_columns(series)
 
@@ -214,6 +216,22 @@ class FeatureSet:
     def _reads(self) -> frozenset[str]:
         """The columns of bars that the symbol features read."""
         return frozenset().union(*(feature.reads for feature in self.features if not feature.across))
+
+
+def _grouped(symbols: pl.Series) -> tuple[Integers | None, list[int]]:
+    """Return the order that brings the rows of each symbol together, None if they are, and where the symbols begin."""
+    runs = symbols.rle().struct.unnest()
+    if runs["value"].n_unique() == runs.height:
+        return None, [0, *runs["len"].cum_sum().to_list()]
+    universe = sorted(symbols.unique())
+    codes = _codes(symbols, universe)
+    order = np.argsort(codes, kind="stable")
+    return order, np.searchsorted(codes[order], np.arange(len(universe) + 1)).tolist()
+
+
+def _codes(symbols: pl.Series, universe: Sequence[str]) -> Integers:
+    """Return the place of each symbol in a universe."""
+    return symbols.cast(pl.Enum(universe)).to_physical().to_numpy().astype(np.int64)
 
 
 def _column(bars: pl.DataFrame, name: str, times: Integers) -> Floats:

@@ -214,21 +214,30 @@ def check_bars(bars: pl.DataFrame, *, where: str = "bars") -> pl.DataFrame:
         "the close is not after the open": pl.col("time") <= pl.col("open_time"),
         "the bar is known before its close": pl.col("known") < pl.col("time"),
     }
-    for reason, wrong in checks.items():
-        bad = bars.filter(wrong)
-        if bad.height:
-            row = bad.row(0, named=True)
-            found = ", ".join(f"{p} {row[p]}" for p in (*prices, "volume"))
-            raise SchemaError(f"{where}: {row['symbol']} {row['time']}: {reason} ({found})")
+    failed = bars.select(wrong.any().alias(reason) for reason, wrong in checks.items()).row(0, named=True)
+    for reason in (reason for reason in checks if failed[reason]):
+        row = bars.filter(checks[reason]).row(0, named=True)
+        found = ", ".join(f"{p} {row[p]}" for p in (*prices, "volume"))
+        raise SchemaError(f"{where}: {row['symbol']} {row['time']}: {reason} ({found})")
     return check_order(bars, where=where)
 
 
 def check_order(bars: pl.DataFrame, *, where: str = "bars") -> pl.DataFrame:
     """Return bars whose times rise strictly within each symbol; raise SchemaError with the first that does not."""
-    step = bars.select("symbol", "time", step=pl.col("time").diff().over("symbol"))
-    bad = step.filter(pl.col("step") <= pl.duration(nanoseconds=0))
-    if bad.height:
-        row = bad.row(0, named=True)
+    if not bars.height:
+        return bars
+    runs = bars["symbol"].rle().struct.unnest()
+    if runs["value"].n_unique() == runs.height:  # the rows of each symbol lie together
+        step = pl.when(pl.col("symbol") == pl.col("symbol").shift(1)).then(pl.col("time").diff())
+    else:
+        step = pl.col("time").diff().over("symbol")
+    is_bad = step <= pl.duration(nanoseconds=0)
+    if bars.select(is_bad.any()).item():
+        row = (
+            bars.select("symbol", "time", step=step)
+            .filter(pl.col("step") <= pl.duration(nanoseconds=0))
+            .row(0, named=True)
+        )
         what = "duplicate time" if row["step"].total_seconds() == 0 else "times out of order"
         raise SchemaError(f"{where}: {row['symbol']} {row['time']}: {what}")
     return bars
