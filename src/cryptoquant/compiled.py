@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import numba
 import numpy as np
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
 P = ParamSpec("P")
@@ -105,20 +106,27 @@ fused: Callable[[float, float, float], float] = intrinsic(_fused)
 that stands still stays where it is. Said outright, it is the same in every kernel, unlike what a compiler may fuse."""
 
 
-class _Loan:
-    """Another array's numbers, said to be writable; it keeps that array alive."""
+def _array_at(number: Any) -> Any:
+    def typed(typing: Any, address: Any, length: Any) -> Any:
+        array = numba.types.Array(number, 1, "C")
 
-    __slots__ = ("__array_interface__", "owner")
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            made = context.make_array(array)(context, builder)
+            width = context.get_constant(numba.types.intp, number.bitwidth // 8)
+            pointer = builder.inttoptr(arguments[0], context.get_data_type(number).as_pointer())
+            populate_array(made, data=pointer, shape=[arguments[1]], strides=[width], itemsize=width, meminfo=None)
+            return made._getvalue()
 
-    def __init__(self, owner: NDArray[Any]) -> None:
-        interface = owner.__array_interface__
-        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
-        self.owner = owner
+        return array(numba.types.int64, numba.types.intp), generate
+
+    return typed
 
 
-def lent(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a view that counts as writable, for kernels that only read: each is compiled once, not for both kinds."""
-    return array if array.flags.writeable else np.asarray(_Loan(array))
+floats_at: Callable[[int, int], NDArray[np.float64]] = intrinsic(_array_at(numba.types.float64))
+"""Inside a kernel, the float64 array that begins at an address and has some length. Its owner must outlive the call."""
+
+integers_at: Callable[[int, int], NDArray[np.int64]] = intrinsic(_array_at(numba.types.int64))
+"""As ``floats_at``, of int64."""
 
 
 _PLAIN: dict[Any, Any] = {}

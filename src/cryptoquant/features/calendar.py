@@ -2,7 +2,7 @@
 
 import math
 
-from cryptoquant.compiled import borrowing
+from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.feature import TIME, Bars, Feature, Run
 from cryptoquant.market.slice import Floats
 
@@ -13,7 +13,7 @@ SECONDS_PER_DAY = 86_400.0
 def hour_of_day_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write sine and cosine of the time of day."""
     at, rows, _, to = run
-    seconds = bars[TIME][at : at + rows]
+    seconds = floats_at(bars[TIME], at + rows)[at:]
     for row in range(rows):
         angle = 2.0 * math.pi * ((seconds[row] % SECONDS_PER_DAY) / SECONDS_PER_DAY)
         out[0, to + row] = math.sin(angle)

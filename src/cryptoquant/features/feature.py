@@ -5,14 +5,17 @@ import operator
 from dataclasses import dataclass
 from typing import Any, Literal, SupportsFloat, SupportsIndex
 
-from cryptoquant.market.slice import FIELDS, Floats
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoquant.market.slice import FIELDS
 
 DERIVED = {"log_return": ("close",), "true_range": ("high", "low", "close")}
 INPUTS = (*FIELDS, "time", *DERIVED)
 OPEN, HIGH, LOW, CLOSE, VOLUME, TRADE_COUNT, VWAP, TIME, LOG_RETURN, TRUE_RANGE = range(len(INPUTS))
 TOLERANCE = 1e-12
 
-Bars = tuple[Floats, ...]
+Bars = NDArray[np.int64]
 Run = tuple[int, int, int, int]
 Memory = Literal["finite", "recursive", "cumulative"]
 Parameter = int | float | str | bool

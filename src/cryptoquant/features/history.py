@@ -6,8 +6,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoquant.compiled import lent
-from cryptoquant.features.feature import INPUTS
+from cryptoquant.features.feature import DERIVED, INPUTS
 from cryptoquant.features.kernel import (
     BLOCK,
     SCRATCH,
@@ -34,7 +33,7 @@ def run_symbols(program: Program, columns: Mapping[str, Floats], offsets: Sequen
     out
         Shape (columns, rows); written, NaN where a bar is not complete or a feature not yet defined.
     """
-    fields = {name: lent(np.ascontiguousarray(column, dtype=np.float64)) for name, column in columns.items()}
+    fields = {name: np.ascontiguousarray(column, dtype=np.float64) for name, column in columns.items()}
     holes = {name: count_infinite(column) for name, column in fields.items()}
     scratch = np.empty((SCRATCH, BLOCK))
     for gate in program.gates:
@@ -43,28 +42,33 @@ def run_symbols(program: Program, columns: Mapping[str, Floats], offsets: Sequen
             parts = {name: fields[name][start:stop] for name in gate.reads}
             state = np.zeros(program.state_size)
             if is_whole:
-                bars = _bars(gate, parts)
-                run_history(gate.table, program.settings, state, bars, stop - start, scratch, out, start)
+                parts |= _derived(gate, parts)
+                run_history(gate.table, program.settings, state, _bars(parts), stop - start, scratch, out, start)
                 continue
             places = np.flatnonzero(np.logical_and.reduce([np.isfinite(part) for part in parts.values()]))
-            bars = _bars(gate, {name: part[places] for name, part in parts.items()})
+            parts = {name: part[places] for name, part in parts.items()}
+            parts |= _derived(gate, parts)
             found = np.empty((out.shape[0], len(places)))
-            run_history(gate.table, program.settings, state, bars, len(places), scratch, found, 0)
+            run_history(gate.table, program.settings, state, _bars(parts), len(places), scratch, found, 0)
             for column in gate.columns:
                 out[column, start:stop] = np.nan
                 out[column, start:stop][places] = found[column]
 
 
-def _bars(gate: Gate, parts: dict[str, Floats]) -> tuple[Floats, ...]:
-    """Return the arrays that steps read: fields as given, derived inputs made of them, nothing for the rest."""
+def _derived(gate: Gate, parts: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return the derived inputs of a gate."""
     close = parts["close"]
-    if len(close) and "log_return" in gate.inputs:
-        parts["log_return"] = np.empty_like(close)
-        log_returns(close, parts["log_return"])
-    if len(close) and "true_range" in gate.inputs:
-        parts["true_range"] = np.empty_like(close)
-        true_ranges(parts["high"], parts["low"], close, parts["true_range"])
-    return tuple(parts.get(name, close) for name in INPUTS)
+    made = {name: np.empty_like(close) for name in DERIVED if len(close) and name in gate.inputs}
+    if "log_return" in made:
+        log_returns(close, made["log_return"])
+    if "true_range" in made:
+        true_ranges(parts["high"], parts["low"], close, made["true_range"])
+    return made
+
+
+def _bars(parts: Mapping[str, Floats]) -> Integers:
+    """Return where the values of each input begin in memory, 0 for those that no step of the gate reads."""
+    return np.array([parts[name].ctypes.data if name in parts else 0 for name in INPUTS], dtype=np.int64)
 
 
 def run_panels(program: Program, panel: Panel, out: NDArray[np.float64]) -> None:

@@ -1,12 +1,13 @@
 """The contract of a feature's step, the table of all steps, and what takes a run of bars through them.
 
 A symbol step is ``step(state, settings, bars, run, scratch, out)``. It takes a run of bars of one symbol: thousands of
-history, or the one that has just closed. ``bars`` holds one flat float64 array per name in ``INPUTS``; ``run`` is
-``(at, rows, seen, to)``: the place of the run's first bar in those arrays, how many bars it has, how many came before
-it, and the place of its first value in ``out``, which has shape (outputs, places). Bars before ``at`` may be read as
-far back as the feature's ``history`` says; bars from ``at + rows`` on do not exist. ``state`` (zeros at the start) is
-its memory, ``scratch`` (``SCRATCH``, rows or more) is for what it likes. However a history is cut into runs, a step
-gives the same bits; taken bar by bar it cannot look ahead, so it does not in a longer run.
+history, or the one that has just closed. ``bars`` holds where the values of each name in ``INPUTS`` begin in memory;
+``run`` is ``(at, rows, seen, to)``: the place of the run's first bar there, how many bars it has, how many came before
+it, and the place of its first value in ``out``, which has shape (outputs, places). So ``floats_at(bars[CLOSE], at +
+rows)`` are the closes up to the end of the run. Before ``at`` they may be read as far back as the feature's ``history``
+says; what comes after the run does not exist. ``state`` (zeros at the start) is its memory, ``scratch`` (``SCRATCH``,
+rows or more) is for what it likes. However a history is cut into runs, a step gives the same bits; taken bar by bar it
+cannot look ahead, so it does not in a longer run.
 
 A panel step is ``step(state, settings, bars, present, out)`` over all symbols of a slice, with ``state`` (symbols,
 floats), ``bars`` (symbols, inputs) and ``out`` (symbols, outputs); it steps present symbols only.
@@ -86,46 +87,13 @@ STEPS: dict[Operation, Callable[..., Any]] = {
 
 
 @borrowing
-def advance(opcode: int, state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
-    """Take a run of bars of one symbol through the step with this number."""
-    if opcode == Operation.LOG_RETURN:
-        log_return_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.ROC:
-        roc_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.RSI:
-        rsi_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.SMA_RATIO:
-        sma_ratio_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.EMA_RATIO:
-        ema_ratio_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.MACD:
-        macd_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.DONCHIAN_POSITION:
-        donchian_position_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.ATR:
-        atr_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.NATR:
-        natr_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.REALIZED_VOLATILITY:
-        realized_volatility_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.BOLLINGER:
-        bollinger_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.VOLUME_RATIO:
-        volume_ratio_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.ZSCORE:
-        zscore_step(state, settings, bars, run, scratch, out)
-    elif opcode == Operation.HOUR_OF_DAY:
-        hour_of_day_step(state, settings, bars, run, scratch, out)
-
-
-@borrowing
-def advance_all(
+def advance(
     table: Integers,
     settings: Floats,
     state: Floats,
     symbol: int,
     bars: Bars,
-    run: Run,
+    taken: Run,
     scratch: Floats,
     out: Floats,
 ) -> None:
@@ -134,7 +102,7 @@ def advance_all(
     A row of ``table`` is one feature: its number, where its state begins, its floats per symbol, where its settings
     begin and end, where its columns begin and end in ``out``, and its lead.
     """
-    at, rows, seen, to = run
+    at, rows, seen, to = taken
     for index in range(table.shape[0]):
         feature = table[index]
         start = feature[1] + symbol * feature[2]
@@ -145,9 +113,38 @@ def advance_all(
         for column in range(columns.shape[0]):
             for row in range(missing):
                 columns[column, to + row] = np.nan
-        if missing < rows:
-            part = (at + missing, rows - missing, seen + missing - feature[7], to + missing)
-            advance(feature[0], memory, chosen, bars, part, scratch, columns)
+        if missing == rows:
+            continue
+        run = (at + missing, rows - missing, seen + missing - feature[7], to + missing)
+        opcode = feature[0]
+        if opcode == Operation.LOG_RETURN:
+            log_return_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.ROC:
+            roc_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.RSI:
+            rsi_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.SMA_RATIO:
+            sma_ratio_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.EMA_RATIO:
+            ema_ratio_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.MACD:
+            macd_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.DONCHIAN_POSITION:
+            donchian_position_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.ATR:
+            atr_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.NATR:
+            natr_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.REALIZED_VOLATILITY:
+            realized_volatility_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.BOLLINGER:
+            bollinger_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.VOLUME_RATIO:
+            volume_ratio_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.ZSCORE:
+            zscore_step(memory, chosen, bars, run, scratch, columns)
+        elif opcode == Operation.HOUR_OF_DAY:
+            hour_of_day_step(memory, chosen, bars, run, scratch, columns)
 
 
 @borrowing
@@ -157,7 +154,7 @@ def run_history(
     """Take ``rows`` complete bars of one symbol, from its first one on, through all steps of a table."""
     for first in range(0, rows, BLOCK):
         run = (first, min(BLOCK, rows - first), first, to + first)
-        advance_all(table, settings, state, 0, bars, run, scratch, out)
+        advance(table, settings, state, 0, bars, run, scratch, out)
 
 
 @borrowing

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from cryptoquant.compiled import borrowing, fused
+from cryptoquant.compiled import borrowing, floats_at, fused
 from cryptoquant.features.feature import CLOSE, Bars, Feature, Run, fading, whole
 from cryptoquant.market.slice import Floats
 
@@ -14,7 +14,8 @@ def log_return_step(state: Floats, settings: Floats, bars: Bars, run: Run, scrat
     """Write ln(close / close of ``settings[0]`` bars ago)."""
     at, rows, _, to = run
     window = int(settings[0])
-    close, before = bars[CLOSE][at : at + rows], bars[CLOSE][at - window : at - window + rows]
+    closes = floats_at(bars[CLOSE], at + rows)
+    close, before = closes[at:], closes[at - window : at - window + rows]
     found = out[0, to : to + rows]
     for row in range(rows):
         found[row] = math.log(close[row] / before[row])
@@ -25,7 +26,8 @@ def roc_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Flo
     """Write close / close of ``settings[0]`` bars ago - 1."""
     at, rows, _, to = run
     window = int(settings[0])
-    close, before = bars[CLOSE][at : at + rows], bars[CLOSE][at - window : at - window + rows]
+    closes = floats_at(bars[CLOSE], at + rows)
+    close, before = closes[at:], closes[at - window : at - window + rows]
     found = out[0, to : to + rows]
     for row in range(rows):
         found[row] = close[row] / before[row] - 1.0
@@ -37,7 +39,8 @@ def rsi_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Flo
     at, rows, seen, to = run
     window = int(settings[0])
     weight = 1.0 / window
-    close, before = bars[CLOSE][at : at + rows], bars[CLOSE][at - 1 : at - 1 + rows]
+    closes = floats_at(bars[CLOSE], at + rows)
+    close, before = closes[at:], closes[at - 1 : at - 1 + rows]
     found = out[0, to : to + rows]
     gain, loss = state[0], state[1]
     seeds = min(max(window - seen, 0), rows)

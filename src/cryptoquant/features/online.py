@@ -10,7 +10,7 @@ from cryptoquant.errors import DataError
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.kernel import SCRATCH, gate_panel, run_panel
 from cryptoquant.features.program import Program
-from cryptoquant.features.tapes import COUNTERS, HISTORY, LENGTH, STARTS, laid_out, step_slice, step_slices
+from cryptoquant.features.tapes import ADDRESSES, COUNTERS, HISTORY, LENGTH, STARTS, laid_out, step_slice, step_slices
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
 from cryptoquant.market.time import iso
 
@@ -31,8 +31,8 @@ class OnlineFeatures:
             raise ValueError(f"online features need a list of different symbols, found {symbols!r}")
         self.fingerprint = fingerprint
         self._program = Program.of(features, len(self.symbols))
-        self._table, self._gates, size = laid_out(self._program, len(self.symbols))
-        self._state, self._tapes = np.zeros(self._program.state_size), np.zeros(size)
+        self._table, self._gates, self._tapes = laid_out(self._program, len(self.symbols))
+        self._state = np.zeros(self._program.state_size)
         self._scratch = np.empty((SCRATCH, 1))
         self._time = NEVER
 
@@ -178,6 +178,7 @@ class OnlineFeatures:
         symbols = len(self.symbols)
         for gate in self._gates.tolist():
             counters = self._tapes[gate[COUNTERS] : gate[COUNTERS] + 2 * symbols].reshape(symbols, 2)
-            ends = zip(gate[STARTS::2], gate[STARTS + 1 :: 2], strict=True)
-            tapes = [self._tapes[start:stop].reshape(symbols, gate[LENGTH]) for start, stop in ends if stop > start]
+            size = symbols * gate[LENGTH]
+            starts = [start for start in gate[STARTS:ADDRESSES] if start >= 0]
+            tapes = [self._tapes[start : start + size].reshape(symbols, gate[LENGTH]) for start in starts]
             yield counters[:, 0], counters[:, 1], tapes, gate[HISTORY]

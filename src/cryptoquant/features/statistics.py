@@ -2,7 +2,7 @@
 
 import math
 
-from cryptoquant.compiled import borrowing
+from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.feature import INPUTS, Bars, Feature, Run, known_field, whole
 from cryptoquant.features.rolling import moments, moments_size
 from cryptoquant.market.slice import Floats
@@ -13,13 +13,13 @@ def zscore_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: 
     """Write (value - mean) / sample deviation; settings: the window and the number of the field."""
     at, rows, seen, to = run
     window, field = int(settings[0]), int(settings[1])
-    means = scratch[0]
-    found = out[0, to : to + rows]
-    moments(state, 0, window, bars[field], at, rows, seen, means, found)
-    values = bars[field][at : at + rows]
+    values = floats_at(bars[field], at + rows)
+    means, found = scratch[0], out[0, to : to + rows]
+    moments(state, 0, window, values, at, rows, seen, means, found)
+    present = values[at:]
     for row in range(rows):
         deviation = math.sqrt(found[row] / (window - 1.0))
-        found[row] = 0.0 if deviation == 0.0 else (values[row] - means[row]) / deviation
+        found[row] = 0.0 if deviation == 0.0 else (present[row] - means[row]) / deviation
 
 
 def zscore(field: str, window: int) -> Feature:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cryptoquant.compiled import borrowing, fused
+from cryptoquant.compiled import borrowing, floats_at, fused
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, Bars, Feature, Run, fading, whole
 from cryptoquant.features.rolling import exponential, extreme_size, highest, lowest, mean_size, means
 from cryptoquant.market.slice import Floats
@@ -19,9 +19,9 @@ def above_average(close: Floats, averages: Floats) -> None:
 def sma_ratio_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write close / mean of the last ``settings[0]`` closes - 1."""
     at, rows, seen, to = run
-    found = out[0, to : to + rows]
-    means(state, 0, int(settings[0]), bars[CLOSE], at, rows, seen, found)
-    above_average(bars[CLOSE][at : at + rows], found)
+    closes, found = floats_at(bars[CLOSE], at + rows), out[0, to : to + rows]
+    means(state, 0, int(settings[0]), closes, at, rows, seen, found)
+    above_average(closes[at:], found)
 
 
 @borrowing
@@ -29,9 +29,9 @@ def ema_ratio_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratc
     """Write close / exponential average - 1."""
     at, rows, seen, to = run
     window = int(settings[0])
-    found = out[0, to : to + rows]
-    exponential(state, 0, window, 2.0 / (window + 1.0), bars[CLOSE], at, rows, seen, found)
-    above_average(bars[CLOSE][at : at + rows], found)
+    closes, found = floats_at(bars[CLOSE], at + rows), out[0, to : to + rows]
+    exponential(state, 0, window, 2.0 / (window + 1.0), closes, at, rows, seen, found)
+    above_average(closes[at:], found)
 
 
 @borrowing
@@ -41,7 +41,7 @@ def macd_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
     fast, slow, signal = int(settings[0]), int(settings[1]), int(settings[2])
     fast_weight, slow_weight, signal_weight = 2.0 / (fast + 1.0), 2.0 / (slow + 1.0), 2.0 / (signal + 1.0)
     is_relative = settings[3] > 0.0
-    close = bars[CLOSE][at : at + rows]
+    close = floats_at(bars[CLOSE], at + rows)[at:]
     lines, averages, histograms = out[0, to : to + rows], out[1, to : to + rows], out[2, to : to + rows]
     fast_average, slow_average, average = state[0], state[1], state[2]
     early = min(max(slow + signal - 1 - seen, 0), rows)
@@ -81,9 +81,9 @@ def donchian_position_step(state: Floats, settings: Floats, bars: Bars, run: Run
     at, rows, seen, to = run
     window = int(settings[0])
     tops, bottoms = scratch[0], scratch[1]
-    highest(state, 0, window, bars[HIGH], at, rows, seen, tops)
-    lowest(state, window + 2, window, bars[LOW], at, rows, seen, bottoms)
-    close = bars[CLOSE][at : at + rows]
+    highest(state, 0, window, floats_at(bars[HIGH], at + rows), at, rows, seen, tops)
+    lowest(state, window + 2, window, floats_at(bars[LOW], at + rows), at, rows, seen, bottoms)
+    close = floats_at(bars[CLOSE], at + rows)[at:]
     found = out[0, to : to + rows]
     for row in range(rows):
         width = tops[row] - bottoms[row]

@@ -2,7 +2,7 @@
 
 import math
 
-from cryptoquant.compiled import borrowing
+from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.feature import CLOSE, LOG_RETURN, TRUE_RANGE, Bars, Feature, Run, fading, positive, whole
 from cryptoquant.features.rolling import exponential, moments, moments_size
 from cryptoquant.market.slice import Floats
@@ -13,7 +13,8 @@ def atr_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Flo
     """Write Wilder's average true range."""
     at, rows, seen, to = run
     window = int(settings[0])
-    exponential(state, 0, window, 1.0 / window, bars[TRUE_RANGE], at, rows, seen, out[0, to : to + rows])
+    ranges, found = floats_at(bars[TRUE_RANGE], at + rows), out[0, to : to + rows]
+    exponential(state, 0, window, 1.0 / window, ranges, at, rows, seen, found)
 
 
 @borrowing
@@ -21,7 +22,7 @@ def natr_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
     """Write the average true range as a fraction of the close."""
     atr_step(state, settings, bars, run, scratch, out)
     at, rows, _, to = run
-    close = bars[CLOSE][at : at + rows]
+    close = floats_at(bars[CLOSE], at + rows)[at:]
     found = out[0, to : to + rows]
     for row in range(rows):
         found[row] /= close[row]
@@ -34,8 +35,8 @@ def realized_volatility_step(
     """Write the deviation of the last ``settings[0]`` log returns."""
     at, rows, seen, to = run
     window = int(settings[0])
-    found = out[0, to : to + rows]
-    moments(state, 0, window, bars[LOG_RETURN], at, rows, seen, scratch[0], found)
+    returns, found = floats_at(bars[LOG_RETURN], at + rows), out[0, to : to + rows]
+    moments(state, 0, window, returns, at, rows, seen, scratch[0], found)
     for row in range(rows):
         found[row] = math.sqrt(found[row] / (window - 1.0))
 
@@ -45,9 +46,10 @@ def bollinger_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratc
     """Write the position in the bands and their width."""
     at, rows, seen, to = run
     window = int(settings[0])
+    closes = floats_at(bars[CLOSE], at + rows)
     means, squares = scratch[0], scratch[1]
-    moments(state, 0, window, bars[CLOSE], at, rows, seen, means, squares)
-    close = bars[CLOSE][at : at + rows]
+    moments(state, 0, window, closes, at, rows, seen, means, squares)
+    close = closes[at:]
     positions, widths = out[0, to : to + rows], out[1, to : to + rows]
     for row in range(rows):
         reach = settings[1] * math.sqrt(squares[row] / window)

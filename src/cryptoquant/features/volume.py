@@ -1,6 +1,6 @@
 """How busy the market is against its own habit."""
 
-from cryptoquant.compiled import borrowing
+from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.feature import VOLUME, Bars, Feature, Run, whole
 from cryptoquant.features.rolling import mean_size, means
 from cryptoquant.market.slice import Floats
@@ -10,9 +10,9 @@ from cryptoquant.market.slice import Floats
 def volume_ratio_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write volume / mean volume of the last ``settings[0]`` bars."""
     at, rows, seen, to = run
-    found = out[0, to : to + rows]
-    means(state, 0, int(settings[0]), bars[VOLUME], at, rows, seen, found)
-    volume = bars[VOLUME][at : at + rows]
+    volumes, found = floats_at(bars[VOLUME], at + rows), out[0, to : to + rows]
+    means(state, 0, int(settings[0]), volumes, at, rows, seen, found)
+    volume = volumes[at:]
     for row in range(rows):
         found[row] = 1.0 if found[row] == 0.0 else volume[row] / found[row]
 

@@ -228,7 +228,7 @@ def check_order(bars: pl.DataFrame, *, where: str = "bars") -> pl.DataFrame:
         return bars
     runs = bars["symbol"].rle().struct.unnest()
     if runs["value"].n_unique() == runs.height:  # the rows of each symbol lie together
-        step = pl.when(pl.col("symbol") == pl.col("symbol").shift(1)).then(pl.col("time").diff())
+        step = pl.when(pl.col("symbol") == pl.col("symbol").shift(1)).then(pl.col("time").diff()).otherwise(None)
     else:
         step = pl.col("time").diff().over("symbol")
     is_bad = step <= pl.duration(nanoseconds=0)
