@@ -32,6 +32,7 @@ OWNERS = {
     "sklearn": {"models/tabular.py"},
     "torch": {"models/sequence.py"},
     "numba": {"compiled.py"},
+    "llvmlite": {"compiled.py"},
     "alpaca": {"data/alpaca.py", "live/broker.py"},
     "websockets": {"data/alpaca.py"},
     "vectorbt": {"backtest/vectorized.py"},

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +129,52 @@ def test_the_plain_form_of_a_kernel_is_plain_all_the_way_down():
     assert plain(settle)(*terms) == settle(*terms)
     for number in (0.0, 0.3, 7.9, 2.0**52 - 0.5, 2.0**52, 1e300, -1e300, -2.5, float("inf"), -float("inf")):
         assert plain(whole)(number) == whole(number)
+
+
+@compiled.borrowing
+def doubling(numbers, out):
+    for place in range(len(numbers)):
+        out[place] = 2.0 * numbers[place]
+
+
+@compiled.borrowing
+def counting(numbers, out):
+    for place in range(len(numbers)):
+        out[place] = place
+
+
+def step_entry(frame):
+    given = compiled.integers_at(frame, 3)
+    STEP(compiled.floats_at(given[0], given[2]), compiled.floats_at(given[1], given[2]))  # noqa: F821
+
+
+@compiled.borrowing
+def driver(entry, frame):
+    compiled.call(entry, compiled.address_of(frame))
+
+
+def test_a_driver_calls_steps_that_it_does_not_know():
+    numbers, out = np.array([1.5, -2.0, 4.0]), np.zeros(3)
+    frame = np.array([numbers.ctypes.data, out.ctypes.data, 3], dtype=np.int64)
+    entries = [compiled.entry(step_entry, step, is_cached=False) for step in (doubling, counting)]
+    assert entries[0] != entries[1]
+    assert entries[0] == compiled.entry(step_entry, doubling, is_cached=False)
+    driver(entries[0], frame)
+    assert out.tolist() == [3.0, -4.0, 8.0]
+    driver(entries[1], frame)
+    assert out.tolist() == [0.0, 1.0, 2.0]
+    assert len(driver.signatures) == 1
+
+
+@compiled.borrowing
+def multiplied_and_added(x, y, z):
+    return compiled.fused(x, y, z)
+
+
+def test_a_fused_product_and_sum_is_rounded_once():
+    x, y, z = 1.0 + 2.0**-30, 1.0 - 2.0**-30, -1.0
+    assert x * y + z == 0.0
+    assert multiplied_and_added(x, y, z) == -(2.0**-60)
+    for row in np.random.default_rng(1).standard_normal((200, 3)):
+        exact = Fraction(row[0]) * Fraction(row[1]) + Fraction(row[2])
+        assert multiplied_and_added(*row) == float(exact)

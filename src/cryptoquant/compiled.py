@@ -17,6 +17,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numba
 import numpy as np
+from llvmlite.ir import FunctionType as FunctionPointer
+from llvmlite.ir import VoidType
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
@@ -106,27 +108,102 @@ fused: Callable[[float, float, float], float] = intrinsic(_fused)
 that stands still stays where it is. Said outright, it is the same in every kernel, unlike what a compiler may fuse."""
 
 
-def _array_at(number: Any) -> Any:
-    def typed(typing: Any, address: Any, length: Any) -> Any:
-        array = numba.types.Array(number, 1, "C")
+def _array_at(number: Any, dimensions: int) -> Any:
+    array = numba.types.Array(number, dimensions, "C")
+    bytes_each = 1 if number == numba.types.boolean else 8
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            made = context.make_array(array)(context, builder)
-            width = context.get_constant(numba.types.intp, number.bitwidth // 8)
-            pointer = builder.inttoptr(arguments[0], context.get_data_type(number).as_pointer())
-            populate_array(made, data=pointer, shape=[arguments[1]], strides=[width], itemsize=width, meminfo=None)
-            return made._getvalue()
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = context.make_array(array)(context, builder)
+        address, *shape = arguments
+        width = context.get_constant(numba.types.intp, bytes_each)
+        strides = [width] if dimensions == 1 else [builder.mul(width, shape[1]), width]
+        pointer = builder.inttoptr(address, context.get_data_type(number).as_pointer())
+        populate_array(made, data=pointer, shape=shape, strides=strides, itemsize=width, meminfo=None)
+        return made._getvalue()
 
-        return array(numba.types.int64, numba.types.intp), generate
+    given = array(numba.types.int64, *[numba.types.intp] * dimensions), generate
 
-    return typed
+    def of_length(typing: Any, address: Any, length: Any) -> Any:
+        return given
+
+    def of_shape(typing: Any, address: Any, rows: Any, columns: Any) -> Any:
+        return given
+
+    return intrinsic(of_length if dimensions == 1 else of_shape)
 
 
-floats_at: Callable[[int, int], NDArray[np.float64]] = intrinsic(_array_at(numba.types.float64))
+floats_at: Callable[[int, int], NDArray[np.float64]] = _array_at(numba.types.float64, 1)
 """Inside a kernel, the float64 array that begins at an address and has some length. Its owner must outlive the call."""
 
-integers_at: Callable[[int, int], NDArray[np.int64]] = intrinsic(_array_at(numba.types.int64))
+integers_at: Callable[[int, int], NDArray[np.int64]] = _array_at(numba.types.int64, 1)
 """As ``floats_at``, of int64."""
+
+flags_at: Callable[[int, int], NDArray[np.bool_]] = _array_at(numba.types.boolean, 1)
+"""As ``floats_at``, of booleans."""
+
+table_at: Callable[[int, int, int], NDArray[np.float64]] = _array_at(numba.types.float64, 2)
+"""As ``floats_at``, of rows and columns."""
+
+
+def _address_of(typing: Any, array: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        given = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.ptrtoint(given.data, context.get_value_type(numba.types.int64))
+
+    return numba.types.int64(array), generate
+
+
+address_of: Callable[[NDArray[Any]], int] = intrinsic(_address_of)
+"""Inside a kernel, where an array begins in memory."""
+
+
+def _call(typing: Any, entry: Any, frame: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number = context.get_value_type(numba.types.int64)
+        function = FunctionPointer(VoidType(), [number])
+        builder.call(builder.inttoptr(arguments[0], function.as_pointer()), [arguments[1]])
+        return context.get_dummy_value()
+
+    return numba.types.void(numba.types.int64, numba.types.int64), generate
+
+
+call: Callable[[int, int], None] = intrinsic(_call)
+"""Inside a kernel, call the machine code at an address that ``entry`` gave, with the address of its frame."""
+
+
+_ENTRIES: dict[Any, Any] = {}
+
+
+def entry(template: Callable[[int], None], step: Callable[..., Any], *, is_cached: bool = True) -> int:
+    """Return the address of ``template(frame)`` in which the name ``STEP`` means a kernel.
+
+    So a driver calls steps that it does not know: each is compiled when it is first asked for, the driver only once.
+
+    Parameters
+    ----------
+    template
+        A function of one int64 at the top of a file, which calls ``STEP``.
+    step
+        A kernel.
+    is_cached
+        Whether the machine code is kept on disk; only for a kernel of this package, whose edits the cache notices.
+    """
+    found = _ENTRIES.get((template, step))
+    if found is None:
+        source: Any = step.py_func  # type: ignore[attr-defined]
+        around = {**template.__globals__, "STEP": step}
+        function = FunctionType(template.__code__, around, f"{source.__name__}_entry")
+        function.__module__, function.__qualname__ = source.__module__, f"{source.__qualname__}_entry"
+        signature = numba.types.void(numba.types.int64)
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(cache_folder())
+        try:
+            found = numba.cfunc(signature, cache=is_cached, error_model="numpy")(function)
+        finally:
+            numba.config.CACHE_DIR = before
+        _ENTRIES[template, step] = found
+    address: int = found.address
+    return address
 
 
 _PLAIN: dict[Any, Any] = {}

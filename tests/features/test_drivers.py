@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptoquant import features as f
+from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.errors import DataError
-from cryptoquant.features.kernel import STEPS, Operation
+from cryptoquant.features.feature import HIGH, LOW, Bars, Run
+from cryptoquant.features.feature_set import CONSTRUCTORS
 from cryptoquant.features.rolling import extreme_size, highest, lowest, mean_size, means, moments, moments_size
-from cryptoquant.market.slice import FIELDS, Panel, Slice
+from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
 from tests.features.examples import every_feature, panel_of
 from tests.market_makers import frame_of, gapping_panel
 
@@ -193,10 +195,54 @@ def test_squares_lose_no_more_than_the_window_to_rounding_though_a_spike_has_pas
     assert set(flat[2, 2 * window :]) == {0.0}
 
 
-def test_every_operation_has_a_step_and_is_reached_by_its_own_number() -> None:
-    assert set(STEPS) == set(Operation)
-    reached = {feature.name for feature in every_feature().features}
-    assert reached == {operation.name.lower() for operation in Operation}
+def test_every_feature_of_the_library_is_tried_here() -> None:
+    assert {feature.name for feature in every_feature().features} == set(CONSTRUCTORS)
+
+
+@borrowing
+def range_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write the range of the bar over that of the bar before, and how many bars were seen."""
+    at, rows, seen, to = run
+    high, low = floats_at(bars[HIGH], at + rows), floats_at(bars[LOW], at + rows)
+    for row in range(rows):
+        place = at + row
+        out[0, to + row] = (high[place] - low[place]) / (high[place - 1] - low[place - 1])
+        out[1, to + row] = seen + row
+        state[0] += 1.0
+
+
+def home_made() -> f.Feature:
+    return f.Feature(
+        name="range",
+        step=range_step,
+        parameters=(),
+        settings=(),
+        inputs=("high", "low"),
+        outputs=("range_growth", "range_seen"),
+        lookback=1,
+        memory="cumulative",
+        warm_up=1,
+        state_size=1,
+        history=1,
+        lead=1,
+    )
+
+
+@given(rough_panels())
+def test_a_step_of_ones_own_goes_through_the_same_drivers(panel: Panel) -> None:
+    features = f.FeatureSet([f.rsi(3), home_made(), f.zscore("volume", 5)])
+    history = features.compute_panel(panel)
+    online = features.online(panel.symbols)
+    assert same_bits(np.stack([online.update(slice) for slice in panel]), history)
+    high, low = panel.field("high"), panel.field("low")
+    for symbol in range(len(panel.symbols)):
+        whole = (
+            np.isfinite(high[:, symbol]) & np.isfinite(low[:, symbol]) & np.isfinite(panel.field("close")[:, symbol])
+        )
+        ranges = (high - low)[whole, symbol]
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(history[whole, symbol, 1][1:], ranges[1:] / ranges[:-1])
+        np.testing.assert_array_equal(history[whole, symbol, 2][1:], np.arange(max(len(ranges) - 1, 0)))
 
 
 def test_the_online_updater_refuses_strange_slices_and_states() -> None:

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from cryptoquant import features as f
 from cryptoquant.errors import SchemaError
 from cryptoquant.features import calendar, rolling, volatility
-from cryptoquant.features.kernel import Operation, source_digest
+from cryptoquant.features.kernel import source_digest
 from tests.features.examples import every_feature, panel_of
 from tests.market_makers import frame_of, gapping_panel
 
@@ -35,15 +35,19 @@ def test_the_fingerprint_changes_with_parameters_and_order() -> None:
 
 
 def test_the_digest_of_a_step_covers_what_it_calls_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh = source_digest.__wrapped__
-    before = {operation: fresh(operation) for operation in Operation}
-    assert before == {operation: source_digest(operation) for operation in Operation}
-    assert len(set(before.values())) == len(Operation)
+    steps = {feature.name: feature.step for feature in every_feature().features}
+
+    def digests() -> dict[str, str]:
+        return {name: source_digest.__wrapped__(step) for name, step in steps.items()}
+
+    before = digests()
+    assert before == {name: source_digest(step) for name, step in steps.items()}
+    assert len(set(before.values())) == len(steps)
     monkeypatch.setattr(calendar, "SECONDS_PER_DAY", 90_000.0)
-    assert [operation for operation in Operation if fresh(operation) != before[operation]] == [Operation.HOUR_OF_DAY]
+    assert {name for name, digest in digests().items() if digest != before[name]} == {"hour_of_day"}
     monkeypatch.setattr(volatility, "moments", rolling.means)
-    changed = {operation for operation in Operation if fresh(operation) != before[operation]}
-    assert changed == {Operation.HOUR_OF_DAY, Operation.BOLLINGER, Operation.REALIZED_VOLATILITY}
+    changed = {name for name, digest in digests().items() if digest != before[name]}
+    assert changed == {"hour_of_day", "bollinger", "realized_volatility"}
 
 
 def test_names_lookback_and_warm_up_come_from_the_features() -> None:

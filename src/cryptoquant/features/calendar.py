@@ -28,6 +28,7 @@ def hour_of_day() -> Feature:
     """
     return Feature(
         name="hour_of_day",
+        step=hour_of_day_step,
         parameters=(),
         settings=(),
         inputs=("time",),

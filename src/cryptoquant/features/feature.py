@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, SupportsFloat, SupportsIndex
 
@@ -28,7 +29,9 @@ class Feature:
     Attributes
     ----------
     name
-        The constructor's name, which is also the name of the compiled step.
+        The constructor's name.
+    step
+        The compiled step, see ``kernel``.
     parameters
         Pairs (parameter, value) as the constructor takes them.
     settings
@@ -58,6 +61,7 @@ class Feature:
     """
 
     name: str
+    step: Callable[..., None]
     parameters: tuple[tuple[str, Parameter], ...]
     settings: tuple[float, ...]
     inputs: tuple[str, ...]

@@ -12,7 +12,7 @@ from cryptoquant.features.calendar import hour_of_day
 from cryptoquant.features.causality import check_features
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.history import run_panels, run_symbols, seconds_of
-from cryptoquant.features.kernel import Integers, Operation, source_digest
+from cryptoquant.features.kernel import Integers, source_digest
 from cryptoquant.features.momentum import log_return, roc, rsi
 from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.features.panel import cross_sectional_rank, relative_return
@@ -253,8 +253,5 @@ def _rebuild(name: str, parameters: dict[str, Any], version: int) -> Feature:
 
 def _fingerprint(features: Sequence[Feature]) -> str:
     """Return the sha256 of names, parameters, columns and versions, and of the source of the steps."""
-    rows = [
-        [feature.to_dict(), feature.inputs, feature.outputs, source_digest(Operation[feature.name.upper()])]
-        for feature in features
-    ]
+    rows = [[feature.to_dict(), feature.inputs, feature.outputs, source_digest(feature.step)] for feature in features]
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from cryptoquant.features.feature import DERIVED, INPUTS
 from cryptoquant.features.kernel import (
     BLOCK,
+    FRAME,
     SCRATCH,
     Integers,
     count_infinite,
@@ -35,7 +36,7 @@ def run_symbols(program: Program, columns: Mapping[str, Floats], offsets: Sequen
     """
     fields = {name: np.ascontiguousarray(column, dtype=np.float64) for name, column in columns.items()}
     holes = {name: count_infinite(column) for name, column in fields.items()}
-    scratch = np.empty((SCRATCH, BLOCK))
+    scratch, frame = np.empty((SCRATCH, BLOCK)), np.empty(FRAME, dtype=np.int64)
     for gate in program.gates:
         is_whole = not any(holes[name] for name in gate.reads)
         for start, stop in pairwise(offsets):
@@ -43,13 +44,13 @@ def run_symbols(program: Program, columns: Mapping[str, Floats], offsets: Sequen
             state = np.zeros(program.state_size)
             if is_whole:
                 parts |= _derived(gate, parts)
-                run_history(gate.table, program.settings, state, _bars(parts), stop - start, scratch, out, start)
+                run_history(gate.table, program.settings, state, _bars(parts), stop - start, scratch, frame, out, start)
                 continue
             places = np.flatnonzero(np.logical_and.reduce([np.isfinite(part) for part in parts.values()]))
             parts = {name: part[places] for name, part in parts.items()}
             parts |= _derived(gate, parts)
             found = np.empty((out.shape[0], len(places)))
-            run_history(gate.table, program.settings, state, _bars(parts), len(places), scratch, found, 0)
+            run_history(gate.table, program.settings, state, _bars(parts), len(places), scratch, frame, found, 0)
             for column in gate.columns:
                 out[column, start:stop] = np.nan
                 out[column, start:stop][places] = found[column]
@@ -79,7 +80,7 @@ def run_panels(program: Program, panel: Panel, out: NDArray[np.float64]) -> None
     for feature in program.across:
         state = np.zeros((len(panel.symbols), (feature.state.stop - feature.state.start) // len(panel.symbols)))
         block = np.empty((*values.shape[:2], feature.columns.stop - feature.columns.start))
-        run_panel(feature.number, state, feature.settings, feature.picks, values, times, block)
+        run_panel(feature.step, state, feature.settings, feature.picks, values, times, block)
         out[:, :, feature.columns] = block
 
 

@@ -1,4 +1,4 @@
-"""The contract of a feature's step, the table of all steps, and what takes a run of bars through them.
+"""The contract of a feature's step, and what takes a run of bars through the steps of many features.
 
 A symbol step is ``step(state, settings, bars, run, scratch, out)``. It takes a run of bars of one symbol: thousands of
 history, or the one that has just closed. ``bars`` holds where the values of each name in ``INPUTS`` begin in memory;
@@ -12,8 +12,8 @@ cannot look ahead, so it does not in a longer run.
 A panel step is ``step(state, settings, bars, present, out)`` over all symbols of a slice, with ``state`` (symbols,
 floats), ``bars`` (symbols, inputs) and ``out`` (symbols, outputs); it steps present symbols only.
 
-To add a feature: write its step and constructor in the file it belongs to, give it a number in ``Operation``, a row in
-``STEPS`` and a branch in ``advance`` (or ``advance_panel``).
+The drivers do not know the steps: they call machine code at an address, with one frame of numbers that says where
+everything lies. To add a feature, write its step and its constructor.
 """
 
 import ast
@@ -21,140 +21,130 @@ import hashlib
 import inspect
 import math
 from collections.abc import Callable
-from enum import IntEnum
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoquant.compiled import borrowing, kernel
-from cryptoquant.features.calendar import hour_of_day_step
-from cryptoquant.features.feature import CLOSE, TIME, Bars, Run
-from cryptoquant.features.momentum import log_return_step, roc_step, rsi_step
-from cryptoquant.features.panel import cross_sectional_rank_step, relative_return_step
-from cryptoquant.features.statistics import zscore_step
-from cryptoquant.features.trend import donchian_position_step, ema_ratio_step, macd_step, sma_ratio_step
-from cryptoquant.features.volatility import atr_step, bollinger_step, natr_step, realized_volatility_step
-from cryptoquant.features.volume import volume_ratio_step
+from cryptoquant.compiled import (
+    address_of,
+    borrowing,
+    call,
+    entry,
+    flags_at,
+    floats_at,
+    integers_at,
+    kernel,
+    table_at,
+)
+from cryptoquant.features.feature import CLOSE, INPUTS, TIME
+from cryptoquant.features.rolling import blank
 from cryptoquant.market.slice import Floats
 
 Integers = NDArray[np.int64]
 
 BLOCK = 1_024
 SCRATCH = 4
+FLOAT = 8
+NAMES = len(INPUTS)
+STATE, STATE_SIZE, SETTINGS, SETTINGS_SIZE, BARS, AT, ROWS, SEEN, TO, SPACE, SPACE_ROWS, OUT, OUTPUTS, PLACES = range(
+    14
+)
+FRAME = 14
+STEP: Any = None
 
 
-class Operation(IntEnum):
-    """The number of each step in the compiled table; numbers are private to a build and never stored."""
-
-    LOG_RETURN = 0
-    ROC = 1
-    RSI = 2
-    SMA_RATIO = 3
-    EMA_RATIO = 4
-    MACD = 5
-    DONCHIAN_POSITION = 6
-    ATR = 7
-    NATR = 8
-    REALIZED_VOLATILITY = 9
-    BOLLINGER = 10
-    VOLUME_RATIO = 11
-    ZSCORE = 12
-    HOUR_OF_DAY = 13
-    RELATIVE_RETURN = 100
-    CROSS_SECTIONAL_RANK = 101
+def _symbol_entry(frame: int) -> None:
+    given = integers_at(frame, FRAME)
+    STEP(
+        floats_at(given[STATE], given[STATE_SIZE]),
+        floats_at(given[SETTINGS], given[SETTINGS_SIZE]),
+        integers_at(given[BARS], NAMES),
+        (given[AT], given[ROWS], given[SEEN], given[TO]),
+        table_at(given[SPACE], SCRATCH, given[SPACE_ROWS]),
+        table_at(given[OUT], given[OUTPUTS], given[PLACES]),
+    )
 
 
-STEPS: dict[Operation, Callable[..., Any]] = {
-    Operation.LOG_RETURN: log_return_step,
-    Operation.ROC: roc_step,
-    Operation.RSI: rsi_step,
-    Operation.SMA_RATIO: sma_ratio_step,
-    Operation.EMA_RATIO: ema_ratio_step,
-    Operation.MACD: macd_step,
-    Operation.DONCHIAN_POSITION: donchian_position_step,
-    Operation.ATR: atr_step,
-    Operation.NATR: natr_step,
-    Operation.REALIZED_VOLATILITY: realized_volatility_step,
-    Operation.BOLLINGER: bollinger_step,
-    Operation.VOLUME_RATIO: volume_ratio_step,
-    Operation.ZSCORE: zscore_step,
-    Operation.HOUR_OF_DAY: hour_of_day_step,
-    Operation.RELATIVE_RETURN: relative_return_step,
-    Operation.CROSS_SECTIONAL_RANK: cross_sectional_rank_step,
-}
+def _panel_entry(frame: int) -> None:
+    given = integers_at(frame, 10)
+    symbols = given[0]
+    STEP(
+        table_at(given[1], symbols, given[2]),
+        floats_at(given[3], given[4]),
+        table_at(given[5], symbols, given[6]),
+        flags_at(given[7], symbols),
+        table_at(given[8], symbols, given[9]),
+    )
+
+
+def entry_of(step: Callable[..., None], *, across: bool) -> int:
+    """Return the address at which the drivers call a step; it is compiled now if it is new."""
+    is_ours = step.__module__.startswith(__name__.partition(".")[0] + ".")
+    return entry(_panel_entry if across else _symbol_entry, step, is_cached=is_ours)
 
 
 @borrowing
 def advance(
     table: Integers,
-    settings: Floats,
-    state: Floats,
+    frame: Integers,
     symbol: int,
-    bars: Bars,
-    taken: Run,
-    scratch: Floats,
-    out: Floats,
+    states: int,
+    settings: int,
+    out: int,
+    at: int,
+    rows: int,
+    seen: int,
+    to: int,
 ) -> None:
     """Take a run of bars of one symbol through all steps of a table; NaN where a step's lead is not yet there.
 
-    A row of ``table`` is one feature: its number, where its state begins, its floats per symbol, where its settings
-    begin and end, where its columns begin and end in ``out``, and its lead.
+    A row of ``table`` is one feature: the address of its step, where its state begins, its floats per symbol, where its
+    settings begin and how many there are, its first column and how many it has, and its lead. ``states``, ``settings``
+    and ``out`` are addresses; ``frame`` knows the bars, the scratch space and how many places a column of ``out`` has.
     """
-    at, rows, seen, to = taken
+    where, places = address_of(frame), frame[PLACES]
     for index in range(table.shape[0]):
         feature = table[index]
-        start = feature[1] + symbol * feature[2]
-        memory = state[start : start + feature[2]]
-        chosen = settings[feature[3] : feature[4]]
-        columns = out[feature[5] : feature[6]]
-        missing = min(max(feature[7] - seen, 0), rows)
-        for column in range(columns.shape[0]):
-            for row in range(missing):
-                columns[column, to + row] = np.nan
-        if missing == rows:
-            continue
-        run = (at + missing, rows - missing, seen + missing - feature[7], to + missing)
-        opcode = feature[0]
-        if opcode == Operation.LOG_RETURN:
-            log_return_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.ROC:
-            roc_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.RSI:
-            rsi_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.SMA_RATIO:
-            sma_ratio_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.EMA_RATIO:
-            ema_ratio_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.MACD:
-            macd_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.DONCHIAN_POSITION:
-            donchian_position_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.ATR:
-            atr_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.NATR:
-            natr_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.REALIZED_VOLATILITY:
-            realized_volatility_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.BOLLINGER:
-            bollinger_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.VOLUME_RATIO:
-            volume_ratio_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.ZSCORE:
-            zscore_step(memory, chosen, bars, run, scratch, columns)
-        elif opcode == Operation.HOUR_OF_DAY:
-            hour_of_day_step(memory, chosen, bars, run, scratch, columns)
+        size, outputs, lead = feature[2], feature[6], feature[7]
+        columns = out + FLOAT * feature[5] * places
+        missing = min(max(lead - seen, 0), rows)
+        if missing > 0:
+            for column in range(outputs):
+                blank(floats_at(columns + FLOAT * (column * places + to), missing), missing)
+            if missing == rows:
+                continue
+        frame[STATE], frame[STATE_SIZE] = states + FLOAT * (feature[1] + symbol * size), size
+        frame[SETTINGS], frame[SETTINGS_SIZE] = settings + FLOAT * feature[3], feature[4]
+        frame[AT], frame[ROWS] = at + missing, rows - missing
+        frame[SEEN], frame[TO] = seen + missing - lead, to + missing
+        frame[OUT], frame[OUTPUTS] = columns, outputs
+        call(feature[0], where)
 
 
 @borrowing
 def run_history(
-    table: Integers, settings: Floats, state: Floats, bars: Bars, rows: int, scratch: Floats, out: Floats, to: int
+    table: Integers,
+    settings: Floats,
+    state: Floats,
+    bars: Integers,
+    rows: int,
+    scratch: Floats,
+    frame: Integers,
+    out: Floats,
+    to: int,
 ) -> None:
-    """Take ``rows`` complete bars of one symbol, from its first one on, through all steps of a table."""
+    """Take ``rows`` complete bars of one symbol, from its first one on, through all steps of a table.
+
+    ``bars`` says where the values of each input begin in memory, ``out`` has shape (columns, places).
+    """
+    frame[BARS], frame[SPACE], frame[SPACE_ROWS] = address_of(bars), address_of(scratch), scratch.shape[1]
+    frame[PLACES] = out.shape[1]
+    states, chosen, columns = address_of(state), address_of(settings), address_of(out)
     for first in range(0, rows, BLOCK):
-        run = (first, min(BLOCK, rows - first), first, to + first)
-        advance(table, settings, state, 0, bars, run, scratch, out)
+        count = min(BLOCK, rows - first)
+        advance(table, frame, 0, states, chosen, columns, first, count, first, to + first)
 
 
 @borrowing
@@ -196,17 +186,6 @@ def count_infinite(values: Floats) -> int:
     return found
 
 
-@kernel
-def advance_panel(
-    opcode: int, state: Floats, settings: Floats, bars: Floats, present: NDArray[np.bool_], out: Floats
-) -> None:
-    """Take one slice through the panel step with this number."""
-    if opcode == Operation.RELATIVE_RETURN:
-        relative_return_step(state, settings, bars, present, out)
-    elif opcode == Operation.CROSS_SECTIONAL_RANK:
-        cross_sectional_rank_step(state, settings, bars, present, out)
-
-
 @borrowing
 def gather(values: Floats, time: int, picks: Integers, bar: Floats) -> bool:
     """Copy the inputs of one bar; return whether the bar is there and all inputs are finite.
@@ -223,19 +202,33 @@ def gather(values: Floats, time: int, picks: Integers, bar: Floats) -> bool:
 
 @kernel
 def gate_panel(
-    opcode: int, state: Floats, settings: Floats, picks: Integers, values: Floats, time: int, out: Floats
+    step: int, state: Floats, settings: Floats, picks: Integers, values: Floats, time: int, out: Floats
 ) -> None:
-    """Take one slice through a panel step; ``out`` is NaN where a symbol is absent.
+    """Take one slice through the panel step at an address; ``out`` is NaN where a symbol is absent.
 
-    ``values`` has shape (symbols, fields), ``out`` (symbols, outputs).
+    ``state`` and ``values`` have shape (symbols, floats) and (symbols, fields), ``out`` (symbols, outputs).
     """
-    symbols = values.shape[0]
+    symbols, outputs = out.shape
     bars = np.empty((symbols, len(picks)))
     present = np.empty(symbols, dtype=np.bool_)
     for symbol in range(symbols):
         present[symbol] = gather(values[symbol], time, picks, bars[symbol])
     out[:, :] = np.nan
-    advance_panel(opcode, state, settings, bars, present, out)
+    frame = np.array(
+        [
+            symbols,
+            address_of(state),
+            state.shape[1],
+            address_of(settings),
+            len(settings),
+            address_of(bars),
+            len(picks),
+            address_of(present),
+            address_of(out),
+            outputs,
+        ]
+    )
+    call(step, address_of(frame))
     for symbol in range(symbols):
         if not present[symbol]:
             out[symbol, :] = np.nan
@@ -243,21 +236,21 @@ def gate_panel(
 
 @kernel
 def run_panel(
-    opcode: int, state: Floats, settings: Floats, picks: Integers, values: Floats, times: Integers, out: Floats
+    step: int, state: Floats, settings: Floats, picks: Integers, values: Floats, times: Integers, out: Floats
 ) -> None:
-    """Take all slices through a panel step.
+    """Take all slices through the panel step at an address.
 
     ``values`` has shape (slices, symbols, fields), ``out`` (slices, symbols, outputs).
     """
     for row in range(values.shape[0]):
-        gate_panel(opcode, state, settings, picks, values[row], times[row], out[row])
+        gate_panel(step, state, settings, picks, values[row], times[row], out[row])
 
 
 @lru_cache(maxsize=512)
-def source_digest(operation: Operation) -> str:
+def source_digest(step: Callable[..., None]) -> str:
     """Return the sha256 of a step's source, of all that it calls and of what feeds it, docstrings left out."""
     texts: dict[str, str] = {}
-    for function in (STEPS[operation], gather, log_return_of, true_range_of):
+    for function in (step, gather, log_return_of, true_range_of):
         _collect(function, texts)
     return hashlib.sha256("\n".join(texts[name] for name in sorted(texts)).encode()).hexdigest()
 

@@ -77,6 +77,7 @@ def log_return(window: int) -> Feature:
     window = whole("log_return", "window", window)
     return Feature(
         name="log_return",
+        step=log_return_step,
         parameters=(("window", window),),
         settings=(float(window),),
         inputs=("close",),
@@ -103,6 +104,7 @@ def roc(window: int) -> Feature:
     window = whole("roc", "window", window)
     return Feature(
         name="roc",
+        step=roc_step,
         parameters=(("window", window),),
         settings=(float(window),),
         inputs=("close",),
@@ -131,6 +133,7 @@ def rsi(window: int = 14) -> Feature:
     window = whole("rsi", "window", window)
     return Feature(
         name="rsi",
+        step=rsi_step,
         parameters=(("window", window),),
         settings=(float(window),),
         inputs=("close",),

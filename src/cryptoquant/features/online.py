@@ -10,7 +10,17 @@ from cryptoquant.errors import DataError
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.kernel import SCRATCH, gate_panel, run_panel
 from cryptoquant.features.program import Program
-from cryptoquant.features.tapes import ADDRESSES, COUNTERS, HISTORY, LENGTH, STARTS, laid_out, step_slice, step_slices
+from cryptoquant.features.tapes import (
+    ADDRESSES,
+    COUNTERS,
+    HISTORY,
+    LENGTH,
+    STARTS,
+    frame_of,
+    laid_out,
+    step_slice,
+    step_slices,
+)
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
 from cryptoquant.market.time import iso
 
@@ -23,7 +33,18 @@ class OnlineFeatures:
     Each update equals the row that ``FeatureSet.compute`` gives for the same history, to the bit.
     """
 
-    __slots__ = ("_gates", "_program", "_scratch", "_state", "_table", "_tapes", "_time", "fingerprint", "symbols")
+    __slots__ = (
+        "_frame",
+        "_gates",
+        "_program",
+        "_scratch",
+        "_state",
+        "_table",
+        "_tapes",
+        "_time",
+        "fingerprint",
+        "symbols",
+    )
 
     def __init__(self, features: Sequence[Feature], symbols: Sequence[str], fingerprint: str) -> None:
         self.symbols = tuple(symbols)
@@ -34,6 +55,7 @@ class OnlineFeatures:
         self._table, self._gates, self._tapes = laid_out(self._program, len(self.symbols))
         self._state = np.zeros(self._program.state_size)
         self._scratch = np.empty((SCRATCH, 1))
+        self._frame = frame_of(self._scratch)
         self._time = NEVER
 
     @property
@@ -69,12 +91,12 @@ class OnlineFeatures:
         program, values, times = self._program, panel.values, np.ascontiguousarray(panel.times)
         out = np.empty((program.columns, len(self.symbols)))
         step_slices(
-            self._table, self._gates, program.settings, self._state, self._tapes, values, times, self._scratch, out
+            self._table, self._gates, self._frame, program.settings, self._state, self._tapes, values, times, out
         )
         for feature in program.across:
             memory = self._state[feature.state].reshape(len(self.symbols), -1)
             block = np.empty((*values.shape[:2], feature.columns.stop - feature.columns.start))
-            run_panel(feature.number, memory, feature.settings, feature.picks, values, times, block)
+            run_panel(feature.step, memory, feature.settings, feature.picks, values, times, block)
         self._time = int(panel.times[-1])
 
     def state(self) -> bytes:
@@ -129,19 +151,19 @@ class OnlineFeatures:
         step_slice(
             self._table,
             self._gates,
+            self._frame,
             program.settings,
             state,
             self._tapes,
             values,
             slice.time,
-            self._scratch,
             out,
             moves_on,
         )
         for feature in program.across:
             memory = state[feature.state].reshape(symbols, -1)
             block = np.empty((symbols, feature.columns.stop - feature.columns.start))
-            gate_panel(feature.number, memory, feature.settings, feature.picks, values, slice.time, block)
+            gate_panel(feature.step, memory, feature.settings, feature.picks, values, slice.time, block)
             out[feature.columns] = block.T
         return out.T
 

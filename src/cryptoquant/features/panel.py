@@ -4,6 +4,7 @@ Absent symbols neither count nor step; the result does not depend on the order o
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,7 @@ def relative_return(window: int) -> Feature:
     ValueError
         The window is smaller than 1.
     """
-    return _across("relative_return", window)
+    return _across("relative_return", relative_return_step, window)
 
 
 def cross_sectional_rank(window: int) -> Feature:
@@ -90,13 +91,14 @@ def cross_sectional_rank(window: int) -> Feature:
     ValueError
         The window is smaller than 1.
     """
-    return _across("cross_sectional_rank", window)
+    return _across("cross_sectional_rank", cross_sectional_rank_step, window)
 
 
-def _across(name: str, window: int) -> Feature:
+def _across(name: str, step: Callable[..., None], window: int) -> Feature:
     window = whole(name, "window", window)
     return Feature(
         name=name,
+        step=step,
         parameters=(("window", window),),
         settings=(float(window),),
         inputs=("close",),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryptoquant.features.feature import DERIVED, INPUTS, Feature
-from cryptoquant.features.kernel import Integers, Operation
+from cryptoquant.features.kernel import Integers, entry_of
 from cryptoquant.market.slice import Floats
 
 
@@ -17,7 +17,7 @@ class Gate:
     Attributes
     ----------
     table
-        Shape (features, 8), see ``advance_all``.
+        Shape (features, 8), see ``advance``.
     inputs
         What they read, of ``INPUTS``, and what that is derived from, in that order.
     columns
@@ -39,9 +39,9 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Across:
-    """A panel feature: its number, its inputs' numbers, and where settings, state and columns begin and end."""
+    """A panel feature: the address of its step, the numbers of its inputs, and where its state and columns lie."""
 
-    number: int
+    step: int
     picks: Integers
     settings: Floats
     state: slice
@@ -76,14 +76,14 @@ class Program:
         settings: list[float] = []
         base = column = 0
         for feature in features:
-            number, columns = int(Operation[feature.name.upper()]), slice(column, column + len(feature.outputs))
+            step, columns = entry_of(feature.step, across=feature.across), slice(column, column + len(feature.outputs))
             if feature.across:
                 picks = np.array([INPUTS.index(name) for name in feature.inputs], dtype=np.int64)
                 memory = slice(base, base + symbols * feature.state_size)
-                across.append(Across(number, picks, np.array(feature.settings, dtype=np.float64), memory, columns))
+                across.append(Across(step, picks, np.array(feature.settings, dtype=np.float64), memory, columns))
             else:
-                ends = [len(settings), len(settings) + len(feature.settings), columns.start, columns.stop]
-                row = [number, base, feature.state_size, *ends, feature.lead]
+                where = [len(settings), len(feature.settings), columns.start, len(feature.outputs)]
+                row = [step, base, feature.state_size, *where, feature.lead]
                 rows.setdefault(feature.reads, []).append((feature, row))
                 settings.extend(feature.settings)
             base += symbols * feature.state_size
@@ -94,7 +94,7 @@ class Program:
 
 def _gate(reads: frozenset[str], members: list[tuple[Feature, list[int]]]) -> Gate:
     wanted = reads.union(*(feature.inputs for feature, _ in members))
-    columns = [column for _, row in members for column in range(row[5], row[6])]
+    columns = [column for _, row in members for column in range(row[5], row[5] + row[6])]
     return Gate(
         table=np.array([row for _, row in members], dtype=np.int64),
         inputs=tuple(name for name in INPUTS if name in wanted),

@@ -37,6 +37,7 @@ def zscore(field: str, window: int) -> Feature:
     window = whole("zscore", "window", window, 2)
     return Feature(
         name="zscore",
+        step=zscore_step,
         parameters=(("field", field), ("window", window)),
         settings=(float(window), float(INPUTS.index(field))),
         inputs=(field,),

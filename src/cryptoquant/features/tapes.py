@@ -8,9 +8,19 @@ import math
 
 import numpy as np
 
-from cryptoquant.compiled import borrowing
+from cryptoquant.compiled import address_of, borrowing
 from cryptoquant.features.feature import CLOSE, HIGH, INPUTS, LOG_RETURN, LOW, TIME, TRUE_RANGE
-from cryptoquant.features.kernel import Integers, advance, log_return_of, true_range_of
+from cryptoquant.features.kernel import (
+    BARS,
+    FRAME,
+    PLACES,
+    SPACE,
+    SPACE_ROWS,
+    Integers,
+    advance,
+    log_return_of,
+    true_range_of,
+)
 from cryptoquant.features.program import Program
 from cryptoquant.market.slice import Floats
 
@@ -41,6 +51,13 @@ def laid_out(program: Program, symbols: int) -> tuple[Integers, Integers, Floats
     gates[:, ADDRESSES:] = np.where(starts < 0, 0, tapes.ctypes.data + tapes.itemsize * starts)
     tables = [np.zeros((0, 8), dtype=np.int64), *(gate.table for gate in program.gates)]
     return np.vstack(tables), gates, tapes
+
+
+def frame_of(scratch: Floats) -> Integers:
+    """Return a frame for steps that take one bar at a time; it lives no longer than its scratch space."""
+    frame = np.zeros(FRAME, dtype=np.int64)
+    frame[SPACE], frame[SPACE_ROWS] = scratch.ctypes.data, scratch.shape[1]
+    return frame
 
 
 @borrowing
@@ -84,32 +101,34 @@ def move_on(gate: Integers, tapes: Floats, symbol: int, seen: int, place: int) -
 def step_slice(
     table: Integers,
     gates: Integers,
+    frame: Integers,
     settings: Floats,
     state: Floats,
     tapes: Floats,
     values: Floats,
     time: int,
-    scratch: Floats,
     out: Floats,
     moves_on: int,
 ) -> None:
     """Take one slice through the steps of all gates: ``values`` (symbols, fields) to ``out`` (columns, symbols)."""
     symbols = values.shape[0]
+    states, chosen, columns = address_of(state), address_of(settings), address_of(out)
+    frame[PLACES] = symbols
     for number in range(gates.shape[0]):
         gate = gates[number]
         steps = table[gate[FIRST] : gate[LAST]]
-        bars = gate[ADDRESSES:]
+        frame[BARS] = address_of(gate[ADDRESSES:])
         for symbol in range(symbols):
             seen = int(tapes[gate[COUNTERS] + 2 * symbol])
             place = int(tapes[gate[COUNTERS] + 2 * symbol + 1])
             at = symbol * gate[LENGTH] + place
             if admit(gate, values[symbol], time, tapes, at, seen):
-                advance(steps, settings, state, symbol, bars, (at, 1, seen, symbol), scratch, out)
+                advance(steps, frame, symbol, states, chosen, columns, at, 1, seen, symbol)
                 if moves_on:
                     move_on(gate, tapes, symbol, seen, place)
                 continue
             for feature in range(steps.shape[0]):
-                for column in range(steps[feature, 5], steps[feature, 6]):
+                for column in range(steps[feature, 5], steps[feature, 5] + steps[feature, 6]):
                     out[column, symbol] = np.nan
 
 
@@ -117,14 +136,14 @@ def step_slice(
 def step_slices(
     table: Integers,
     gates: Integers,
+    frame: Integers,
     settings: Floats,
     state: Floats,
     tapes: Floats,
     values: Floats,
     times: Integers,
-    scratch: Floats,
     out: Floats,
 ) -> None:
     """Take slices (slices, symbols, fields) through all steps one after the other; ``out`` keeps the last."""
     for row in range(values.shape[0]):
-        step_slice(table, gates, settings, state, tapes, values[row], times[row], scratch, out, 1)
+        step_slice(table, gates, frame, settings, state, tapes, values[row], times[row], out, 1)

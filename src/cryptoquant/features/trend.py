@@ -104,6 +104,7 @@ def sma_ratio(window: int) -> Feature:
     window = whole("sma_ratio", "window", window)
     return Feature(
         name="sma_ratio",
+        step=sma_ratio_step,
         parameters=(("window", window),),
         settings=(float(window),),
         inputs=("close",),
@@ -131,6 +132,7 @@ def ema_ratio(window: int) -> Feature:
     window = whole("ema_ratio", "window", window)
     return Feature(
         name="ema_ratio",
+        step=ema_ratio_step,
         parameters=(("window", window),),
         settings=(float(window),),
         inputs=("close",),
@@ -163,6 +165,7 @@ def macd(fast: int = 12, slow: int = 26, signal: int = 9, *, relative: bool = Fa
     prefix, suffix = ("macd_relative" if relative else "macd"), f"{fast}_{slow}_{signal}"
     return Feature(
         name="macd",
+        step=macd_step,
         parameters=(("fast", fast), ("slow", slow), ("signal", signal), ("relative", bool(relative))),
         settings=(float(fast), float(slow), float(signal), float(relative)),
         inputs=("close",),
@@ -189,6 +192,7 @@ def donchian_position(window: int) -> Feature:
     window = whole("donchian_position", "window", window)
     return Feature(
         name="donchian_position",
+        step=donchian_position_step,
         parameters=(("window", window),),
         settings=(float(window),),
         inputs=("high", "low", "close"),

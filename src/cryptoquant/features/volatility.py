@@ -1,6 +1,7 @@
 """How much the price swings: true range, the deviation of returns, and Bollinger's bands."""
 
 import math
+from collections.abc import Callable
 
 from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.feature import CLOSE, LOG_RETURN, TRUE_RANGE, Bars, Feature, Run, fading, positive, whole
@@ -69,7 +70,7 @@ def atr(window: int = 14) -> Feature:
     ValueError
         The window is smaller than 1.
     """
-    return _average_range("atr", window)
+    return _average_range("atr", atr_step, ("true_range",), window)
 
 
 def natr(window: int = 14) -> Feature:
@@ -83,16 +84,17 @@ def natr(window: int = 14) -> Feature:
     ValueError
         The window is smaller than 1.
     """
-    return _average_range("natr", window)
+    return _average_range("natr", natr_step, ("true_range", "close"), window)
 
 
-def _average_range(name: str, window: int) -> Feature:
+def _average_range(name: str, step: Callable[..., None], inputs: tuple[str, ...], window: int) -> Feature:
     window = whole(name, "window", window)
     return Feature(
         name=name,
+        step=step,
         parameters=(("window", window),),
         settings=(float(window),),
-        inputs=("true_range", "close") if name == "natr" else ("true_range",),
+        inputs=inputs,
         outputs=(f"{name}_{window}",),
         lookback=window,
         memory="recursive",
@@ -117,6 +119,7 @@ def realized_volatility(window: int) -> Feature:
     window = whole("realized_volatility", "window", window, 2)
     return Feature(
         name="realized_volatility",
+        step=realized_volatility_step,
         parameters=(("window", window),),
         settings=(float(window),),
         inputs=("log_return",),
@@ -148,6 +151,7 @@ def bollinger(window: int = 20, width: float = 2.0) -> Feature:
     suffix = f"{window}_{width:g}"
     return Feature(
         name="bollinger",
+        step=bollinger_step,
         parameters=(("window", window), ("width", width)),
         settings=(float(window), width),
         inputs=("close",),

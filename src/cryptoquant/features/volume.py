@@ -31,6 +31,7 @@ def volume_ratio(window: int) -> Feature:
     window = whole("volume_ratio", "window", window)
     return Feature(
         name="volume_ratio",
+        step=volume_ratio_step,
         parameters=(("window", window),),
         settings=(float(window),),
         inputs=("volume",),
