@@ -50,6 +50,50 @@ def test_a_changed_callee_in_another_file_is_not_served_from_a_stale_cache(tmp_p
     assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 2
 
 
+ONE_STEP = "from pkg.compiled import borrowing\n\n\n@borrowing\ndef step(out):\n    out[0] = {number}\n"
+DRIVER = """\
+import numpy as np
+
+from pkg import one, two
+from pkg.compiled import address_of, borrowing, call, entry, floats_at
+
+
+def template(frame):
+    STEP(floats_at(frame, 1))
+
+
+@borrowing
+def driver(entry, out):
+    call(entry, address_of(out))
+
+
+def numbers():
+    out = np.zeros(1)
+    for step in (one.step, two.step):
+        driver(entry(template, step), out)
+        yield float(out[0])
+
+
+print(*numbers())
+"""
+
+
+def test_steps_of_one_name_in_two_files_are_kept_apart_on_disk(tmp_path):
+    package = tmp_path / "pkg"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    shutil.copy(compiled.__file__, package / "compiled.py")
+    (package / "driver.py").write_text(DRIVER)
+    (package / "two.py").write_text(ONE_STEP.format(number=2.0))
+    environment = {**os.environ, "CQ_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    for number in (1.0, 1.0, 5.0):
+        (package / "one.py").write_text(ONE_STEP.format(number=number))
+        done = subprocess.run(
+            [sys.executable, "-m", "pkg.driver"], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == [str(number), "2.0"]
+
+
 def marked(path: Path) -> bool:
     text = path.read_text(encoding="utf-8")
     return "\n@kernel\n" in text or "\n@borrowing\n" in text
@@ -145,7 +189,10 @@ def counting(numbers, out):
 
 def step_entry(frame):
     given = compiled.integers_at(frame, 3)
-    STEP(compiled.floats_at(given[0], given[2]), compiled.floats_at(given[1], given[2]))  # noqa: F821
+    STEP(compiled.floats_at(given[0], given[2]), compiled.floats_at(given[1], given[2]))
+
+
+STEP = None
 
 
 @compiled.borrowing

@@ -193,7 +193,8 @@ def entry(template: Callable[[int], None], step: Callable[..., Any], *, is_cache
         source: Any = step.py_func  # type: ignore[attr-defined]
         around = {**template.__globals__, "STEP": step}
         function = FunctionType(template.__code__, around, f"{source.__name__}_entry")
-        function.__module__, function.__qualname__ = source.__module__, f"{source.__qualname__}_entry"
+        function.__module__ = source.__module__
+        function.__qualname__ = f"{source.__module__}.{source.__qualname__}_entry"  # the cache knows it by this name
         signature = numba.types.void(numba.types.int64)
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(cache_folder())

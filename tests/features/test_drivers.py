@@ -1,6 +1,8 @@
 """History and the present give the same bits, and a memory survives being saved."""
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -193,6 +195,29 @@ def test_squares_lose_no_more_than_the_window_to_rounding_though_a_spike_has_pas
     flat = folded(np.where(np.arange(5 * window) < window, 1e9, 0.1), window, [])
     assert set(flat[0, 2 * window :]) == {0.1}
     assert set(flat[2, 2 * window :]) == {0.0}
+
+
+@given(rough_panels(), st.integers(0, 159))
+def test_a_copy_goes_its_own_way_and_a_pickled_one_goes_on(panel: Panel, cut: int) -> None:
+    features = every_feature()
+    history = features.compute_panel(panel)
+    online = features.online(panel.symbols)
+    for slice in itertools.islice(panel, cut):
+        online.update(slice)
+    copies = [online.copy(), copy.deepcopy(online), pickle.loads(pickle.dumps(online))]
+    online.warm(Panel.from_values(panel.times[cut:], panel.known[cut:], panel.symbols, panel.values[cut:]))
+    del online
+    for row in range(cut, len(panel)):
+        for other in copies:
+            assert same_bits(other.update(panel[row]), history[row])
+
+
+def test_a_pickled_set_is_the_same_set_with_the_same_compiled_steps() -> None:
+    features = every_feature()
+    again = pickle.loads(pickle.dumps(features))
+    assert again == features
+    assert again.fingerprint == features.fingerprint
+    assert all(one.step is two.step for one, two in zip(again.features, features.features, strict=True))
 
 
 def test_every_feature_of_the_library_is_tried_here() -> None:

@@ -2,8 +2,10 @@
 
 import math
 import operator
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal, SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -80,9 +82,26 @@ class Feature:
         """The fields of a bar (and ``time``) that must be finite for a step, ``close`` always among them."""
         return frozenset({"close"}.union(*(DERIVED.get(name, (name,)) for name in self.inputs)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        step = self.step
+        found: Any = sys.modules.get(step.__module__)
+        for name in step.__qualname__.split("."):
+            found = getattr(found, name, None)
+        named = (step.__module__, step.__qualname__) if found is step else step
+        return _feature, ({name: getattr(self, name) for name in self.__slots__} | {"step": named},)
+
     def to_dict(self) -> dict[str, Any]:
         """Return name, parameters and version as plain JSON values."""
         return {"name": self.name, "parameters": dict(self.parameters), "version": self.version}
+
+
+def _feature(values: dict[str, Any]) -> Feature:
+    """Return a feature that was pickled: its step is taken from its module, so that it is compiled once."""
+    step = values["step"]
+    if isinstance(step, tuple):
+        place, names = step
+        step = operator.attrgetter(names)(import_module(place))
+    return Feature(**{**values, "step": step})
 
 
 def whole(feature: str, parameter: str, value: SupportsIndex, least: int = 1) -> int:

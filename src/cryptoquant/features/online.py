@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class OnlineFeatures:
     """
 
     __slots__ = (
+        "_features",
         "_frame",
         "_gates",
         "_program",
@@ -51,6 +53,7 @@ class OnlineFeatures:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols) or isinstance(symbols, str):
             raise ValueError(f"online features need a list of different symbols, found {symbols!r}")
         self.fingerprint = fingerprint
+        self._features = tuple(features)
         self._program = Program.of(features, len(self.symbols))
         self._table, self._gates, self._tapes = laid_out(self._program, len(self.symbols))
         self._state = np.zeros(self._program.state_size)
@@ -98,6 +101,13 @@ class OnlineFeatures:
             block = np.empty((*values.shape[:2], feature.columns.stop - feature.columns.start))
             run_panel(feature.step, memory, feature.settings, feature.picks, values, times, block)
         self._time = int(panel.times[-1])
+
+    def copy(self) -> "OnlineFeatures":
+        """Return features with the same past that go their own way from here on."""
+        return _restored(self._features, self.symbols, self.fingerprint, self.state())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self._features, self.symbols, self.fingerprint, self.state())
 
     def state(self) -> bytes:
         """Return the memory as bytes: a line of JSON (fingerprint, symbols, time, digest), then the floats."""
@@ -204,3 +214,9 @@ class OnlineFeatures:
             starts = [start for start in gate[STARTS:ADDRESSES] if start >= 0]
             tapes = [self._tapes[start : start + size].reshape(symbols, gate[LENGTH]) for start in starts]
             yield counters[:, 0], counters[:, 1], tapes, gate[HISTORY]
+
+
+def _restored(features: Sequence[Feature], symbols: Sequence[str], fingerprint: str, state: bytes) -> OnlineFeatures:
+    online = OnlineFeatures(features, symbols, fingerprint)
+    online.restore(state)
+    return online
