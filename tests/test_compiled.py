@@ -203,9 +203,9 @@ def driver(entry, frame):
 def test_a_driver_calls_steps_that_it_does_not_know():
     numbers, out = np.array([1.5, -2.0, 4.0]), np.zeros(3)
     frame = np.array([numbers.ctypes.data, out.ctypes.data, 3], dtype=np.int64)
-    entries = [compiled.entry(step_entry, step, is_cached=False) for step in (doubling, counting)]
+    entries = [compiled.entry(step_entry, step) for step in (doubling, counting)]
     assert entries[0] != entries[1]
-    assert entries[0] == compiled.entry(step_entry, doubling, is_cached=False)
+    assert entries[0] == compiled.entry(step_entry, doubling)
     driver(entries[0], frame)
     assert out.tolist() == [3.0, -4.0, 8.0]
     driver(entries[1], frame)

@@ -8,8 +8,11 @@ of every module that holds kernels, so that any edit of any kernel starts a fres
 import hashlib
 import os
 import re
+import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import FunctionType
@@ -85,13 +88,24 @@ def borrowing(function: Callable[P, R]) -> Callable[P, R]:
     return _compiled(function, _nrt=False)
 
 
+_COMPILING = threading.RLock()
+
+
+@contextmanager
+def _our_cache() -> Iterator[None]:
+    """Let numba keep machine code in our folder, for one thread at a time."""
+    with _COMPILING:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(cache_folder())
+        try:
+            yield
+        finally:
+            numba.config.CACHE_DIR = before
+
+
 def _compiled(function: Callable[P, R], **options: bool) -> Callable[P, R]:
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_folder())
-    try:
+    with _our_cache():
         compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
-    finally:
-        numba.config.CACHE_DIR = before
     return compiled
 
 
@@ -154,7 +168,11 @@ def _address_of(typing: Any, array: Any) -> Any:
 
 
 address_of: Callable[[NDArray[Any]], int] = intrinsic(_address_of)
-"""Inside a kernel, where an array begins in memory."""
+"""Inside a kernel, where an array begins in memory.
+
+An array that the kernel has made itself is freed after its last mention, and an address is none: ask only for arrays
+that the caller owns.
+"""
 
 
 def _call(typing: Any, entry: Any, frame: Any) -> Any:
@@ -174,10 +192,20 @@ call: Callable[[int, int], None] = intrinsic(_call)
 _ENTRIES: dict[Any, Any] = {}
 
 
-def entry(template: Callable[[int], None], step: Callable[..., Any], *, is_cached: bool = True) -> int:
+def named(step: Callable[..., Any]) -> tuple[str, str] | None:
+    """Return module and name under which a kernel is found, None for one that was made inside a function."""
+    found: Any = sys.modules.get(step.__module__)
+    for name in step.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return (step.__module__, step.__qualname__) if found is step else None
+
+
+def entry(template: Callable[[int], None], step: Callable[..., Any]) -> int:
     """Return the address of ``template(frame)`` in which the name ``STEP`` means a kernel.
 
     So a driver calls steps that it does not know: each is compiled when it is first asked for, the driver only once.
+    Machine code is kept on disk for the steps of this package, whose edits the cache notices. A step that raises ends
+    there; the template has to leave a mark behind it for the driver to see.
 
     Parameters
     ----------
@@ -185,24 +213,21 @@ def entry(template: Callable[[int], None], step: Callable[..., Any], *, is_cache
         A function of one int64 at the top of a file, which calls ``STEP``.
     step
         A kernel.
-    is_cached
-        Whether the machine code is kept on disk; only for a kernel of this package, whose edits the cache notices.
     """
-    found = _ENTRIES.get((template, step))
-    if found is None:
-        source: Any = step.py_func  # type: ignore[attr-defined]
-        around = {**template.__globals__, "STEP": step}
-        function = FunctionType(template.__code__, around, f"{source.__name__}_entry")
-        function.__module__ = source.__module__
-        function.__qualname__ = f"{source.__module__}.{source.__qualname__}_entry"  # the cache knows it by this name
-        signature = numba.types.void(numba.types.int64)
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(cache_folder())
-        try:
+    with _our_cache():
+        found = _ENTRIES.get((template, step))
+        if found is None:
+            source: Any = step.py_func  # type: ignore[attr-defined]
+            around = {**template.__globals__, "STEP": step}
+            function = FunctionType(template.__code__, around, f"{source.__name__}_entry")
+            function.__module__ = source.__module__
+            # The cache knows machine code by this name alone.
+            function.__qualname__ = f"{source.__module__}.{source.__qualname__}_entry"
+            is_ours = source.__module__.partition(".")[0] == __name__.partition(".")[0]
+            signature = numba.types.void(numba.types.int64)
+            is_cached = is_ours and named(step) is not None
             found = numba.cfunc(signature, cache=is_cached, error_model="numpy")(function)
-        finally:
-            numba.config.CACHE_DIR = before
-        _ENTRIES[template, step] = found
+            _ENTRIES[template, step] = found
     address: int = found.address
     return address
 

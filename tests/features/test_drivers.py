@@ -1,8 +1,10 @@
 """History and the present give the same bits, and a memory survives being saved."""
 
 import copy
+import dataclasses
 import itertools
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,13 +14,14 @@ from hypothesis import strategies as st
 from cryptoquant import features as f
 from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.errors import DataError
-from cryptoquant.features.feature import HIGH, LOW, Bars, Run
+from cryptoquant.features.feature import CLOSE, HIGH, LOW, Bars, Run
 from cryptoquant.features.feature_set import CONSTRUCTORS
 from cryptoquant.features.rolling import extreme_size, highest, lowest, mean_size, means, moments, moments_size
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
 from tests.features.examples import every_feature, panel_of
 from tests.market_makers import frame_of, gapping_panel
 
+Flags = np.ndarray
 SYMBOLS = ("A/USD", "B/USD", "C/USD")
 
 
@@ -195,6 +198,114 @@ def test_squares_lose_no_more_than_the_window_to_rounding_though_a_spike_has_pas
     flat = folded(np.where(np.arange(5 * window) < window, 1e9, 0.1), window, [])
     assert set(flat[0, 2 * window :]) == {0.1}
     assert set(flat[2, 2 * window :]) == {0.0}
+
+
+@pytest.mark.parametrize("symbols", [1, 2, 5, 10, 11, 16, 40])
+def test_panel_features_equal_numpy_for_any_number_of_symbols(symbols: int) -> None:
+    close = 100 * np.exp(np.cumsum(np.random.default_rng(symbols).standard_normal((30, symbols)) * 0.01, axis=0))
+    panel = panel_of(close)
+    features = f.FeatureSet([f.relative_return(1), f.cross_sectional_rank(1)])
+    history = features.compute_panel(panel)
+    online = features.online(panel.symbols)
+    assert same_bits(np.stack([online.update(slice) for slice in panel]), history)
+    returns = np.diff(np.log(close), axis=0)
+    np.testing.assert_allclose(history[1:, :, 0], returns - returns.mean(axis=1, keepdims=True), atol=1e-14)
+    ranks = returns.argsort(axis=1).argsort(axis=1) / max(symbols - 1, 1) if symbols > 1 else np.full((29, 1), 0.5)
+    np.testing.assert_allclose(history[1:, :, 1], ranks, atol=1e-14)
+    nobody = Panel.from_values(panel.times, panel.known, (), np.empty((30, 0, len(FIELDS))))
+    assert features.compute_panel(nobody).shape == (30, 0, 2)
+
+
+def test_threads_that_peek_and_update_take_turns() -> None:
+    features = every_feature()
+    panel = gapping_panel(400, tuple(f"S{number}/USD" for number in range(12)), seed=2)
+    history = features.compute_panel(panel)
+    online = features.online(panel.symbols)
+    for slice in itertools.islice(panel, 200):
+        online.update(slice)
+    values = [panel[row].values for row in range(200, 400)]
+    with ThreadPoolExecutor(4) as pool:
+        last = [Slice(int(panel.times[200]), int(panel.times[200]), panel.symbols, value) for value in values]
+        alone = [online.peek(slice) for slice in last]
+        together = list(pool.map(online.peek, last))
+    assert all(same_bits(one, two) for one, two in zip(alone, together, strict=True))
+    assert same_bits(online.update(panel[200]), history[200])
+
+
+@borrowing
+def raising_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Raise at the fifth bar."""
+    _, rows, seen, to = run
+    for row in range(rows):
+        out[0, to + row] = 1.0
+        if seen + row == 4:
+            raise ValueError("the fifth bar")
+
+
+@borrowing
+def raising_panel_step(state: Floats, settings: Floats, bars: Floats, present: Flags, out: Floats) -> None:
+    """Raise at the fifth slice."""
+    state[0, 0] += 1.0
+    if state[0, 0] == 5.0:
+        raise ValueError("the fifth slice")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("across", [False, True])
+def test_a_step_that_raises_gives_an_error_with_the_name_of_its_feature(across: bool) -> None:
+    step = raising_panel_step if across else raising_step
+    broken = dataclasses.replace(
+        home_made(), name="broken", step=step, outputs=("x",), lead=0, history=0, across=across
+    )
+    features, panel = f.FeatureSet([f.rsi(3), broken, f.roc(1)]), gapping_panel(9, SYMBOLS, absent=0.0)
+    with pytest.raises(RuntimeError, match="broken: its step raised"):
+        features.compute_panel(panel)
+    online = features.online(SYMBOLS)
+    for row in range(4):
+        online.update(panel[row])
+    with pytest.raises(RuntimeError, match="broken: its step raised"):
+        online.peek(panel[4])
+    with pytest.raises(RuntimeError, match="broken: its step raised"):
+        features.online(SYMBOLS).warm(panel)
+
+
+def test_features_that_the_drivers_cannot_feed_are_refused() -> None:
+    with pytest.raises(ValueError, match="range: unknown input colour"):
+        dataclasses.replace(home_made(), inputs=("colour",))
+    with pytest.raises(ValueError, match="range: a panel feature reads fields"):
+        dataclasses.replace(home_made(), across=True)
+    with pytest.raises(ValueError, match="range: a panel feature reads fields"):
+        dataclasses.replace(home_made(), across=True, lead=0, history=0, inputs=("log_return",))
+    with pytest.raises(ValueError, match="wanted a lead of 1"):
+        dataclasses.replace(home_made(), lead=0, inputs=("true_range",))
+
+
+def scaled(factor: float) -> f.Feature:
+    @borrowing
+    def scaled_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+        """Write a multiple of the close."""
+        at, rows, _, to = run
+        closes = floats_at(bars[CLOSE], at + rows)
+        for row in range(rows):
+            out[0, to + row] = factor * closes[at + row]
+
+    return dataclasses.replace(home_made(), step=scaled_step, outputs=("scaled",), lead=0, lookback=0)
+
+
+def test_steps_made_inside_a_function_are_told_apart() -> None:
+    panel = gapping_panel(20, SYMBOLS)
+    two, three = f.FeatureSet([scaled(2.0)]), f.FeatureSet([scaled(3.0)])
+    assert two.fingerprint != three.fingerprint
+    assert two.fingerprint == f.FeatureSet([scaled(2.0)]).fingerprint
+    for factor, features in ((2.0, two), (3.0, three)):
+        assert same_bits(features.compute_panel(panel)[:, :, 0], factor * panel.field("close"))
+
+
+def test_whatever_changes_the_numbers_changes_the_fingerprint() -> None:
+    plain = home_made()
+    changes = {"settings": (1.0,), "lead": 2, "history": 3, "state_size": 4, "inputs": ("high", "low", "volume")}
+    others = [dataclasses.replace(plain, **{name: value}) for name, value in changes.items()]
+    assert len({f.FeatureSet([feature]).fingerprint for feature in (plain, *others)}) == 1 + len(changes)
 
 
 @given(rough_panels(), st.integers(0, 159))

@@ -2,7 +2,6 @@
 
 import math
 import operator
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,6 +10,7 @@ from typing import Any, Literal, SupportsFloat, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
+from cryptoquant.compiled import named
 from cryptoquant.market.slice import FIELDS
 
 DERIVED = {"log_return": ("close",), "true_range": ("high", "low", "close")}
@@ -40,7 +40,8 @@ class Feature:
         The same as float64 numbers, as the compiled step reads them.
     inputs
         What is read, of ``INPUTS``: fields of the bar; ``time``, the close in seconds since 1970 UTC; ``log_return``,
-        ln(close / close of the bar before); ``true_range``, Wilder's. The last two need ``lead``.
+        ln(close / close of the bar before); ``true_range``, Wilder's. The last two need a ``lead``; a panel feature
+        cannot read them.
     outputs
         The names of the columns written.
     lookback
@@ -53,7 +54,7 @@ class Feature:
     state_size
         Floats of memory per symbol.
     history
-        How many bars before the present one the step reads again.
+        How many bars before the present one the step reads again; a panel feature keeps its own.
     lead
         How many bars must lie before the first that the step sees; it gives NaN for them.
     version
@@ -77,18 +78,24 @@ class Feature:
     version: int = 1
     across: bool = False
 
+    def __post_init__(self) -> None:
+        strange = [name for name in self.inputs if name not in INPUTS]
+        if strange:
+            raise ValueError(f"{self.name}: unknown input {', '.join(strange)}; wanted some of {', '.join(INPUTS)}")
+        is_derived = not DERIVED.keys().isdisjoint(self.inputs)
+        if self.across and (self.lead or self.history or is_derived):
+            raise ValueError(f"{self.name}: a panel feature reads fields and time of its slice: no lead, no history")
+        if is_derived and self.lead < 1:
+            raise ValueError(f"{self.name}: {', '.join(DERIVED)} begin with the second bar; wanted a lead of 1 or more")
+
     @property
     def reads(self) -> frozenset[str]:
         """The fields of a bar (and ``time``) that must be finite for a step, ``close`` always among them."""
         return frozenset({"close"}.union(*(DERIVED.get(name, (name,)) for name in self.inputs)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        step = self.step
-        found: Any = sys.modules.get(step.__module__)
-        for name in step.__qualname__.split("."):
-            found = getattr(found, name, None)
-        named = (step.__module__, step.__qualname__) if found is step else step
-        return _feature, ({name: getattr(self, name) for name in self.__slots__} | {"step": named},)
+        step = named(self.step) or self.step
+        return _feature, ({name: getattr(self, name) for name in self.__slots__} | {"step": step},)
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, parameters and version as plain JSON values."""

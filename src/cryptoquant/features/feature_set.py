@@ -253,5 +253,13 @@ def _rebuild(name: str, parameters: dict[str, Any], version: int) -> Feature:
 
 def _fingerprint(features: Sequence[Feature]) -> str:
     """Return the sha256 of names, parameters, columns and versions, and of the source of the steps."""
-    rows = [[feature.to_dict(), feature.inputs, feature.outputs, source_digest(feature.step)] for feature in features]
+    rows = [
+        [
+            feature.to_dict(),
+            *(feature.inputs, feature.outputs, feature.settings, feature.across),
+            *(feature.state_size, feature.history, feature.lead),
+            source_digest(feature.step),
+        ]
+        for feature in features
+    ]
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

@@ -15,10 +15,9 @@ from cryptoquant.features.kernel import (
     count_infinite,
     log_returns,
     run_history,
-    run_panel,
     true_ranges,
 )
-from cryptoquant.features.program import Gate, Program
+from cryptoquant.features.program import Gate, Program, raised
 from cryptoquant.market.slice import Floats, Panel
 
 
@@ -36,24 +35,33 @@ def run_symbols(program: Program, columns: Mapping[str, Floats], offsets: Sequen
     """
     fields = {name: np.ascontiguousarray(column, dtype=np.float64) for name, column in columns.items()}
     holes = {name: count_infinite(column) for name, column in fields.items()}
-    scratch, frame = np.empty((SCRATCH, BLOCK)), np.empty(FRAME, dtype=np.int64)
+    scratch = np.empty((SCRATCH, BLOCK))
     for gate in program.gates:
-        is_whole = not any(holes[name] for name in gate.reads)
         for start, stop in pairwise(offsets):
             parts = {name: fields[name][start:stop] for name in gate.reads}
+            is_whole = not any(holes[name] and count_infinite(part) for name, part in parts.items())
             state = np.zeros(program.state_size)
             if is_whole:
-                parts |= _derived(gate, parts)
-                run_history(gate.table, program.settings, state, _bars(parts), stop - start, scratch, frame, out, start)
+                _run(program, gate, state, parts, scratch, out, start)
                 continue
             places = np.flatnonzero(np.logical_and.reduce([np.isfinite(part) for part in parts.values()]))
-            parts = {name: part[places] for name, part in parts.items()}
-            parts |= _derived(gate, parts)
             found = np.empty((out.shape[0], len(places)))
-            run_history(gate.table, program.settings, state, _bars(parts), len(places), scratch, frame, found, 0)
+            _run(program, gate, state, {name: part[places] for name, part in parts.items()}, scratch, found, 0)
             for column in gate.columns:
                 out[column, start:stop] = np.nan
                 out[column, start:stop][places] = found[column]
+
+
+def _run(
+    program: Program, gate: Gate, state: Floats, parts: Mapping[str, Floats], scratch: Floats, out: Floats, to: int
+) -> None:
+    """Run the features of a gate over complete bars of one symbol into ``out`` (columns, places) from a place on."""
+    series = {**parts, **_derived(gate, parts)}
+    bars = np.array([series[name].ctypes.data if name in series else 0 for name in INPUTS], dtype=np.int64)
+    frame, rows = np.empty(FRAME, dtype=np.int64), len(parts["close"])
+    failed = run_history(gate.table, program.settings, state, bars, rows, scratch, frame, out, to)
+    if failed >= 0:
+        raise raised(gate.names[failed])
 
 
 def _derived(gate: Gate, parts: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -67,21 +75,13 @@ def _derived(gate: Gate, parts: Mapping[str, Floats]) -> dict[str, Floats]:
     return made
 
 
-def _bars(parts: Mapping[str, Floats]) -> Integers:
-    """Return where the values of each input begin in memory, 0 for those that no step of the gate reads."""
-    return np.array([parts[name].ctypes.data if name in parts else 0 for name in INPUTS], dtype=np.int64)
-
-
 def run_panels(program: Program, panel: Panel, out: NDArray[np.float64]) -> None:
     """Run the panel features into their columns of ``out`` (slices, symbols, columns)."""
     if not program.across:
         return
     values, times = panel.values, np.ascontiguousarray(panel.times)
     for feature in program.across:
-        state = np.zeros((len(panel.symbols), (feature.state.stop - feature.state.start) // len(panel.symbols)))
-        block = np.empty((*values.shape[:2], feature.columns.stop - feature.columns.start))
-        run_panel(feature.step, state, feature.settings, feature.picks, values, times, block)
-        out[:, :, feature.columns] = block
+        out[:, :, feature.columns] = feature.run(np.zeros((len(panel.symbols), feature.size)), values, times)
 
 
 def seconds_of(times: Integers) -> Floats:

@@ -6,8 +6,8 @@ history, or the one that has just closed. ``bars`` holds where the values of eac
 it, and the place of its first value in ``out``, which has shape (outputs, places). So ``floats_at(bars[CLOSE], at +
 rows)`` are the closes up to the end of the run. Before ``at`` they may be read as far back as the feature's ``history``
 says; what comes after the run does not exist. ``state`` (zeros at the start) is its memory, ``scratch`` (``SCRATCH``,
-rows or more) is for what it likes. However a history is cut into runs, a step gives the same bits; taken bar by bar it
-cannot look ahead, so it does not in a longer run.
+rows or more) is for what it likes. It must not raise: what it cannot say is NaN. However a history is cut into runs, a
+step gives the same bits; taken bar by bar it cannot look ahead, so it does not in a longer run.
 
 A panel step is ``step(state, settings, bars, present, out)`` over all symbols of a slice, with ``state`` (symbols,
 floats), ``bars`` (symbols, inputs) and ``out`` (symbols, outputs); it steps present symbols only.
@@ -20,6 +20,7 @@ import ast
 import hashlib
 import inspect
 import math
+import textwrap
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -35,7 +36,6 @@ from cryptoquant.compiled import (
     flags_at,
     floats_at,
     integers_at,
-    kernel,
     table_at,
 )
 from cryptoquant.features.feature import CLOSE, INPUTS, TIME
@@ -48,10 +48,9 @@ BLOCK = 1_024
 SCRATCH = 4
 FLOAT = 8
 NAMES = len(INPUTS)
-STATE, STATE_SIZE, SETTINGS, SETTINGS_SIZE, BARS, AT, ROWS, SEEN, TO, SPACE, SPACE_ROWS, OUT, OUTPUTS, PLACES = range(
-    14
-)
-FRAME = 14
+STATE, STATE_SIZE, SETTINGS, SETTINGS_SIZE, BARS, AT, ROWS, SEEN = range(8)
+TO, SPACE, SPACE_ROWS, OUT, OUTPUTS, PLACES, DONE, FRAME = range(8, 16)
+PANEL_DONE, PANEL_FRAME = 10, 11
 STEP: Any = None
 
 
@@ -65,10 +64,11 @@ def _symbol_entry(frame: int) -> None:
         table_at(given[SPACE], SCRATCH, given[SPACE_ROWS]),
         table_at(given[OUT], given[OUTPUTS], given[PLACES]),
     )
+    given[DONE] = 1
 
 
 def _panel_entry(frame: int) -> None:
-    given = integers_at(frame, 10)
+    given = integers_at(frame, PANEL_FRAME)
     symbols = given[0]
     STEP(
         table_at(given[1], symbols, given[2]),
@@ -77,12 +77,12 @@ def _panel_entry(frame: int) -> None:
         flags_at(given[7], symbols),
         table_at(given[8], symbols, given[9]),
     )
+    given[PANEL_DONE] = 1
 
 
 def entry_of(step: Callable[..., None], *, across: bool) -> int:
     """Return the address at which the drivers call a step; it is compiled now if it is new."""
-    is_ours = step.__module__.startswith(__name__.partition(".")[0] + ".")
-    return entry(_panel_entry if across else _symbol_entry, step, is_cached=is_ours)
+    return entry(_panel_entry if across else _symbol_entry, step)
 
 
 @borrowing
@@ -97,8 +97,10 @@ def advance(
     rows: int,
     seen: int,
     to: int,
-) -> None:
+) -> int:
     """Take a run of bars of one symbol through all steps of a table; NaN where a step's lead is not yet there.
+
+    Return the row of the table whose step raised, -1 if none did.
 
     A row of ``table`` is one feature: the address of its step, where its state begins, its floats per symbol, where its
     settings begin and how many there are, its first column and how many it has, and its lead. ``states``, ``settings``
@@ -120,7 +122,11 @@ def advance(
         frame[AT], frame[ROWS] = at + missing, rows - missing
         frame[SEEN], frame[TO] = seen + missing - lead, to + missing
         frame[OUT], frame[OUTPUTS] = columns, outputs
+        frame[DONE] = 0
         call(feature[0], where)
+        if frame[DONE] == 0:
+            return index
+    return -1
 
 
 @borrowing
@@ -134,17 +140,21 @@ def run_history(
     frame: Integers,
     out: Floats,
     to: int,
-) -> None:
+) -> int:
     """Take ``rows`` complete bars of one symbol, from its first one on, through all steps of a table.
 
-    ``bars`` says where the values of each input begin in memory, ``out`` has shape (columns, places).
+    ``bars`` says where the values of each input begin in memory, ``out`` has shape (columns, places). Return the row of
+    the table whose step raised, -1 if none did.
     """
     frame[BARS], frame[SPACE], frame[SPACE_ROWS] = address_of(bars), address_of(scratch), scratch.shape[1]
     frame[PLACES] = out.shape[1]
     states, chosen, columns = address_of(state), address_of(settings), address_of(out)
     for first in range(0, rows, BLOCK):
         count = min(BLOCK, rows - first)
-        advance(table, frame, 0, states, chosen, columns, first, count, first, to + first)
+        failed = advance(table, frame, 0, states, chosen, columns, first, count, first, to + first)
+        if failed >= 0:
+            return failed
+    return -1
 
 
 @borrowing
@@ -200,55 +210,67 @@ def gather(values: Floats, time: int, picks: Integers, bar: Floats) -> bool:
     return complete
 
 
-@kernel
+@borrowing
 def gate_panel(
-    step: int, state: Floats, settings: Floats, picks: Integers, values: Floats, time: int, out: Floats
-) -> None:
+    step: int,
+    state: Floats,
+    settings: Floats,
+    picks: Integers,
+    values: Floats,
+    time: int,
+    bars: Floats,
+    present: NDArray[np.bool_],
+    frame: Integers,
+    out: Floats,
+) -> bool:
     """Take one slice through the panel step at an address; ``out`` is NaN where a symbol is absent.
 
-    ``state`` and ``values`` have shape (symbols, floats) and (symbols, fields), ``out`` (symbols, outputs).
+    ``state`` and ``values`` have shape (symbols, floats) and (symbols, fields), ``out`` (symbols, outputs); ``bars``
+    (symbols, inputs), ``present`` (symbols) and ``frame`` are overwritten. Return whether the step did not raise.
     """
     symbols, outputs = out.shape
-    bars = np.empty((symbols, len(picks)))
-    present = np.empty(symbols, dtype=np.bool_)
     for symbol in range(symbols):
         present[symbol] = gather(values[symbol], time, picks, bars[symbol])
-    out[:, :] = np.nan
-    frame = np.array(
-        [
-            symbols,
-            address_of(state),
-            state.shape[1],
-            address_of(settings),
-            len(settings),
-            address_of(bars),
-            len(picks),
-            address_of(present),
-            address_of(out),
-            outputs,
-        ]
-    )
+        for column in range(outputs):
+            out[symbol, column] = np.nan
+    frame[0], frame[1], frame[2] = symbols, address_of(state), state.shape[1]
+    frame[3], frame[4] = address_of(settings), len(settings)
+    frame[5], frame[6], frame[7] = address_of(bars), len(picks), address_of(present)
+    frame[8], frame[9], frame[PANEL_DONE] = address_of(out), outputs, 0
     call(step, address_of(frame))
     for symbol in range(symbols):
         if not present[symbol]:
-            out[symbol, :] = np.nan
+            for column in range(outputs):
+                out[symbol, column] = np.nan
+    return bool(frame[PANEL_DONE])
 
 
-@kernel
+@borrowing
 def run_panel(
-    step: int, state: Floats, settings: Floats, picks: Integers, values: Floats, times: Integers, out: Floats
-) -> None:
-    """Take all slices through the panel step at an address.
+    step: int,
+    state: Floats,
+    settings: Floats,
+    picks: Integers,
+    values: Floats,
+    times: Integers,
+    bars: Floats,
+    present: NDArray[np.bool_],
+    frame: Integers,
+    out: Floats,
+) -> bool:
+    """Take all slices through the panel step at an address; as ``gate_panel``.
 
     ``values`` has shape (slices, symbols, fields), ``out`` (slices, symbols, outputs).
     """
     for row in range(values.shape[0]):
-        gate_panel(step, state, settings, picks, values[row], times[row], out[row])
+        if not gate_panel(step, state, settings, picks, values[row], times[row], bars, present, frame, out[row]):
+            return False
+    return True
 
 
 @lru_cache(maxsize=512)
 def source_digest(step: Callable[..., None]) -> str:
-    """Return the sha256 of a step's source, of all that it calls and of what feeds it, docstrings left out."""
+    """Return the sha256 of a step's source, of the kernels that it calls and of the derived inputs; no docstrings."""
     texts: dict[str, str] = {}
     for function in (step, gather, log_return_of, true_range_of):
         _collect(function, texts)
@@ -260,14 +282,16 @@ def _collect(step: Callable[..., Any], texts: dict[str, str]) -> None:
     name = f"{function.__module__}.{function.__qualname__}"
     if name in texts:
         return
-    source = inspect.getsource(function)
+    source = textwrap.dedent(inspect.getsource(function))
     body = ast.parse(source).body[0].body  # type: ignore[attr-defined]
     lines = [line.rstrip() for line in source.splitlines()]
     if ast.get_docstring(ast.parse(source).body[0]) is not None:  # type: ignore[arg-type]
         del lines[body[0].lineno - 1 : body[0].end_lineno]
     texts[name] = "\n".join(lines)
-    for used in function.__code__.co_names:
-        value: Any = function.__globals__.get(used)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    captured = {used: cell.cell_contents for used, cell in cells}
+    for used in (*function.__code__.co_names, *captured):
+        value: Any = captured.get(used, function.__globals__.get(used))
         if hasattr(value, "py_func") or inspect.isfunction(value):
             _collect(value, texts)
         elif isinstance(value, int | float):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from cryptoquant.errors import DataError
 from cryptoquant.features.feature import Feature
-from cryptoquant.features.kernel import SCRATCH, gate_panel, run_panel
-from cryptoquant.features.program import Program
+from cryptoquant.features.kernel import SCRATCH, Integers
+from cryptoquant.features.program import Program, raised
 from cryptoquant.features.tapes import (
     ADDRESSES,
     COUNTERS,
@@ -31,13 +32,15 @@ NEVER = np.iinfo(np.int64).min
 class OnlineFeatures:
     """A feature set over a fixed universe, moved by slices; made by ``FeatureSet.online``.
 
-    Each update equals the row that ``FeatureSet.compute`` gives for the same history, to the bit.
+    Each update equals the row that ``FeatureSet.compute`` gives for the same history, to the bit. Several threads may
+    use one object: they take turns.
     """
 
     __slots__ = (
         "_features",
         "_frame",
         "_gates",
+        "_lock",
         "_program",
         "_scratch",
         "_state",
@@ -59,6 +62,7 @@ class OnlineFeatures:
         self._state = np.zeros(self._program.state_size)
         self._scratch = np.empty((SCRATCH, 1))
         self._frame = frame_of(self._scratch)
+        self._lock = threading.Lock()
         self._time = NEVER
 
     @property
@@ -75,32 +79,40 @@ class OnlineFeatures:
             The slice has another universe.
         DataError
             The slice is not later than the last one.
+        RuntimeError
+            A step raised; restore a memory that was saved before.
         """
-        out = self._step(slice, self._state, moves_on=1)
-        self._time = slice.time
+        with self._lock:
+            out = self._step(slice, self._state, moves_on=1)
+            self._time = slice.time
         return out
 
     def peek(self, slice: Slice) -> Floats:
         """Return what ``update`` would return, and forget the slice: for a bar that is still forming."""
-        return self._step(slice, self._state.copy(), moves_on=0)
+        with self._lock:
+            return self._step(slice, self._state.copy(), moves_on=0)
 
     def warm(self, panel: Panel) -> None:
         """Take all slices of a history, oldest first; errors as for ``update``."""
-        self._check(panel.symbols, int(panel.times[0]) if len(panel) else None)
-        if not len(panel):
-            return
         if np.any(np.diff(panel.times) <= 0):
             raise DataError("online features: the times of the history do not rise strictly")
-        program, values, times = self._program, panel.values, np.ascontiguousarray(panel.times)
+        with self._lock:
+            self._check(panel.symbols, int(panel.times[0]) if len(panel) else None)
+            if len(panel):
+                self._take(panel.values, np.ascontiguousarray(panel.times))
+                self._time = int(panel.times[-1])
+
+    def _take(self, values: Floats, times: Integers) -> None:
+        """Take slices (slices, symbols, fields) through all steps."""
+        program, arrays = self._program, (self._state, self._tapes, values, times)
         out = np.empty((program.columns, len(self.symbols)))
-        step_slices(
-            self._table, self._gates, self._frame, program.settings, self._state, self._tapes, values, times, out
-        )
+        self._raise(step_slices(self._table, self._gates, self._frame, program.settings, *arrays, out))
         for feature in program.across:
-            memory = self._state[feature.state].reshape(len(self.symbols), -1)
-            block = np.empty((*values.shape[:2], feature.columns.stop - feature.columns.start))
-            run_panel(feature.step, memory, feature.settings, feature.picks, values, times, block)
-        self._time = int(panel.times[-1])
+            feature.run(self._state[feature.state].reshape(len(self.symbols), feature.size), values, times)
+
+    def _raise(self, failed: int) -> None:
+        if failed >= 0:
+            raise raised([name for gate in self._program.gates for name in gate.names][failed])
 
     def copy(self) -> "OnlineFeatures":
         """Return features with the same past that go their own way from here on."""
@@ -111,11 +123,12 @@ class OnlineFeatures:
 
     def state(self) -> bytes:
         """Return the memory as bytes: a line of JSON (fingerprint, symbols, time, digest), then the floats."""
-        memory = self._memory().astype("<f8").tobytes()
+        with self._lock:
+            memory, time = self._memory().astype("<f8").tobytes(), self._time
         head = {
             "fingerprint": self.fingerprint,
             "symbols": self.symbols,
-            "time": self._time,
+            "time": time,
             "digest": hashlib.sha256(memory).hexdigest(),
         }
         return json.dumps(head).encode() + b"\n" + memory
@@ -142,8 +155,9 @@ class OnlineFeatures:
             raise ValueError(f"feature state: length {len(memory)} bytes, wanted {8 * len(self._memory())}")
         if hashlib.sha256(memory).hexdigest() != found[3]:
             raise ValueError("feature state: the digest does not match, the bytes are damaged")
-        self._recall(np.frombuffer(memory, dtype="<f8").astype(np.float64))
-        self._time = found[2]
+        with self._lock:
+            self._recall(np.frombuffer(memory, dtype="<f8").astype(np.float64))
+            self._time = found[2]
 
     def _check(self, symbols: tuple[str, ...], time: int | None) -> None:
         if symbols != self.symbols:
@@ -158,7 +172,7 @@ class OnlineFeatures:
         if values.shape != (symbols, len(FIELDS)):
             raise ValueError(f"online features: slice of shape {values.shape}, wanted {(symbols, len(FIELDS))}")
         out = np.empty((program.columns, symbols))
-        step_slice(
+        failed = step_slice(
             self._table,
             self._gates,
             self._frame,
@@ -170,11 +184,10 @@ class OnlineFeatures:
             out,
             moves_on,
         )
+        self._raise(failed)
         for feature in program.across:
-            memory = state[feature.state].reshape(symbols, -1)
-            block = np.empty((symbols, feature.columns.stop - feature.columns.start))
-            gate_panel(feature.step, memory, feature.settings, feature.picks, values, slice.time, block)
-            out[feature.columns] = block.T
+            memory = state[feature.state].reshape(symbols, feature.size)
+            out[feature.columns] = feature.run(memory, values[None], np.array([slice.time]))[0].T
         return out.T
 
     def _memory(self) -> Floats:

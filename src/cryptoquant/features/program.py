@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryptoquant.features.feature import DERIVED, INPUTS, Feature
-from cryptoquant.features.kernel import Integers, entry_of
+from cryptoquant.features.kernel import PANEL_FRAME, Integers, entry_of, run_panel
 from cryptoquant.market.slice import Floats
 
 
@@ -18,6 +18,8 @@ class Gate:
     ----------
     table
         Shape (features, 8), see ``advance``.
+    names
+        The names of the features.
     inputs
         What they read, of ``INPUTS``, and what that is derived from, in that order.
     columns
@@ -27,6 +29,7 @@ class Gate:
     """
 
     table: Integers
+    names: tuple[str, ...]
     inputs: tuple[str, ...]
     columns: tuple[int, ...]
     history: int
@@ -39,13 +42,33 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Across:
-    """A panel feature: the address of its step, the numbers of its inputs, and where its state and columns lie."""
+    """A panel feature: the address of its step, the numbers of its inputs, where its state and columns lie."""
 
+    name: str
     step: int
     picks: Integers
     settings: Floats
     state: slice
+    size: int
     columns: slice
+
+    def run(self, state: Floats, values: Floats, times: Integers) -> Floats:
+        """Take slices through the step; return its columns, shape (slices, symbols, outputs).
+
+        Parameters
+        ----------
+        state
+            Shape (symbols, size); written.
+        values
+            Shape (slices, symbols, fields).
+        """
+        slices, symbols = values.shape[:2]
+        out = np.empty((slices, symbols, self.columns.stop - self.columns.start))
+        bars, present = np.empty((symbols, len(self.picks))), np.empty(symbols, dtype=np.bool_)
+        frame = np.empty(PANEL_FRAME, dtype=np.int64)
+        if not run_panel(self.step, state, self.settings, self.picks, values, times, bars, present, frame, out):
+            raise raised(self.name)
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +103,17 @@ class Program:
             if feature.across:
                 picks = np.array([INPUTS.index(name) for name in feature.inputs], dtype=np.int64)
                 memory = slice(base, base + symbols * feature.state_size)
-                across.append(Across(step, picks, np.array(feature.settings, dtype=np.float64), memory, columns))
+                across.append(
+                    Across(
+                        name=feature.name,
+                        step=step,
+                        picks=picks,
+                        settings=np.array(feature.settings, dtype=np.float64),
+                        state=memory,
+                        size=feature.state_size,
+                        columns=columns,
+                    )
+                )
             else:
                 where = [len(settings), len(feature.settings), columns.start, len(feature.outputs)]
                 row = [step, base, feature.state_size, *where, feature.lead]
@@ -92,11 +125,17 @@ class Program:
         return cls(gates, tuple(across), np.array(settings, dtype=np.float64), base, column)
 
 
+def raised(name: str) -> RuntimeError:
+    """Return the error of a feature whose step raised."""
+    return RuntimeError(f"{name}: its step raised an error, which stands on stderr; a step writes NaN instead")
+
+
 def _gate(reads: frozenset[str], members: list[tuple[Feature, list[int]]]) -> Gate:
     wanted = reads.union(*(feature.inputs for feature, _ in members))
     columns = [column for _, row in members for column in range(row[5], row[5] + row[6])]
     return Gate(
         table=np.array([row for _, row in members], dtype=np.int64),
+        names=tuple(feature.name for feature, _ in members),
         inputs=tuple(name for name in INPUTS if name in wanted),
         columns=tuple(columns),
         history=max(1, *(feature.history for feature, _ in members)),

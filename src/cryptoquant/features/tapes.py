@@ -109,8 +109,11 @@ def step_slice(
     time: int,
     out: Floats,
     moves_on: int,
-) -> None:
-    """Take one slice through the steps of all gates: ``values`` (symbols, fields) to ``out`` (columns, symbols)."""
+) -> int:
+    """Take one slice through the steps of all gates: ``values`` (symbols, fields) to ``out`` (columns, symbols).
+
+    Return the row of the table whose step raised, -1 if none did.
+    """
     symbols = values.shape[0]
     states, chosen, columns = address_of(state), address_of(settings), address_of(out)
     frame[PLACES] = symbols
@@ -123,13 +126,16 @@ def step_slice(
             place = int(tapes[gate[COUNTERS] + 2 * symbol + 1])
             at = symbol * gate[LENGTH] + place
             if admit(gate, values[symbol], time, tapes, at, seen):
-                advance(steps, frame, symbol, states, chosen, columns, at, 1, seen, symbol)
+                failed = advance(steps, frame, symbol, states, chosen, columns, at, 1, seen, symbol)
+                if failed >= 0:
+                    return int(gate[FIRST]) + failed
                 if moves_on:
                     move_on(gate, tapes, symbol, seen, place)
                 continue
             for feature in range(steps.shape[0]):
                 for column in range(steps[feature, 5], steps[feature, 5] + steps[feature, 6]):
                     out[column, symbol] = np.nan
+    return -1
 
 
 @borrowing
@@ -143,7 +149,13 @@ def step_slices(
     values: Floats,
     times: Integers,
     out: Floats,
-) -> None:
-    """Take slices (slices, symbols, fields) through all steps one after the other; ``out`` keeps the last."""
+) -> int:
+    """Take slices (slices, symbols, fields) through all steps one after the other; ``out`` keeps the last.
+
+    Return the row of the table whose step raised, -1 if none did.
+    """
     for row in range(values.shape[0]):
-        step_slice(table, gates, frame, settings, state, tapes, values[row], times[row], out, 1)
+        failed = step_slice(table, gates, frame, settings, state, tapes, values[row], times[row], out, 1)
+        if failed >= 0:
+            return failed
+    return -1

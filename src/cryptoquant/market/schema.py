@@ -227,18 +227,15 @@ def check_order(bars: pl.DataFrame, *, where: str = "bars") -> pl.DataFrame:
     if not bars.height:
         return bars
     runs = bars["symbol"].rle().struct.unnest()
+    step = pl.col("time").diff().dt.total_nanoseconds()
     if runs["value"].n_unique() == runs.height:  # the rows of each symbol lie together
-        step = pl.when(pl.col("symbol") == pl.col("symbol").shift(1)).then(pl.col("time").diff()).otherwise(None)
+        is_same = pl.col("symbol").eq_missing(pl.col("symbol").shift(1))
+        step = pl.when(is_same).then(step).otherwise(None)
     else:
-        step = pl.col("time").diff().over("symbol")
-    is_bad = step <= pl.duration(nanoseconds=0)
-    if bars.select(is_bad.any()).item():
-        row = (
-            bars.select("symbol", "time", step=step)
-            .filter(pl.col("step") <= pl.duration(nanoseconds=0))
-            .row(0, named=True)
-        )
-        what = "duplicate time" if row["step"].total_seconds() == 0 else "times out of order"
+        step = step.over("symbol")
+    if bars.select((step <= 0).any()).item():
+        row = bars.select("symbol", "time", step=step).filter(pl.col("step") <= 0).row(0, named=True)
+        what = "duplicate time" if row["step"] == 0 else "times out of order"
         raise SchemaError(f"{where}: {row['symbol']} {row['time']}: {what}")
     return bars
 
