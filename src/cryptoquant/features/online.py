@@ -19,6 +19,7 @@ from cryptoquant.features.tapes import (
     LENGTH,
     STARTS,
     frame_of,
+    laid_across,
     laid_out,
     step_slice,
     step_slices,
@@ -37,9 +38,11 @@ class OnlineFeatures:
     """
 
     __slots__ = (
+        "_across",
         "_features",
         "_frame",
         "_gates",
+        "_kept_for_across",
         "_lock",
         "_program",
         "_scratch",
@@ -60,6 +63,7 @@ class OnlineFeatures:
         self._program = Program.of(features, len(self.symbols))
         self._table, self._gates, self._tapes = laid_out(self._program, len(self.symbols))
         self._state = np.zeros(self._program.state_size)
+        self._across, self._kept_for_across = laid_across(self._program, len(self.symbols))
         self._scratch = np.empty((SCRATCH, 1))
         self._frame = frame_of(self._scratch)
         self._lock = threading.Lock()
@@ -104,15 +108,14 @@ class OnlineFeatures:
 
     def _take(self, values: Floats, times: Integers) -> None:
         """Take slices (slices, symbols, fields) through all steps."""
-        program, arrays = self._program, (self._state, self._tapes, values, times)
-        out = np.empty((program.columns, len(self.symbols)))
-        self._raise(step_slices(self._table, self._gates, self._frame, program.settings, *arrays, out))
-        for feature in program.across:
-            feature.run(self._state[feature.state].reshape(len(self.symbols), feature.size), values, times)
+        tables = self._table, self._gates, self._across, self._frame, self._program.settings
+        out = np.empty((self._program.columns, len(self.symbols)))
+        self._raise(step_slices(*tables, self._state, self._tapes, values, times, out))
 
     def _raise(self, failed: int) -> None:
         if failed >= 0:
-            raise raised([name for gate in self._program.gates for name in gate.names][failed])
+            names = [name for gate in self._program.gates for name in gate.names]
+            raise raised([*names, *(feature.name for feature in self._program.across)][failed])
 
     def copy(self) -> "OnlineFeatures":
         """Return features with the same past that go their own way from here on."""
@@ -175,6 +178,7 @@ class OnlineFeatures:
         failed = step_slice(
             self._table,
             self._gates,
+            self._across,
             self._frame,
             program.settings,
             state,
@@ -185,9 +189,6 @@ class OnlineFeatures:
             moves_on,
         )
         self._raise(failed)
-        for feature in program.across:
-            memory = state[feature.state].reshape(symbols, feature.size)
-            out[feature.columns] = feature.run(memory, values[None], np.array([slice.time]))[0].T
         return out.T
 
     def _memory(self) -> Floats:

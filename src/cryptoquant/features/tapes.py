@@ -5,19 +5,23 @@ they do in a history. A tape that is full goes on with the bars that are still r
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
-from cryptoquant.compiled import address_of, borrowing
+from cryptoquant.compiled import address_of, borrowing, flags_at, floats_at, integers_at, table_at
 from cryptoquant.features.feature import CLOSE, HIGH, INPUTS, LOG_RETURN, LOW, TIME, TRUE_RANGE
 from cryptoquant.features.kernel import (
     BARS,
+    FLOAT,
     FRAME,
+    PANEL_FRAME,
     PLACES,
     SPACE,
     SPACE_ROWS,
     Integers,
     advance,
+    gate_panel,
     log_return_of,
     true_range_of,
 )
@@ -53,9 +57,26 @@ def laid_out(program: Program, symbols: int) -> tuple[Integers, Integers, Floats
     return np.vstack(tables), gates, tapes
 
 
+def laid_across(program: Program, symbols: int) -> tuple[Integers, list[Any]]:
+    """Return the panel features as a table, and the arrays that it points at, to be kept as long as the table.
+
+    A row says: the address of the step; where its state begins and its floats per symbol; addresses and lengths of
+    settings and picks; the addresses of its bars, flags and values; its first column and how many it has.
+    """
+    table, kept = np.zeros((len(program.across), 12), dtype=np.int64), []
+    for row, feature in zip(table, program.across, strict=True):
+        outputs, inputs = feature.columns.stop - feature.columns.start, len(feature.picks)
+        space = np.empty((symbols, inputs)), np.empty(symbols, dtype=np.bool_), np.empty((symbols, outputs))
+        given = feature.settings.ctypes.data, len(feature.settings), feature.picks.ctypes.data, inputs
+        places = (array.ctypes.data for array in space)
+        row[:] = feature.step, feature.state.start, feature.size, *given, *places, feature.columns.start, outputs
+        kept += [feature, space]
+    return table, kept
+
+
 def frame_of(scratch: Floats) -> Integers:
     """Return a frame for steps that take one bar at a time; it lives no longer than its scratch space."""
-    frame = np.zeros(FRAME, dtype=np.int64)
+    frame = np.zeros(FRAME + PANEL_FRAME, dtype=np.int64)
     frame[SPACE], frame[SPACE_ROWS] = scratch.ctypes.data, scratch.shape[1]
     return frame
 
@@ -98,9 +119,27 @@ def move_on(gate: Integers, tapes: Floats, symbol: int, seen: int, place: int) -
 
 
 @borrowing
+def step_across(across: Integers, frame: Integers, states: int, values: Floats, time: int, out: Floats) -> int:
+    """Take one slice through the panel steps; return the row of the table whose step raised, -1 if none did."""
+    symbols = values.shape[0]
+    for index in range(across.shape[0]):
+        row = across[index]
+        state, bars = table_at(states + FLOAT * row[1], symbols, row[2]), table_at(row[7], symbols, row[6])
+        settings, picks = floats_at(row[3], row[4]), integers_at(row[5], row[6])
+        present, block = flags_at(row[8], symbols), table_at(row[9], symbols, row[11])
+        if not gate_panel(row[0], state, settings, picks, values, time, bars, present, frame[FRAME:], block):
+            return index
+        for column in range(row[11]):
+            for symbol in range(symbols):
+                out[row[10] + column, symbol] = block[symbol, column]
+    return -1
+
+
+@borrowing
 def step_slice(
     table: Integers,
     gates: Integers,
+    across: Integers,
     frame: Integers,
     settings: Floats,
     state: Floats,
@@ -110,9 +149,9 @@ def step_slice(
     out: Floats,
     moves_on: int,
 ) -> int:
-    """Take one slice through the steps of all gates: ``values`` (symbols, fields) to ``out`` (columns, symbols).
+    """Take one slice through all steps: ``values`` (symbols, fields) to ``out`` (columns, symbols).
 
-    Return the row of the table whose step raised, -1 if none did.
+    Return the row of the table, continued by that of the panel features, whose step raised; -1 if none did.
     """
     symbols = values.shape[0]
     states, chosen, columns = address_of(state), address_of(settings), address_of(out)
@@ -135,13 +174,15 @@ def step_slice(
             for feature in range(steps.shape[0]):
                 for column in range(steps[feature, 5], steps[feature, 5] + steps[feature, 6]):
                     out[column, symbol] = np.nan
-    return -1
+    failed = step_across(across, frame, states, values, time, out)
+    return table.shape[0] + failed if failed >= 0 else -1
 
 
 @borrowing
 def step_slices(
     table: Integers,
     gates: Integers,
+    across: Integers,
     frame: Integers,
     settings: Floats,
     state: Floats,
@@ -152,10 +193,10 @@ def step_slices(
 ) -> int:
     """Take slices (slices, symbols, fields) through all steps one after the other; ``out`` keeps the last.
 
-    Return the row of the table whose step raised, -1 if none did.
+    Return what ``step_slice`` returned.
     """
     for row in range(values.shape[0]):
-        failed = step_slice(table, gates, frame, settings, state, tapes, values[row], times[row], out, 1)
+        failed = step_slice(table, gates, across, frame, settings, state, tapes, values[row], times[row], out, 1)
         if failed >= 0:
             return failed
     return -1
