@@ -218,7 +218,10 @@ def entry(template: Callable[[int], None], step: Callable[..., Any]) -> int:
         found = _ENTRIES.get((template, step))
         if found is None:
             source: Any = step.py_func  # type: ignore[attr-defined]
-            around = {**template.__globals__, "STEP": step}
+            # Inlined, or its arrays would be handed over once more, number by number: as dear as a short step.
+            options = {**step.targetoptions, "forceinline": True}  # type: ignore[attr-defined]
+            inlined = numba.njit(**{name: options[name] for name in options.keys() - {"nopython"}})(source)
+            around = {**template.__globals__, "STEP": inlined}
             function = FunctionType(template.__code__, around, f"{source.__name__}_entry")
             function.__module__ = source.__module__
             # The cache knows machine code by this name alone.
