@@ -27,22 +27,31 @@ def outer(x):
 """
 
 
-def outer(folder: Path) -> float:
-    code = "from pkg.caller import outer; print(outer(0.0))"
+def made(folder: Path, **files: str) -> Path:
+    """Return a package with our ``compiled.py`` and some files."""
+    package = folder / "pkg"
+    package.mkdir()
+    shutil.copy(compiled.__file__, package / "compiled.py")
+    for name, text in {"__init__": "", **files}.items():
+        (package / f"{name}.py").write_text(text)
+    return package
+
+
+def printed(folder: Path, *arguments: str) -> list[float]:
+    """Return the numbers that a fresh process prints, with a cache beside the package."""
     environment = {**os.environ, "CQ_CACHE": str(folder / "cache"), "PYTHONPATH": str(folder)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=folder, capture_output=True, text=True, check=True
+        [sys.executable, *arguments], env=environment, cwd=folder, capture_output=True, text=True, check=True
     )
-    return float(done.stdout)
+    return [float(number) for number in done.stdout.split()]
+
+
+def outer(folder: Path) -> float:
+    return printed(folder, "-c", "from pkg.caller import outer; print(outer(0.0))")[0]
 
 
 def test_a_changed_callee_in_another_file_is_not_served_from_a_stale_cache(tmp_path):
-    package = tmp_path / "pkg"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    shutil.copy(compiled.__file__, package / "compiled.py")
-    (package / "caller.py").write_text(CALLER)
-    (package / "callee.py").write_text(CALLEE.format(number=10.0))
+    package = made(tmp_path, caller=CALLER, callee=CALLEE.format(number=10.0))
     assert outer(tmp_path) == 11.0
     assert outer(tmp_path) == 11.0
     (package / "callee.py").write_text(CALLEE.format(number=50.0))
@@ -79,19 +88,10 @@ print(*numbers())
 
 
 def test_steps_of_one_name_in_two_files_are_kept_apart_on_disk(tmp_path):
-    package = tmp_path / "pkg"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    shutil.copy(compiled.__file__, package / "compiled.py")
-    (package / "driver.py").write_text(DRIVER)
-    (package / "two.py").write_text(ONE_STEP.format(number=2.0))
-    environment = {**os.environ, "CQ_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    package = made(tmp_path, driver=DRIVER, two=ONE_STEP.format(number=2.0))
     for number in (1.0, 1.0, 5.0):
         (package / "one.py").write_text(ONE_STEP.format(number=number))
-        done = subprocess.run(
-            [sys.executable, "-m", "pkg.driver"], env=environment, capture_output=True, text=True, check=True
-        )
-        assert done.stdout.split() == [str(number), "2.0"]
+        assert printed(tmp_path, "-m", "pkg.driver") == [number, 2.0]
 
 
 def marked(path: Path) -> bool:
@@ -117,12 +117,8 @@ def test_a_cache_folder_that_cannot_be_made_is_replaced_by_a_temporary_one(tmp_p
 
 
 def test_a_changed_constant_in_a_file_without_kernels_is_not_served_from_a_stale_cache(tmp_path):
-    package = tmp_path / "pkg"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    shutil.copy(compiled.__file__, package / "compiled.py")
-    (package / "caller.py").write_text(CALLER)
-    (package / "callee.py").write_text("from pkg.amounts import AMOUNT\n" + CALLEE.format(number="AMOUNT"))
+    callee = "from pkg.amounts import AMOUNT\n" + CALLEE.format(number="AMOUNT")
+    package = made(tmp_path, caller=CALLER, callee=callee)
     for amount in (10.0, 50.0):
         (package / "amounts.py").write_text(f"AMOUNT = {amount}\n")
         assert outer(tmp_path) == amount + 1.0

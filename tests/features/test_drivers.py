@@ -16,7 +16,7 @@ from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.errors import DataError
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, Bars, Run
 from cryptoquant.features.feature_set import CONSTRUCTORS
-from cryptoquant.features.rolling import extreme_size, highest, lowest, mean_size, means, moments, moments_size
+from cryptoquant.features.rolling import extreme, extreme_size, mean_size, means, moments, moments_size
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
 from tests.features.examples import every_feature, panel_of
 from tests.market_makers import frame_of, gapping_panel
@@ -163,8 +163,8 @@ def folded(values: np.ndarray, window: int, cuts: list[int]) -> np.ndarray:
         mean, average, squares, top, bottom = (out[at:stop] for out in found)
         means(memories[0], 0, *place, mean)
         moments(memories[1], 0, *place, average, squares)
-        highest(memories[2], 0, *place, top)
-        lowest(memories[3], 0, *place, bottom)
+        extreme(memories[2], 0, window, 1.0, *place[1:], top)
+        extreme(memories[3], 0, window, -1.0, *place[1:], bottom)
     return found
 
 
@@ -184,6 +184,18 @@ def test_a_window_gives_the_same_bits_however_its_series_is_cut_and_equals_numpy
     np.testing.assert_array_equal(mean, average)
     exact = ((windows - windows.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
     np.testing.assert_allclose(squares, exact, rtol=1e-9, atol=1e-13 * window * (values.max() - values.min()) ** 2)
+
+
+@pytest.mark.parametrize("window", [5, 20, 64, 240, 1440])
+def test_a_window_is_equal_to_rounding_wherever_its_series_began(window: int) -> None:
+    values = 5e4 * np.exp(np.cumsum(1e-3 * np.random.default_rng(window).standard_normal(3 * window + 300)))
+    whole = folded(values, window, [])
+    deviation = np.sqrt(whole[2] / window)
+    for start in range(1, 60, 7):
+        late, same = folded(values[start:], window, [])[:, window:], whole[:, start + window :]
+        assert np.max(np.abs(late[0] - same[0]) / deviation[start + window :]) < 1e-13
+        assert np.max(np.abs(late[2] / same[2] - 1)) < 1e-13
+        assert same_bits(late[3:], same[3:])
 
 
 @pytest.mark.parametrize("window", [2, 20, 64, 240, 1440])

@@ -33,7 +33,7 @@ def moments_size(window: int) -> int:
 
 
 def extreme_size(window: int) -> int:
-    """Return the state that ``highest`` and ``lowest`` need, in floats."""
+    """Return the state that ``extreme`` needs, in floats."""
     return window + 2
 
 
@@ -173,20 +173,23 @@ def moments(
 
 
 @borrowing
-def highest(state: Floats, base: int, window: int, values: Floats, at: int, rows: int, seen: int, out: Floats) -> None:
-    """Write the largest of the last ``window`` values; reads ``window`` values again."""
+def extreme(
+    state: Floats, base: int, window: int, sign: float, values: Floats, at: int, rows: int, seen: int, out: Floats
+) -> None:
+    """Write the largest (``sign`` 1) or smallest (-1) of the last ``window`` values; reads ``window`` values again."""
     tails = state[base + 1 : base + 2 + window]
     position = seen % window
     done = 0
     while done < rows:
         if position == 0:
-            state[base] = -np.inf
             top = -np.inf
+            state[base] = top
             tails[window] = top
             if seen + done >= window:
                 before = values[at + done - window : at + done]
                 for place in range(window - 1, 0, -1):
-                    top = before[place] if before[place] > top else top
+                    value = sign * before[place]
+                    top = value if value > top else top
                     tails[place] = top
         head = state[base]
         count = min(window - position, rows - done)
@@ -194,38 +197,9 @@ def highest(state: Floats, base: int, window: int, values: Floats, at: int, rows
         tail = tails[position + 1 : position + 1 + count]
         found = out[done : done + count]
         for row in range(count):
-            head = present[row] if present[row] > head else head
-            found[row] = tail[row] if tail[row] > head else head
-        state[base] = head
-        done += count
-        position = position + count if position + count < window else 0
-    blank(out[:rows], window - 1 - seen)
-
-
-@borrowing
-def lowest(state: Floats, base: int, window: int, values: Floats, at: int, rows: int, seen: int, out: Floats) -> None:
-    """Write the smallest of the last ``window`` values; reads ``window`` values again."""
-    tails = state[base + 1 : base + 2 + window]
-    position = seen % window
-    done = 0
-    while done < rows:
-        if position == 0:
-            state[base] = np.inf
-            bottom = np.inf
-            tails[window] = bottom
-            if seen + done >= window:
-                before = values[at + done - window : at + done]
-                for place in range(window - 1, 0, -1):
-                    bottom = before[place] if before[place] < bottom else bottom
-                    tails[place] = bottom
-        head = state[base]
-        count = min(window - position, rows - done)
-        present = values[at + done : at + done + count]
-        tail = tails[position + 1 : position + 1 + count]
-        found = out[done : done + count]
-        for row in range(count):
-            head = present[row] if present[row] < head else head
-            found[row] = tail[row] if tail[row] < head else head
+            value = sign * present[row]
+            head = value if value > head else head
+            found[row] = sign * (tail[row] if tail[row] > head else head)
         state[base] = head
         done += count
         position = position + count if position + count < window else 0

@@ -4,7 +4,7 @@ import numpy as np
 
 from cryptoquant.compiled import borrowing, floats_at, fused
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, Bars, Feature, Run, fading, whole
-from cryptoquant.features.rolling import exponential, extreme_size, highest, lowest, mean_size, means
+from cryptoquant.features.rolling import exponential, extreme, extreme_size, mean_size, means
 from cryptoquant.market.slice import Floats
 
 
@@ -81,8 +81,8 @@ def donchian_position_step(state: Floats, settings: Floats, bars: Bars, run: Run
     at, rows, seen, to = run
     window = int(settings[0])
     tops, bottoms = scratch[0], scratch[1]
-    highest(state, 0, window, floats_at(bars[HIGH], at + rows), at, rows, seen, tops)
-    lowest(state, window + 2, window, floats_at(bars[LOW], at + rows), at, rows, seen, bottoms)
+    extreme(state, 0, window, 1.0, floats_at(bars[HIGH], at + rows), at, rows, seen, tops)
+    extreme(state, window + 2, window, -1.0, floats_at(bars[LOW], at + rows), at, rows, seen, bottoms)
     close = floats_at(bars[CLOSE], at + rows)[at:]
     found = out[0, to : to + rows]
     for row in range(rows):
