@@ -381,7 +381,7 @@ def ender() -> Callable[[], None]:
     """Return what ends the present task, called from any thread, however often the task loses the request.
 
     A cancellation that arrives together with a frame is lost: ``asyncio.wait_for`` of Python 3.11, inside the SDK's
-    loop, then returns the frame (CPython issue 81839). So it is asked for again until the task is done.
+    loop, then returns the frame (CPython issue 86296). So it is asked for again until the task is done.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 

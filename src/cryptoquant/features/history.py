@@ -12,7 +12,7 @@ from cryptoquant.features.kernel import (
     FRAME,
     SCRATCH,
     Integers,
-    count_infinite,
+    count_missing,
     log_returns,
     run_history,
     true_ranges,
@@ -34,12 +34,12 @@ def run_symbols(program: Program, columns: Mapping[str, Floats], offsets: Sequen
         Shape (columns, rows); written, NaN where a bar is not complete or a feature not yet defined.
     """
     fields = {name: np.ascontiguousarray(column, dtype=np.float64) for name, column in columns.items()}
-    holes = {name: count_infinite(column) for name, column in fields.items()}
+    holes = {name: count_missing(column) for name, column in fields.items()}
     scratch = np.empty((SCRATCH, BLOCK))
     for gate in program.gates:
         for start, stop in pairwise(offsets):
             parts = {name: fields[name][start:stop] for name in gate.reads}
-            is_whole = not any(holes[name] and count_infinite(part) for name, part in parts.items())
+            is_whole = not any(holes[name] and count_missing(part) for name, part in parts.items())
             state = np.zeros(program.state_size)
             if is_whole:
                 _run(program, gate, state, parts, scratch, out, start)

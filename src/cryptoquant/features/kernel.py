@@ -188,7 +188,7 @@ def true_ranges(high: Floats, low: Floats, close: Floats, out: Floats) -> None:
 
 
 @borrowing
-def count_infinite(values: Floats) -> int:
+def count_missing(values: Floats) -> int:
     """Return how many values are NaN or infinite."""
     found = 0
     for row in range(len(values)):
