@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from cryptoquant import features as f
 from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.errors import DataError
+from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, Bars, Run
-from cryptoquant.features.feature_set import CONSTRUCTORS
 from cryptoquant.features.rolling import extreme, extreme_size, mean_size, means, moments, moments_size
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
 from tests.features.examples import every_feature, panel_of

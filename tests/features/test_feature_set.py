@@ -9,7 +9,8 @@ from scipy.stats import spearmanr
 
 from cryptoquant import features as f
 from cryptoquant.errors import SchemaError
-from cryptoquant.features import calendar, rolling, volatility
+from cryptoquant.features import rolling
+from cryptoquant.features.catalogue import calendar, volatility
 from cryptoquant.features.kernel import source_digest
 from tests.features.examples import every_feature, panel_of
 from tests.market_makers import frame_of, gapping_panel

@@ -16,7 +16,7 @@ from cryptoquant.backtest.walk_forward import Progress, Study, walk_forward
 from cryptoquant.data.store import Store
 from cryptoquant.errors import ConfigurationError
 from cryptoquant.features import FeatureSet, Label
-from cryptoquant.features.feature_set import CONSTRUCTORS
+from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.market.time import Instant, span, timeframe_name, to_ns
 from cryptoquant.models.bundle import PARTS, STRATEGIES
 from cryptoquant.models.dataset import Dataset

@@ -1,6 +1,12 @@
 """Turning the past into columns, without a glance at the future; and the labels that a model learns from."""
 
-from cryptoquant.features.calendar import hour_of_day
+from cryptoquant.features.catalogue.calendar import hour_of_day
+from cryptoquant.features.catalogue.momentum import log_return, roc, rsi
+from cryptoquant.features.catalogue.panel import cross_sectional_rank, relative_return
+from cryptoquant.features.catalogue.statistics import zscore
+from cryptoquant.features.catalogue.trend import donchian_position, ema_ratio, macd, sma_ratio
+from cryptoquant.features.catalogue.volatility import atr, bollinger, natr, realized_volatility
+from cryptoquant.features.catalogue.volume import volume_ratio
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.feature_set import FeatureSet
 from cryptoquant.features.labels import (
@@ -11,14 +17,8 @@ from cryptoquant.features.labels import (
     label_from_dict,
     triple_barrier,
 )
-from cryptoquant.features.momentum import log_return, roc, rsi
 from cryptoquant.features.online import OnlineFeatures
-from cryptoquant.features.panel import cross_sectional_rank, relative_return
 from cryptoquant.features.quality import FeatureQuality
-from cryptoquant.features.statistics import zscore
-from cryptoquant.features.trend import donchian_position, ema_ratio, macd, sma_ratio
-from cryptoquant.features.volatility import atr, bollinger, natr, realized_volatility
-from cryptoquant.features.volume import volume_ratio
 
 __all__ = [
     "Feature",

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal, SupportsFloat, SupportsIndex
@@ -61,6 +61,8 @@ class Feature:
         Rises when the meaning of the numbers changes.
     across
         Whether the step reads all symbols of a slice at once (a panel feature).
+    against
+        The symbol with which a panel feature compares; its place in the universe is the last of the step's settings.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Feature:
     lead: int = 0
     version: int = 1
     across: bool = False
+    against: str = ""
 
     def __post_init__(self) -> None:
         strange = [name for name in self.inputs if name not in INPUTS]
@@ -85,6 +88,8 @@ class Feature:
         is_derived = not DERIVED.keys().isdisjoint(self.inputs)
         if self.across and (self.lead or self.history or is_derived):
             raise ValueError(f"{self.name}: a panel feature reads fields and time of its slice: no lead, no history")
+        if self.against and not self.across:
+            raise ValueError(f"{self.name}: only a panel feature compares with another symbol, {self.against}")
         if is_derived and self.lead < 1:
             raise ValueError(f"{self.name}: {', '.join(DERIVED)} begin with the second bar; wanted a lead of 1 or more")
 
@@ -100,6 +105,45 @@ class Feature:
     def to_dict(self) -> dict[str, Any]:
         """Return name, parameters and version as plain JSON values."""
         return {"name": self.name, "parameters": dict(self.parameters), "version": self.version}
+
+
+def feature_of(
+    step: Callable[..., None],
+    inputs: tuple[str, ...],
+    lookback: int,
+    *,
+    outputs: tuple[str, ...] = (),
+    fading_bars: int = 0,
+    parameters: Mapping[str, Parameter],
+    **others: Any,
+) -> Feature:
+    """Return the feature of a step called ``{name}_step`` whose settings are its parameters, in their order.
+
+    A field among the parameters is set as its number in ``INPUTS``. Without ``outputs`` the one column is called after
+    the name and all parameters.
+
+    Parameters
+    ----------
+    fading_bars
+        Zero for a finite window, otherwise after how many more bars than ``lookback`` the start is forgotten.
+    others
+        Further attributes of the feature.
+    """
+    name = step.__name__.removesuffix("_step")
+    words = [f"{value:g}" if isinstance(value, float) else str(value) for value in parameters.values()]
+    return Feature(
+        name=name,
+        step=step,
+        parameters=tuple(parameters.items()),
+        settings=tuple(
+            float(INPUTS.index(value) if isinstance(value, str) else value) for value in parameters.values()
+        ),
+        inputs=inputs,
+        outputs=outputs or ("_".join([name, *words]),),
+        lookback=lookback,
+        warm_up=lookback + 1 + fading_bars,
+        **{"memory": "recursive" if fading_bars else "finite", **others},
+    )
 
 
 def _feature(values: dict[str, Any]) -> Feature:

@@ -2,50 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from cryptoquant.features.calendar import hour_of_day
+from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.features.causality import check_features
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.history import run_panels, run_symbols, seconds_of
 from cryptoquant.features.kernel import Integers, source_digest
-from cryptoquant.features.momentum import log_return, roc, rsi
 from cryptoquant.features.online import OnlineFeatures
-from cryptoquant.features.panel import cross_sectional_rank, relative_return
 from cryptoquant.features.program import Program
 from cryptoquant.features.quality import FeatureQuality, measure_quality
-from cryptoquant.features.statistics import zscore
-from cryptoquant.features.trend import donchian_position, ema_ratio, macd, sma_ratio
-from cryptoquant.features.volatility import atr, bollinger, natr, realized_volatility
-from cryptoquant.features.volume import volume_ratio
 from cryptoquant.market.schema import check_bars, validate
 from cryptoquant.market.slice import Floats, Panel
-
-CONSTRUCTORS: dict[str, Callable[..., Feature]] = {
-    constructor.__name__: constructor
-    for constructor in (
-        atr,
-        bollinger,
-        cross_sectional_rank,
-        donchian_position,
-        ema_ratio,
-        hour_of_day,
-        log_return,
-        macd,
-        natr,
-        realized_volatility,
-        relative_return,
-        roc,
-        rsi,
-        sma_ratio,
-        volume_ratio,
-        zscore,
-    )
-}
 
 
 class FeatureSet:
@@ -65,7 +37,8 @@ class FeatureSet:
 
     Examples
     --------
-    >>> FeatureSet([rsi(14), hour_of_day()]).names
+    >>> from cryptoquant import features as f
+    >>> FeatureSet([f.rsi(14), f.hour_of_day()]).names
     ('rsi_14', 'hour_of_day_sin', 'hour_of_day_cos')
     """
 
@@ -160,7 +133,7 @@ class FeatureSet:
             out[:, order] = ordered
         if panel is not None:
             values = np.empty((len(panel), len(panel.symbols), len(self.names)))
-            program = Program.of(self.features, len(panel.symbols))
+            program = Program.of(self.features, panel.symbols)
             run_panels(program, panel, values)
             places = np.searchsorted(panel.times, times), _codes(frame["symbol"], panel.symbols)
             for feature in program.across:
@@ -186,7 +159,7 @@ class FeatureSet:
         ordered = np.empty((len(self.names), symbols * slices))
         run_symbols(self._program, columns, [slices * number for number in range(symbols + 1)], ordered)
         out = ordered.reshape(len(self.names), symbols, slices).transpose(2, 1, 0)
-        run_panels(Program.of(self.features, symbols), panel, out)
+        run_panels(Program.of(self.features, panel.symbols), panel, out)
         return out
 
     def online(self, symbols: Sequence[str]) -> OnlineFeatures:
@@ -210,7 +183,7 @@ class FeatureSet:
 
     @property
     def _program(self) -> Program:
-        return Program.of(self.features, 1)
+        return Program.of(self.features)
 
     @property
     def _reads(self) -> frozenset[str]:

@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 
 from cryptoquant.compiled import kernel
+from cryptoquant.features.catalogue.volatility import realized_volatility
 from cryptoquant.features.feature import positive, whole
 from cryptoquant.features.history import run_symbols
 from cryptoquant.features.kernel import Integers
 from cryptoquant.features.program import Program
-from cryptoquant.features.volatility import realized_volatility
 from cryptoquant.market.schema import check_bars, validate
 from cryptoquant.market.slice import Floats
 from cryptoquant.market.time import span_ns
@@ -218,7 +218,7 @@ def _reach(rows: pl.DataFrame, horizon: timedelta, window: int) -> Floats:
     """Return the volatility over the horizon known at each bar: deviation per bar times the root of its bars."""
     feature = realized_volatility(window)
     out = np.empty((1, rows.height))
-    run_symbols(Program.of([feature], 1), {"close": rows["close"].to_numpy()}, [0, rows.height], out)
+    run_symbols(Program.of([feature]), {"close": rows["close"].to_numpy()}, [0, rows.height], out)
     spans = (rows["time"] - rows["open_time"]).dt.total_nanoseconds().to_numpy()
     scaled: Floats = out[0] * np.sqrt(span_ns(horizon) / spans)
     return scaled

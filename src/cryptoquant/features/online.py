@@ -60,7 +60,7 @@ class OnlineFeatures:
             raise ValueError(f"online features need a list of different symbols, found {symbols!r}")
         self.fingerprint = fingerprint
         self._features = tuple(features)
-        self._program = Program.of(features, len(self.symbols))
+        self._program = Program.of(features, self.symbols)
         self._table, self._gates, self._tapes = laid_out(self._program, len(self.symbols))
         self._state = np.zeros(self._program.state_size)
         self._across, self._kept_for_across = laid_across(self._program, len(self.symbols))

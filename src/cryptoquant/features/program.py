@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cryptoquant.errors import DataError
 from cryptoquant.features.feature import DERIVED, INPUTS, Feature
 from cryptoquant.features.kernel import PANEL_FRAME, Integers, entry_of, run_panel
 from cryptoquant.market.slice import Floats
@@ -92,14 +93,25 @@ class Program:
     columns: int
 
     @classmethod
-    def of(cls, features: Sequence[Feature], symbols: int) -> "Program":
-        """Return the program of some features for a number of symbols."""
+    def of(cls, features: Sequence[Feature], universe: Sequence[str] = ()) -> "Program":
+        """Return the program of some features for a universe, or without panel features for one symbol.
+
+        Raises
+        ------
+        DataError
+            A feature compares with a symbol outside the universe.
+        """
+        symbols = max(len(universe), 1)
         rows: dict[frozenset[str], list[tuple[Feature, list[int]]]] = {}
         across: list[Across] = []
         settings: list[float] = []
         base = column = 0
         for feature in features:
-            step, columns = entry_of(feature.step, across=feature.across), slice(column, column + len(feature.outputs))
+            columns = slice(column, column + len(feature.outputs))
+            column = columns.stop
+            if feature.across and not universe:
+                continue
+            step = entry_of(feature.step, across=feature.across)
             if feature.across:
                 picks = np.array([INPUTS.index(name) for name in feature.inputs], dtype=np.int64)
                 memory = slice(base, base + symbols * feature.state_size)
@@ -108,7 +120,7 @@ class Program:
                         name=feature.name,
                         step=step,
                         picks=picks,
-                        settings=np.array(feature.settings, dtype=np.float64),
+                        settings=_settings_across(feature, universe),
                         state=memory,
                         size=feature.state_size,
                         columns=columns,
@@ -120,9 +132,16 @@ class Program:
                 rows.setdefault(feature.reads, []).append((feature, row))
                 settings.extend(feature.settings)
             base += symbols * feature.state_size
-            column = columns.stop
         gates = tuple(_gate(reads, members) for reads, members in rows.items())
         return cls(gates, tuple(across), np.array(settings, dtype=np.float64), base, column)
+
+
+def _settings_across(feature: Feature, universe: Sequence[str]) -> Floats:
+    """Return the settings of a panel feature, and the place of the symbol with which it compares."""
+    if feature.against and feature.against not in universe:
+        raise DataError(f"{feature.name}: compares with {feature.against}, found only {', '.join(universe)}")
+    places = [universe.index(feature.against)] if feature.against else []
+    return np.array([*feature.settings, *places], dtype=np.float64)
 
 
 def raised(name: str) -> RuntimeError:

@@ -8,6 +8,8 @@ from cryptoquant.compiled import borrowing, floats_at, fused
 from cryptoquant.features.feature import CLOSE, Bars, Feature, Run, fading, whole
 from cryptoquant.market.slice import Floats
 
+__all__ = ["log_return", "roc", "rsi"]
+
 
 @borrowing
 def log_return_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:

@@ -6,6 +6,8 @@ from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.feature import TIME, Bars, Feature, Run
 from cryptoquant.market.slice import Floats
 
+__all__ = ["hour_of_day"]
+
 SECONDS_PER_DAY = 86_400.0
 
 

@@ -8,6 +8,8 @@ from cryptoquant.features.feature import CLOSE, LOG_RETURN, TRUE_RANGE, Bars, Fe
 from cryptoquant.features.rolling import exponential, moments, moments_size
 from cryptoquant.market.slice import Floats
 
+__all__ = ["atr", "bollinger", "natr", "realized_volatility"]
+
 
 @borrowing
 def atr_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:

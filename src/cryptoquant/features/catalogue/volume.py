@@ -5,6 +5,8 @@ from cryptoquant.features.feature import VOLUME, Bars, Feature, Run, whole
 from cryptoquant.features.rolling import mean_size, means
 from cryptoquant.market.slice import Floats
 
+__all__ = ["volume_ratio"]
+
 
 @borrowing
 def volume_ratio_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:

@@ -7,6 +7,8 @@ from cryptoquant.features.feature import CLOSE, HIGH, LOW, Bars, Feature, Run, f
 from cryptoquant.features.rolling import exponential, extreme, extreme_size, mean_size, means
 from cryptoquant.market.slice import Floats
 
+__all__ = ["donchian_position", "ema_ratio", "macd", "sma_ratio"]
+
 
 @borrowing
 def above_average(close: Floats, averages: Floats) -> None:

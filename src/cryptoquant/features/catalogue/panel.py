@@ -14,6 +14,8 @@ from cryptoquant.features.feature import Feature, whole
 from cryptoquant.features.rolling import ring, ring_size
 from cryptoquant.market.slice import Floats
 
+__all__ = ["cross_sectional_rank", "relative_return"]
+
 
 @kernel
 def window_returns(

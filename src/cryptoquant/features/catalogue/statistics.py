@@ -7,6 +7,8 @@ from cryptoquant.features.feature import INPUTS, Bars, Feature, Run, known_field
 from cryptoquant.features.rolling import moments, moments_size
 from cryptoquant.market.slice import Floats
 
+__all__ = ["zscore"]
+
 
 @borrowing
 def zscore_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
