@@ -5,6 +5,7 @@ the old machine code of the callee when only that other file changes. Here the c
 of every module that holds kernels, so that any edit of any kernel starts a fresh cache.
 """
 
+import ctypes
 import hashlib
 import os
 import re
@@ -88,6 +89,11 @@ def borrowing(function: Callable[P, R]) -> Callable[P, R]:
     return _compiled(function, _nrt=False)
 
 
+def uncached(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a kernel of the user's own; its machine code is not kept, since nothing tells when its source changes."""
+    return _compiled(function, cache=False)
+
+
 _COMPILING = threading.RLock()
 
 
@@ -105,7 +111,8 @@ def _our_cache() -> Iterator[None]:
 
 def _compiled(function: Callable[P, R], **options: bool) -> Callable[P, R]:
     with _our_cache():
-        compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+        options = {"cache": True, "nogil": True, **options}
+        compiled: Callable[P, R] = numba.njit(error_model="numpy", **options)(function)
     return compiled
 
 
@@ -216,6 +223,11 @@ def entry(template: Callable[[int], None], step: Callable[..., Any]) -> int:
         A function of one int64 at the top of a file, which calls ``STEP``.
     step
         A kernel.
+
+    Raises
+    ------
+    TypeError
+        numba cannot compile the step.
     """
     with _our_cache():
         found = _ENTRIES.get((template, step))
@@ -232,10 +244,25 @@ def entry(template: Callable[[int], None], step: Callable[..., Any]) -> int:
             is_ours = source.__module__.partition(".")[0] == __name__.partition(".")[0]
             signature = numba.types.void(numba.types.int64)
             is_cached = is_ours and named(step) is not None
-            found = numba.cfunc(signature, cache=is_cached, error_model="numpy")(function)
+            try:
+                found = numba.cfunc(signature, cache=is_cached, error_model="numpy")(function)
+            except numba.core.errors.NumbaError as error:
+                raise TypeError(f"{source.__qualname__} cannot be compiled: {error}") from error
             _ENTRIES[template, step] = found
     address: int = found.address
     return address
+
+
+def callback(function: Callable[[int], None]) -> int:
+    """Return an address at which machine code can call a Python function of one int64; equal functions share one.
+
+    It waits for the global lock. An error that the function raises is printed on stderr and goes no further.
+    """
+    with _COMPILING:
+        found = _ENTRIES.get(function)
+        if found is None:
+            found = _ENTRIES[function] = ctypes.CFUNCTYPE(None, ctypes.c_int64)(function)
+    return ctypes.cast(found, ctypes.c_void_p).value or 0
 
 
 _PLAIN: dict[Any, Any] = {}

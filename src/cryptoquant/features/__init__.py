@@ -7,6 +7,7 @@ from cryptoquant.features.catalogue.statistics import zscore
 from cryptoquant.features.catalogue.trend import donchian_position, ema_ratio, macd, sma_ratio
 from cryptoquant.features.catalogue.volatility import atr, bollinger, natr, realized_volatility
 from cryptoquant.features.catalogue.volume import volume_ratio
+from cryptoquant.features.custom import custom, expression
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.feature_set import FeatureSet
 from cryptoquant.features.labels import (
@@ -31,8 +32,10 @@ __all__ = [
     "atr",
     "bollinger",
     "cross_sectional_rank",
+    "custom",
     "donchian_position",
     "ema_ratio",
+    "expression",
     "forward_return",
     "hour_of_day",
     "label_from_dict",

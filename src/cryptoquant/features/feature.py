@@ -17,10 +17,12 @@ DERIVED = {"log_return": ("close",), "true_range": ("high", "low", "close")}
 INPUTS = (*FIELDS, "time", *DERIVED)
 OPEN, HIGH, LOW, CLOSE, VOLUME, TRADE_COUNT, VWAP, TIME, LOG_RETURN, TRUE_RANGE = range(len(INPUTS))
 TOLERANCE = 1e-12
+WIDEST = 64
 
 Bars = NDArray[np.int64]
 Run = tuple[int, int, int, int]
 Memory = Literal["finite", "recursive", "cumulative"]
+Form = Literal["run", "bar", "python", "expression"]
 Parameter = int | float | str | bool
 
 
@@ -61,6 +63,9 @@ class Feature:
         Rises when the meaning of the numbers changes.
     across
         Whether the step reads all symbols of a slice at once (a panel feature).
+    form
+        What the step takes: a ``run`` of bars; one ``bar`` at a time, compiled or as plain ``python``; or it is a
+        polars ``expression``, whose present equals its history to 1e-10 only.
     against
         The symbol with which a panel feature compares; its place in the universe is the last of the step's settings.
     """
@@ -79,6 +84,7 @@ class Feature:
     lead: int = 0
     version: int = 1
     across: bool = False
+    form: Form = "run"
     against: str = ""
 
     def __post_init__(self) -> None:
@@ -97,6 +103,11 @@ class Feature:
     def reads(self) -> frozenset[str]:
         """The fields of a bar (and ``time``) that must be finite for a step, ``close`` always among them."""
         return frozenset({"close"}.union(*(DERIVED.get(name, (name,)) for name in self.inputs)))
+
+    @property
+    def places(self) -> list[int]:
+        """The numbers of the inputs in ``INPUTS``."""
+        return [INPUTS.index(name) for name in self.inputs]
 
     def __reduce__(self) -> tuple[Any, ...]:
         step = named(self.step) or self.step
@@ -129,7 +140,7 @@ def feature_of(
     others
         Further attributes of the feature.
     """
-    name = step.__name__.removesuffix("_step")
+    name = others.pop("name", step.__name__.removesuffix("_step"))
     words = [f"{value:g}" if isinstance(value, float) else str(value) for value in parameters.values()]
     return Feature(
         name=name,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,8 +83,15 @@ class FeatureSet:
         return {"features": [feature.to_dict() for feature in self.features]}
 
     @classmethod
-    def from_dict(cls, saved: dict[str, Any]) -> "FeatureSet":
+    def from_dict(
+        cls, saved: dict[str, Any], constructors: Mapping[str, Callable[..., Feature]] = CONSTRUCTORS
+    ) -> "FeatureSet":
         """Return the set that ``to_dict`` described.
+
+        Parameters
+        ----------
+        constructors
+            By name; add your own to read a set that holds their features.
 
         Raises
         ------
@@ -95,7 +102,7 @@ class FeatureSet:
             rows = [(row["name"], dict(row["parameters"]), row["version"]) for row in saved["features"]]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"feature set: unreadable description ({type(error).__name__}: {error})") from error
-        return cls(_rebuild(name, parameters, version) for name, parameters, version in rows)
+        return cls(_rebuild(constructors, *row) for row in rows)
 
     def compute(self, bars: Any) -> pl.DataFrame:
         """Return the features of a frame of bars.
@@ -212,11 +219,13 @@ def _column(bars: pl.DataFrame, name: str, times: Integers) -> Floats:
     return seconds_of(times) if name == "time" else bars[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
-def _rebuild(name: str, parameters: dict[str, Any], version: int) -> Feature:
-    if name not in CONSTRUCTORS:
-        raise ValueError(f"feature set: unknown feature {name!r}; wanted one of {', '.join(CONSTRUCTORS)}")
+def _rebuild(
+    constructors: Mapping[str, Callable[..., Feature]], name: str, parameters: dict[str, Any], version: int
+) -> Feature:
+    if name not in constructors:
+        raise ValueError(f"feature set: unknown feature {name!r}; wanted one of {', '.join(constructors)}")
     try:
-        feature = CONSTRUCTORS[name](**parameters)
+        feature = constructors[name](**parameters)
     except TypeError as error:
         raise ValueError(f"feature set: {name} cannot take the parameters {parameters}: {error}") from error
     if feature.version != version:

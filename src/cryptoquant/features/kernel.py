@@ -32,11 +32,7 @@ from cryptoquant.compiled import (
     address_of,
     borrowing,
     call,
-    entry,
-    flags_at,
     floats_at,
-    integers_at,
-    table_at,
 )
 from cryptoquant.features.feature import CLOSE, INPUTS, TIME
 from cryptoquant.features.rolling import blank
@@ -51,38 +47,6 @@ NAMES = len(INPUTS)
 STATE, STATE_SIZE, SETTINGS, SETTINGS_SIZE, BARS, AT, ROWS, SEEN = range(8)
 TO, SPACE, SPACE_ROWS, OUT, OUTPUTS, PLACES, DONE, FRAME = range(8, 16)
 PANEL_DONE, PANEL_FRAME = 10, 11
-STEP: Any = None
-
-
-def _symbol_entry(frame: int) -> None:
-    given = integers_at(frame, FRAME)
-    STEP(
-        floats_at(given[STATE], given[STATE_SIZE]),
-        floats_at(given[SETTINGS], given[SETTINGS_SIZE]),
-        integers_at(given[BARS], NAMES),
-        (given[AT], given[ROWS], given[SEEN], given[TO]),
-        table_at(given[SPACE], SCRATCH, given[SPACE_ROWS]),
-        table_at(given[OUT], given[OUTPUTS], given[PLACES]),
-    )
-    given[DONE] = 1
-
-
-def _panel_entry(frame: int) -> None:
-    given = integers_at(frame, PANEL_FRAME)
-    symbols = given[0]
-    STEP(
-        table_at(given[1], symbols, given[2]),
-        floats_at(given[3], given[4]),
-        table_at(given[5], symbols, given[6]),
-        flags_at(given[7], symbols),
-        table_at(given[8], symbols, given[9]),
-    )
-    given[PANEL_DONE] = 1
-
-
-def entry_of(step: Callable[..., None], *, across: bool) -> int:
-    """Return the address at which the drivers call a step; it is compiled now if it is new."""
-    return entry(_panel_entry if across else _symbol_entry, step)
 
 
 @borrowing
@@ -270,9 +234,14 @@ def run_panel(
 
 @lru_cache(maxsize=512)
 def source_digest(step: Callable[..., None]) -> str:
-    """Return the sha256 of a step's source, of the kernels that it calls and of the derived inputs; no docstrings."""
-    texts: dict[str, str] = {}
-    for function in (step, gather, log_return_of, true_range_of):
+    """Return the sha256 of a step's source, of the kernels that it calls and of the derived inputs; no docstrings.
+
+    A step that is data, such as an expression, is all in what it prints.
+    """
+    is_source = hasattr(step, "py_func") or inspect.isfunction(step)
+    texts: dict[str, str] = {} if is_source else {"step": repr(step)}
+    functions: list[Callable[..., Any]] = [gather, log_return_of, true_range_of]
+    for function in [step, *functions] if is_source else functions:
         _collect(function, texts)
     return hashlib.sha256("\n".join(texts[name] for name in sorted(texts)).encode()).hexdigest()
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cryptoquant.errors import DataError
-from cryptoquant.features.feature import Feature
+from cryptoquant.features.feature import WIDEST, Feature
 from cryptoquant.features.kernel import SCRATCH, Integers
 from cryptoquant.features.program import Program, raised
 from cryptoquant.features.tapes import (
@@ -64,7 +64,7 @@ class OnlineFeatures:
         self._table, self._gates, self._tapes = laid_out(self._program, len(self.symbols))
         self._state = np.zeros(self._program.state_size)
         self._across, self._kept_for_across = laid_across(self._program, len(self.symbols))
-        self._scratch = np.empty((SCRATCH, 1))
+        self._scratch = np.empty((SCRATCH, WIDEST))
         self._frame = frame_of(self._scratch)
         self._lock = threading.Lock()
         self._time = NEVER

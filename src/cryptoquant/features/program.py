@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryptoquant.errors import DataError
+from cryptoquant.features.entries import entry_of, settings_of
 from cryptoquant.features.feature import DERIVED, INPUTS, Feature
-from cryptoquant.features.kernel import PANEL_FRAME, Integers, entry_of, run_panel
+from cryptoquant.features.kernel import PANEL_FRAME, Integers, run_panel
 from cryptoquant.market.slice import Floats
 
 
@@ -111,9 +112,9 @@ class Program:
             column = columns.stop
             if feature.across and not universe:
                 continue
-            step = entry_of(feature.step, across=feature.across)
+            step = entry_of(feature)
             if feature.across:
-                picks = np.array([INPUTS.index(name) for name in feature.inputs], dtype=np.int64)
+                picks = np.array(feature.places, dtype=np.int64)
                 memory = slice(base, base + symbols * feature.state_size)
                 across.append(
                     Across(
@@ -127,10 +128,11 @@ class Program:
                     )
                 )
             else:
-                where = [len(settings), len(feature.settings), columns.start, len(feature.outputs)]
+                chosen = settings_of(feature)
+                where = [len(settings), len(chosen), columns.start, len(feature.outputs)]
                 row = [step, base, feature.state_size, *where, feature.lead]
                 rows.setdefault(feature.reads, []).append((feature, row))
-                settings.extend(feature.settings)
+                settings.extend(chosen)
             base += symbols * feature.state_size
         gates = tuple(_gate(reads, members) for reads, members in rows.items())
         return cls(gates, tuple(across), np.array(settings, dtype=np.float64), base, column)

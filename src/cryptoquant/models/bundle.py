@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import time, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.errors import BundleError
+from cryptoquant.features.catalogue import CONSTRUCTORS
+from cryptoquant.features.feature import Feature
 from cryptoquant.features.feature_set import FeatureSet
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Slice
@@ -165,13 +167,20 @@ class Bundle:
         return folder
 
     @classmethod
-    def load(cls, folder: Path, strategies: Mapping[str, type[Any]] = STRATEGIES) -> "Bundle":
+    def load(
+        cls,
+        folder: Path,
+        strategies: Mapping[str, type[Any]] = STRATEGIES,
+        features: Mapping[str, Callable[..., Feature]] = CONSTRUCTORS,
+    ) -> "Bundle":
         """Read a bundle; nothing is unpickled and the model's digest must match.
 
         Parameters
         ----------
         strategies
             Classes by name; add your own to load a bundle that trades with it.
+        features
+            Constructors by name; add your own to load a bundle that reads their columns.
 
         Raises
         ------
@@ -186,17 +195,23 @@ class Bundle:
             found = content.get("format") if isinstance(content, dict) else type(content).__name__
             raise BundleError(f"{CONTENT}: bundle format {found}, this version reads {FORMAT}")
         try:
-            return cls._read(folder, content, strategies)
+            return cls._read(folder, content, strategies, features)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{CONTENT} in {folder.name}: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def _read(cls, folder: Path, content: dict[str, Any], strategies: Mapping[str, type[Any]]) -> "Bundle":
+    def _read(
+        cls,
+        folder: Path,
+        content: dict[str, Any],
+        strategies: Mapping[str, type[Any]],
+        constructors: Mapping[str, Callable[..., Feature]],
+    ) -> "Bundle":
         model = content["model"]
         path = folder / model["file"]
         if not path.is_file() or digest(path) != model["sha256"]:
             raise BundleError(f"{content['name']}: {model['file']} is missing or was altered after registration")
-        features = FeatureSet.from_dict(content["features"])
+        features = FeatureSet.from_dict(content["features"], constructors)
         if features.fingerprint != content["features_fingerprint"]:
             raise BundleError(f"{content['name']}: the features were computed by other code than this version's")
         return cls(

@@ -11,10 +11,14 @@ from cryptoquant.features.catalogue import (
     volatility,
     volume,
 )
+from cryptoquant.features.custom import expression
 from cryptoquant.features.feature import Feature
 
 CONSTRUCTORS: dict[str, Callable[..., Feature]] = {
-    name: getattr(subject, name)
-    for subject in (calendar, momentum, panel, statistics, trend, volatility, volume)
-    for name in subject.__all__
+    "expression": expression,
+    **{
+        name: getattr(subject, name)
+        for subject in (calendar, momentum, panel, statistics, trend, volatility, volume)
+        for name in subject.__all__
+    },
 }
