@@ -9,7 +9,7 @@ from cryptoquant.features.catalogue.volatility import atr, bollinger, natr, real
 from cryptoquant.features.catalogue.volume import volume_ratio
 from cryptoquant.features.custom import custom, expression
 from cryptoquant.features.feature import Feature
-from cryptoquant.features.feature_set import FeatureSet
+from cryptoquant.features.feature_set import FeatureSet, timeframe
 from cryptoquant.features.labels import (
     ForwardReturn,
     Label,
@@ -20,6 +20,7 @@ from cryptoquant.features.labels import (
 )
 from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.features.quality import FeatureQuality
+from cryptoquant.features.ticks import TickFeature, Ticks
 
 __all__ = [
     "Feature",
@@ -28,6 +29,8 @@ __all__ = [
     "ForwardReturn",
     "Label",
     "OnlineFeatures",
+    "TickFeature",
+    "Ticks",
     "TripleBarrier",
     "atr",
     "bollinger",
@@ -47,6 +50,7 @@ __all__ = [
     "roc",
     "rsi",
     "sma_ratio",
+    "timeframe",
     "triple_barrier",
     "volume_ratio",
     "zscore",

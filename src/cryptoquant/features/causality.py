@@ -2,7 +2,9 @@
 
 The checks take any ``compute(bars) -> frame`` with columns ``symbol``, ``time``, ``known`` and features, so that
 home-made features pass through the same gate. ``check_features`` runs all of them on a feature set, and adds what only
-our own steps promise: history equals the online update, wherever it is cut, saved and restored.
+our own steps promise: history equals the online update, wherever it is cut, saved and restored; and the start of the
+series no longer matters after the declared warm-up. Columns named ``loose``, those of polars expressions, may differ by
+``LOOSE`` of their size: they promise no more.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 from cryptoquant.errors import DataError, LeakageError
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.online import OnlineFeatures
+from cryptoquant.features.ticks import Ticks
+from cryptoquant.features.timeframes import LongerBars
 from cryptoquant.market.slice import Floats, Panel
 from cryptoquant.market.time import iso
 
@@ -25,21 +29,32 @@ PRICES = ("open", "high", "low", "close", "vwap")
 EVERY_CUT = 256
 SAMPLED_CUTS = 24
 FUTURES = 21
+TICK_CUTS = 8
+STARTS = (1, 7, 50)
 ONLINE_SLICES = 2_000
 CLONE = "~CLONE"
+LOOSE = 1e-10
+START = 1e-9
 
 
 class FeatureTable(Protocol):
     """What ``check_features`` needs of a feature set: the same columns from a frame, from a panel and online."""
 
-    features: tuple[Feature, ...]
-    names: tuple[str, ...]
+    @property
+    def features(self) -> tuple[Any, ...]:
+        """The features, in the order of their columns."""
+        ...
 
-    def compute(self, bars: Any) -> pl.DataFrame:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns."""
+        ...
+
+    def compute(self, bars: Any, ticks: Ticks | None = None) -> pl.DataFrame:
         """Return symbol, time, known and the features of a frame of bars."""
         ...
 
-    def compute_panel(self, panel: Panel) -> Floats:
+    def compute_panel(self, panel: Panel, ticks: Ticks | None = None) -> Floats:
         """Return the features, shape (slices, symbols, columns)."""
         ...
 
@@ -48,13 +63,15 @@ class FeatureTable(Protocol):
         ...
 
 
-def check_features(features: FeatureTable, bars: pl.DataFrame, *, seed: int = 0) -> None:
+def check_features(features: FeatureTable, bars: pl.DataFrame, ticks: Ticks | None = None, *, seed: int = 0) -> None:
     """Run every check of this file on a feature set.
 
     Parameters
     ----------
     bars
         Validated bars of one timeframe.
+    ticks
+        What the features of ticks read.
     seed
         Chooses cuts and changes.
 
@@ -63,15 +80,36 @@ def check_features(features: FeatureTable, bars: pl.DataFrame, *, seed: int = 0)
     LeakageError
         Names the feature, the symbol, the time and what changed.
     """
-    alone = [name for feature in features.features if not feature.across for name in feature.outputs]
-    check_prefixes(features.compute, bars, seed=seed)
-    check_futures(features.compute, bars, seed=seed)
-    check_row_order(features.compute, bars)
-    check_isolation(features.compute, bars, columns=alone, seed=seed)
-    check_online(features, Panel.from_frame(bars), seed=seed)
+
+    def compute(given: pl.DataFrame) -> pl.DataFrame:
+        return features.compute(given, ticks)
+
+    alone = [name for feature in features.features if not _is_across(feature) for name in feature.outputs]
+    loose = [
+        name
+        for feature in features.features
+        if getattr(feature, "form", "") == "expression"
+        for name in feature.outputs
+    ]
+    check_prefixes(compute, bars, seed=seed, loose=loose)
+    check_futures(compute, bars, seed=seed, loose=loose)
+    check_row_order(compute, bars)
+    check_isolation(compute, bars, columns=alone, seed=seed)
+    check_start(features, bars, ticks)
+    panel = Panel.from_frame(bars)
+    if ticks is not None:
+        check_ticks(features, panel, ticks, seed=seed)
+    check_online(features, panel, ticks, seed=seed)
 
 
-def check_prefixes(compute: Compute, bars: pl.DataFrame, *, cuts: Sequence[int] | None = None, seed: int = 0) -> None:
+def check_prefixes(
+    compute: Compute,
+    bars: pl.DataFrame,
+    *,
+    cuts: Sequence[int] | None = None,
+    seed: int = 0,
+    loose: Sequence[str] = (),
+) -> None:
     """Cut the future off: the features up to each cut must be those of the whole series.
 
     Parameters
@@ -88,15 +126,15 @@ def check_prefixes(compute: Compute, bars: pl.DataFrame, *, cuts: Sequence[int] 
     """
     times = np.unique(bars["time"].dt.epoch("ns").to_numpy())
     if cuts is None and len(times) > EVERY_CUT:
-        check_prefixes(compute, _until(bars, int(times[EVERY_CUT - 1])), seed=seed)
+        check_prefixes(compute, _until(bars, int(times[EVERY_CUT - 1])), seed=seed, loose=loose)
     chosen = _draw(times, SAMPLED_CUTS if len(times) > EVERY_CUT else EVERY_CUT, seed) if cuts is None else cuts
     whole = _table(compute, bars)
     for cut in chosen:
         found = _table(compute, _until(bars, cut))
-        _compare(_until(whole, cut), found, f"when the bars after {iso(cut)} were removed")
+        _compare(_until(whole, cut), found, f"when the bars after {iso(cut)} were removed", loose=loose)
 
 
-def check_futures(compute: Compute, bars: pl.DataFrame, *, seed: int = 0) -> None:
+def check_futures(compute: Compute, bars: pl.DataFrame, *, seed: int = 0, loose: Sequence[str] = ()) -> None:
     """Change the future: scaled, spiked, frozen, missing, infinite, thinned and longer; the past must not move.
 
     A computation that refuses impossible bars with a DataError passes that change.
@@ -115,7 +153,8 @@ def check_futures(compute: Compute, bars: pl.DataFrame, *, seed: int = 0) -> Non
                 found = _table(compute, pl.concat([past, changed]))
             except DataError:
                 continue
-            _compare(_until(whole, cut), _until(found, cut), f"when the bars after {iso(cut)} were {kind}")
+            change = f"when the bars after {iso(cut)} were {kind}"
+            _compare(_until(whole, cut), _until(found, cut), change, loose=loose)
 
 
 def check_row_order(compute: Compute, bars: pl.DataFrame) -> None:
@@ -154,7 +193,97 @@ def check_isolation(
             _compare(whole.filter(mine), found, f"when the other symbols were {kind}", columns)
 
 
-def check_online(features: FeatureTable, panel: Panel, *, seed: int = 0) -> None:
+def check_start(features: FeatureTable, bars: pl.DataFrame, ticks: Ticks | None = None) -> None:
+    """Begin later: after its warm-up a feature must be what it is with the whole past, to ``START`` of its size.
+
+    What is cumulative and what reads ticks is left out; so is a warm-up longer than the bars that there are.
+
+    Raises
+    ------
+    LeakageError
+        A value still depends on where the series began.
+    """
+    width = int((bars["time"] - bars["open_time"]).dt.total_nanoseconds().item(0)) if bars.height else 0
+    whole = _table(lambda given: features.compute(given, ticks), bars)
+    for skip in STARTS:
+        later = bars.filter(pl.int_range(pl.len()).over("symbol") >= skip)
+        if later.height == 0:
+            return
+        found = _table(lambda given: features.compute(given, ticks), later)
+        joined = whole.join(found, on=KEYS, suffix="_later")
+        complete = later.select(*KEYS, full=pl.all_horizontal(pl.col(name).is_finite() for name in (*PRICES, "volume")))
+        seen = complete.sort(KEYS).select(*KEYS, seen=pl.col("full").cast(pl.Int64).cum_sum().over("symbol"))
+        joined = joined.join(seen, on=KEYS)
+        for feature in features.features:
+            needed = _warm_up(feature, width)
+            if needed is None:
+                continue
+            rows = joined.filter(pl.col("seen") > needed)
+            for name in feature.outputs:
+                _compare_start(rows, name, skip, needed)
+
+
+def _warm_up(feature: Any, width: int) -> int | None:
+    if isinstance(feature, Feature):
+        return None if feature.memory == "cumulative" else feature.warm_up
+    if isinstance(feature, LongerBars):
+        inner = feature.features.features
+        is_cumulative = any(part.memory == "cumulative" for part in inner)
+        return None if is_cumulative else feature.needed(width)[1]
+    return None
+
+
+def _compare_start(rows: pl.DataFrame, name: str, skip: int, needed: int) -> None:
+    one, two = (rows[column].fill_null(np.nan).to_numpy() for column in (name, f"{name}_later"))
+    size = np.nanmax(np.abs(one), initial=0.0) if np.isfinite(one).any() else 0.0
+    same = (np.abs(one - two) <= START * size) | (np.isnan(one) & np.isnan(two)) | (one == two)
+    wrong = np.flatnonzero(~same)
+    if len(wrong):
+        row = int(wrong[0])
+        symbol, time = rows["symbol"][row], rows["time"].dt.epoch("ns")[row]
+        raise LeakageError(
+            f"{name}: {symbol} {iso(time)}: {float(one[row])!r} became {float(two[row])!r} when the first {skip} bars "
+            f"were left out, more than the declared warm-up of {needed} bars ago"
+        )
+
+
+def check_ticks(features: FeatureTable, panel: Panel, ticks: Ticks, *, seed: int = 0) -> None:
+    """Remove, and change, the trades, quotes and books after a slice was known: what it saw must stay the same.
+
+    Raises
+    ------
+    LeakageError
+        A value before a cut changed.
+    """
+    whole = features.compute_panel(panel, ticks)
+    for cut in _draw(np.asarray(panel.known), TICK_CUTS, seed):
+        last = int(np.searchsorted(panel.known, cut, side="right"))
+        for kind, given in (("removed", ticks.until(cut)), ("changed", _other_after(ticks, cut))):
+            found = features.compute_panel(panel, given)[:last]
+            wrong = np.argwhere(_differs(whole[:last], found))
+            if len(wrong):
+                row, symbol, column = wrong[0]
+                raise LeakageError(
+                    f"{features.names[column]}: {panel.symbols[symbol]} {iso(int(panel.times[row]))}: "
+                    f"{whole[row, symbol, column]!r} became {found[row, symbol, column]!r} when the ticks after "
+                    f"{iso(cut)} were {kind}"
+                )
+
+
+def _other_after(ticks: Ticks, cut: int) -> Ticks:
+    """Return ticks whose prices and sizes are others after a time at which they were known (ns UTC)."""
+    numbers = ("price", "size", "bid_price", "bid_size", "ask_price", "ask_size")
+    frames = {}
+    for kind in ("trades", "quotes", "books"):
+        frame = getattr(ticks, kind)
+        is_after = pl.col("known").dt.epoch("ns") > cut
+        names = [name for name in numbers if frame is not None and name in frame.columns]
+        changed = (pl.when(is_after).then(pl.col(name) * 3.0).otherwise(pl.col(name)).alias(name) for name in names)
+        frames[kind] = None if frame is None else frame.with_columns(*changed)
+    return Ticks(**frames)
+
+
+def check_online(features: FeatureTable, panel: Panel, ticks: Ticks | None = None, *, seed: int = 0) -> None:
     """Walk slice by slice, through holes and infinities, saved and restored on the way: equal to history to the bit.
 
     Raises
@@ -163,7 +292,10 @@ def check_online(features: FeatureTable, panel: Panel, *, seed: int = 0) -> None
         An online value differs from the batch value.
     """
     panel = _with_holes(panel, seed)
-    history = features.compute_panel(panel)
+    history = features.compute_panel(panel, ticks)
+    events = iter(ticks.events() if ticks is not None else ())
+    loose = np.array([_is_loose(feature) for feature in features.features for _ in feature.outputs])
+    waiting = next(events, None)
     online = features.online(panel.symbols)
     saves = set(_draw(panel.times, 16, seed))
     for row, slice in enumerate(panel):
@@ -172,8 +304,11 @@ def check_online(features: FeatureTable, panel: Panel, *, seed: int = 0) -> None
             online.peek(slice)
             online = features.online(panel.symbols)
             online.restore(memory)
+        while waiting is not None and waiting.known <= slice.known:
+            online.observe(waiting)
+            waiting = next(events, None)
         found = online.update(slice)
-        wrong = np.argwhere(_differs(history[row], found))
+        wrong = np.argwhere(_differs(history[row], found, loose))
         if len(wrong):
             symbol, column = wrong[0]
             raise LeakageError(
@@ -182,9 +317,27 @@ def check_online(features: FeatureTable, panel: Panel, *, seed: int = 0) -> None
             )
 
 
-def _differs(one: Floats, two: Floats) -> NDArray[np.bool_]:
+def _differs(one: Floats, two: Floats, loose: Any = False) -> NDArray[np.bool_]:
+    """Return where numbers are not the same bits; in columns marked ``loose``, where they are further apart."""
     different: NDArray[np.bool_] = ~((one == two) | (np.isnan(one) & np.isnan(two)))
+    if np.any(loose):
+        near = np.abs(one - two) <= LOOSE * np.maximum(np.abs(one), 1.0)
+        different &= ~(np.broadcast_to(loose, different.shape) & near)
     return different
+
+
+def _is_loose(feature: Any) -> bool:
+    """Return whether a feature promises its numbers to ``LOOSE`` only."""
+    if isinstance(feature, LongerBars):
+        return any(_is_loose(inner) for inner in feature.features.features)
+    return isinstance(feature, Feature) and feature.form == "expression"
+
+
+def _is_across(feature: Any) -> bool:
+    """Return whether a feature may depend on other symbols."""
+    if isinstance(feature, LongerBars):
+        return any(_is_across(inner) for inner in feature.features.features)
+    return isinstance(feature, Feature) and feature.across
 
 
 def _draw(times: NDArray[np.int64], count: int, seed: int) -> list[int]:
@@ -203,7 +356,13 @@ def _table(compute: Compute, bars: pl.DataFrame) -> pl.DataFrame:
     return compute(bars).sort(KEYS)
 
 
-def _compare(expected: pl.DataFrame, found: pl.DataFrame, change: str, columns: Sequence[str] | None = None) -> None:
+def _compare(
+    expected: pl.DataFrame,
+    found: pl.DataFrame,
+    change: str,
+    columns: Sequence[str] | None = None,
+    loose: Sequence[str] = (),
+) -> None:
     """Raise LeakageError for the first row, and in it the first feature, in which two tables differ."""
     if not expected.select(KEYS).equals(found.select(KEYS)):
         raise LeakageError(f"the rows themselves: {expected.height} became {found.height} {change}")
@@ -211,7 +370,7 @@ def _compare(expected: pl.DataFrame, found: pl.DataFrame, change: str, columns: 
     one, two = (
         table.select(pl.col(names).cast(pl.Float64).fill_null(np.nan)).to_numpy() for table in (expected, found)
     )
-    wrong = np.argwhere(_differs(one, two))
+    wrong = np.argwhere(_differs(one, two, np.isin(names, loose)))
     if len(wrong):
         row, column = wrong[0]
         symbol, time = expected["symbol"][int(row)], expected["time"].dt.epoch("ns")[int(row)]

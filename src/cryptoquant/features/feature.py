@@ -110,8 +110,7 @@ class Feature:
         return [INPUTS.index(name) for name in self.inputs]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        step = named(self.step) or self.step
-        return _feature, ({name: getattr(self, name) for name in self.__slots__} | {"step": step},)
+        return by_name(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, parameters and version as plain JSON values."""
@@ -157,13 +156,18 @@ def feature_of(
     )
 
 
-def _feature(values: dict[str, Any]) -> Feature:
-    """Return a feature that was pickled: its step is taken from its module, so that it is compiled once."""
+def by_name(feature: Any) -> tuple[Any, ...]:
+    """Return how a feature is pickled: its step by the name under which it is found, so that it is compiled once."""
+    values = {name: getattr(feature, name) for name in feature.__slots__}
+    return _found, (type(feature), {**values, "step": named(feature.step) or feature.step})
+
+
+def _found(kind: type[Any], values: dict[str, Any]) -> Any:
     step = values["step"]
     if isinstance(step, tuple):
         place, names = step
         step = operator.attrgetter(names)(import_module(place))
-    return Feature(**{**values, "step": step})
+    return kind(**{**values, "step": step})
 
 
 def whole(feature: str, parameter: str, value: SupportsIndex, least: int = 1) -> int:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,14 @@ from cryptoquant.features.kernel import Integers, source_digest
 from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.features.program import Program
 from cryptoquant.features.quality import FeatureQuality, measure_quality
+from cryptoquant.features.ticks import TickFeature, Ticks, programs_of
+from cryptoquant.features.timeframes import LongerBars
 from cryptoquant.market.schema import check_bars, validate
 from cryptoquant.market.slice import Floats, Panel
+from cryptoquant.market.time import Timeframe, span_ns
+
+AnyFeature = Feature | LongerBars | TickFeature
+NEVER = np.iinfo(np.int64).min
 
 
 class FeatureSet:
@@ -44,14 +51,14 @@ class FeatureSet:
 
     __slots__ = ("features", "fingerprint", "names")
 
-    features: tuple[Feature, ...]
+    features: tuple[AnyFeature, ...]
     names: tuple[str, ...]
     fingerprint: str
 
-    def __init__(self, features: Iterable[Feature]) -> None:
+    def __init__(self, features: Iterable[AnyFeature]) -> None:
         self.features = tuple(features)
         for feature in self.features:
-            if not isinstance(feature, Feature):
+            if not isinstance(feature, Feature | LongerBars | TickFeature):
                 raise TypeError(f"a feature set holds features such as rsi(14), found {type(feature).__name__}")
         self.names = tuple(name for feature in self.features for name in feature.outputs)
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
@@ -70,13 +77,41 @@ class FeatureSet:
 
     @property
     def lookback(self) -> int:
-        """The index of a symbol's first bar at which all features have values."""
-        return max(feature.lookback for feature in self.features)
+        """The index of a symbol's first bar at which all features have values.
+
+        Raises
+        ------
+        ValueError
+            There are features of a longer timeframe: ask ``needed``.
+        """
+        return self._needed(None)[0]
 
     @property
     def warm_up(self) -> int:
-        """Bars per symbol after which the start of the series no longer matters for any feature."""
-        return max(feature.warm_up for feature in self.features)
+        """Bars per symbol after which the start no longer matters for any feature; errors as for ``lookback``."""
+        return self._needed(None)[1]
+
+    def needed(self, timeframe: Timeframe) -> tuple[int, int]:
+        """Return lookback and warm-up in bars of a timeframe; features of ticks need none.
+
+        Raises
+        ------
+        ValueError
+            Such bars do not make up those of a longer timeframe in the set.
+        """
+        return self._needed(span_ns(timeframe))
+
+    def _needed(self, width: int | None) -> tuple[int, int]:
+        lookback, warm_up = 0, 1
+        for feature in self.features:
+            if isinstance(feature, LongerBars):
+                if width is None:
+                    raise ValueError(f"{feature.outputs[0]}: how many bars it needs depends on them; ask needed('5m')")
+                least, most = feature.needed(width)
+            else:
+                least, most = (feature.lookback, feature.warm_up) if isinstance(feature, Feature) else (0, 1)
+            lookback, warm_up = max(lookback, least), max(warm_up, most)
+        return lookback, warm_up
 
     def to_dict(self) -> dict[str, Any]:
         """Return the set as plain JSON values."""
@@ -104,14 +139,16 @@ class FeatureSet:
             raise ValueError(f"feature set: unreadable description ({type(error).__name__}: {error})") from error
         return cls(_rebuild(constructors, *row) for row in rows)
 
-    def compute(self, bars: Any) -> pl.DataFrame:
+    def compute(self, bars: Any, ticks: Ticks | None = None) -> pl.DataFrame:
         """Return the features of a frame of bars.
 
         Parameters
         ----------
         bars
-            Schema ``bars``, polars or pandas, in time order within each symbol; of one timeframe if there is a panel
-            feature.
+            Schema ``bars``, polars or pandas, in time order within each symbol; of one timeframe if there are features
+            of the panel, of a longer timeframe or of ticks.
+        ticks
+            Trades, quotes and books, for the features that read them; a bar sees what was known when its slice was.
 
         Returns
         -------
@@ -123,9 +160,11 @@ class FeatureSet:
         ------
         SchemaError
             The bars lack a column, are impossible, out of order or doubled.
+        DataError
+            A feature reads ticks that are not given, or bars do not make up those of a longer timeframe.
         """
         frame = validate(bars, "bars")
-        panel = Panel.from_frame(frame) if frame.height and any(feature.across for feature in self.features) else None
+        panel = Panel.from_frame(frame) if frame.height and self._by_slices else None
         if panel is None:
             check_bars(frame)
         times = frame["time"].dt.epoch("ns").to_numpy()
@@ -139,17 +178,17 @@ class FeatureSet:
             run_symbols(self._program, {name: column[order] for name, column in columns.items()}, offsets, ordered)
             out[:, order] = ordered
         if panel is not None:
-            values = np.empty((len(panel), len(panel.symbols), len(self.names)))
-            program = Program.of(self.features, panel.symbols)
-            run_panels(program, panel, values)
+            values = np.full((len(panel), len(panel.symbols), len(self.names)), np.nan)
+            self._run_slices(panel, ticks, values)
             places = np.searchsorted(panel.times, times), _codes(frame["symbol"], panel.symbols)
-            for feature in program.across:
-                for column in range(feature.columns.start, feature.columns.stop):
-                    out[column] = values[*places, column]
+            for column in self._by_slices:
+                out[column] = values[*places, column]
+        elif self._by_slices:
+            out[self._by_slices] = np.nan
         series = [pl.Series(name, out[index]) for index, name in enumerate(self.names)]
         return frame.select("symbol", "time", "known").with_columns(series)
 
-    def compute_panel(self, panel: Panel) -> Floats:
+    def compute_panel(self, panel: Panel, ticks: Ticks | None = None) -> Floats:
         """Return the features of a panel, shape (slices, symbols, columns); NaN where absent or not yet defined.
 
         The values of one symbol and column lie side by side in memory.
@@ -166,14 +205,26 @@ class FeatureSet:
         ordered = np.empty((len(self.names), symbols * slices))
         run_symbols(self._program, columns, [slices * number for number in range(symbols + 1)], ordered)
         out = ordered.reshape(len(self.names), symbols, slices).transpose(2, 1, 0)
-        run_panels(Program.of(self.features, panel.symbols), panel, out)
+        self._run_slices(panel, ticks, out)
         return out
+
+    def _run_slices(self, panel: Panel, ticks: Ticks | None, out: Floats) -> None:
+        """Run what goes by slices into its columns of ``out`` (slices, symbols, columns)."""
+        run_panels(Program.of(self.features, panel.symbols), panel, out)
+        column = 0
+        for feature in self.features:
+            if isinstance(feature, LongerBars):
+                out[:, :, column : column + len(feature.outputs)] = feature.compute_panel(panel)
+            column += len(feature.outputs)
+        for program in programs_of(self.features):
+            states = np.zeros((len(panel.symbols), program.state_size))
+            out[:, :, program.columns], _ = program.advance(states, panel, ticks or Ticks(), NEVER)
 
     def online(self, symbols: Sequence[str]) -> OnlineFeatures:
         """Return the features of the present over a fixed universe, with an empty memory."""
         return OnlineFeatures(self.features, symbols, self.fingerprint)
 
-    def check_causal(self, bars: Any) -> None:
+    def check_causal(self, bars: Any, ticks: Ticks | None = None) -> None:
         """Prove on these bars that no feature sees the future, another symbol, or its own batch; see ``causality``.
 
         Raises
@@ -181,7 +232,7 @@ class FeatureSet:
         LeakageError
             Names the feature, the symbol and the time, and what changed.
         """
-        check_features(self, check_bars(validate(bars, "bars")))
+        check_features(self, check_bars(validate(bars, "bars")), ticks)
 
     def quality(self, bars: Any, horizons: Sequence[int] = (1, 6, 24), *, seed: int = 0) -> FeatureQuality:
         """Return how the features relate to later returns; see ``measure_quality``."""
@@ -195,7 +246,16 @@ class FeatureSet:
     @property
     def _reads(self) -> frozenset[str]:
         """The columns of bars that the symbol features read."""
-        return frozenset().union(*(feature.reads for feature in self.features if not feature.across))
+        alone = (feature for feature in self.features if isinstance(feature, Feature) and not feature.across)
+        return frozenset().union(*(feature.reads for feature in alone))
+
+    @property
+    def _by_slices(self) -> list[int]:
+        """The columns that go by slices, not symbol by symbol."""
+        kinds = [
+            not isinstance(feature, Feature) or feature.across for feature in self.features for _ in feature.outputs
+        ]
+        return [column for column, is_by_slices in enumerate(kinds) if is_by_slices]
 
 
 def _grouped(symbols: pl.Series) -> tuple[Integers | None, list[int]]:
@@ -221,27 +281,74 @@ def _column(bars: pl.DataFrame, name: str, times: Integers) -> Floats:
 
 def _rebuild(
     constructors: Mapping[str, Callable[..., Feature]], name: str, parameters: dict[str, Any], version: int
-) -> Feature:
+) -> AnyFeature:
+    if name == "timeframe":
+        try:
+            width, stale = parameters["timeframe"], timedelta(microseconds=parameters["stale_ns"] // 1_000)
+            return timeframe(width, FeatureSet.from_dict(parameters, constructors), stale=stale)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"feature set: timeframe cannot be read: {error}") from error
     if name not in constructors:
         raise ValueError(f"feature set: unknown feature {name!r}; wanted one of {', '.join(constructors)}")
     try:
-        feature = constructors[name](**parameters)
+        feature: AnyFeature = constructors[name](**parameters)
     except TypeError as error:
         raise ValueError(f"feature set: {name} cannot take the parameters {parameters}: {error}") from error
-    if feature.version != version:
-        raise ValueError(f"feature set: {name} was saved as version {version}, this library has {feature.version}")
+    found = feature.to_dict()["version"]
+    if found != version:
+        raise ValueError(f"feature set: {name} was saved as version {version}, this library has {found}")
     return feature
 
 
-def _fingerprint(features: Sequence[Feature]) -> str:
+def timeframe(
+    timeframe: Timeframe, features: Iterable[AnyFeature] | FeatureSet, *, stale: timedelta | None = None
+) -> LongerBars:
+    """Return features of the bars of a longer timeframe, to stand in a set beside those of the bars themselves.
+
+    The bars are folded into longer ones aligned to 1970 in UTC. A longer bar enters with the first bar at which it is
+    known: the one that ends it, or the first after its end; the first bucket of a symbol is not counted. Memory,
+    inputs and units are those of the features. Outputs: their columns with the timeframe behind, ``rsi_14_1h``.
+    Lookback and warm-up depend on the bars: ask ``FeatureSet.needed``.
+
+    Parameters
+    ----------
+    timeframe
+        Such as ``"1h"``; the bars must make it up without a rest.
+    features
+        Of bars or panels.
+    stale
+        NaN when the last longer bar of a symbol closed longer ago; by default twice the timeframe.
+
+    Raises
+    ------
+    ValueError
+        ``stale`` is shorter than the timeframe, or a feature is none of bars.
+
+    Examples
+    --------
+    >>> from cryptoquant import features as f
+    >>> f.FeatureSet([f.rsi(14), f.timeframe("1h", [f.rsi(14)])]).needed("5m")[0]
+    191
+    """
+    width = span_ns(timeframe)
+    limit = 2 * width if stale is None else span_ns(stale)
+    table = features if isinstance(features, FeatureSet) else FeatureSet(features)
+    if limit < width:
+        raise ValueError(f"timeframe: stale after {limit} ns, wanted at least its length of {width} ns")
+    if not all(isinstance(feature, Feature) for feature in table.features):
+        raise ValueError("timeframe: features of ticks or of a further timeframe stand in the set itself")
+    return LongerBars(width, limit, table)
+
+
+def _fingerprint(features: Sequence[AnyFeature]) -> str:
     """Return the sha256 of names, parameters, columns and versions, and of the source of the steps."""
-    rows = [
-        [
-            feature.to_dict(),
-            *(feature.inputs, feature.outputs, feature.settings, feature.across),
-            *(feature.state_size, feature.history, feature.lead),
-            source_digest(feature.step),
-        ]
-        for feature in features
-    ]
+    rows: list[Any] = []
+    for feature in features:
+        if isinstance(feature, LongerBars):
+            rows.append([feature.to_dict(), feature.features.fingerprint])
+            continue
+        row = [feature.to_dict(), feature.outputs, feature.settings, feature.state_size, source_digest(feature.step)]
+        if isinstance(feature, Feature):
+            row += [feature.inputs, feature.across, feature.history, feature.lead, feature.form, feature.against]
+        rows.append(row)
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

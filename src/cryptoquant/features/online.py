@@ -4,12 +4,13 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cryptoquant.errors import DataError
-from cryptoquant.features.feature import WIDEST, Feature
+from cryptoquant.features.feature import WIDEST
 from cryptoquant.features.kernel import SCRATCH, Integers
 from cryptoquant.features.program import Program, raised
 from cryptoquant.features.tapes import (
@@ -24,6 +25,8 @@ from cryptoquant.features.tapes import (
     step_slice,
     step_slices,
 )
+from cryptoquant.features.ticks import Event, TickPresent, Ticks, programs_of
+from cryptoquant.features.timeframes import LongerBars
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
 from cryptoquant.market.time import iso
 
@@ -44,6 +47,7 @@ class OnlineFeatures:
         "_gates",
         "_kept_for_across",
         "_lock",
+        "_parts",
         "_program",
         "_scratch",
         "_state",
@@ -54,7 +58,7 @@ class OnlineFeatures:
         "symbols",
     )
 
-    def __init__(self, features: Sequence[Feature], symbols: Sequence[str], fingerprint: str) -> None:
+    def __init__(self, features: Sequence[Any], symbols: Sequence[str], fingerprint: str) -> None:
         self.symbols = tuple(symbols)
         if not self.symbols or len(set(self.symbols)) != len(self.symbols) or isinstance(symbols, str):
             raise ValueError(f"online features need a list of different symbols, found {symbols!r}")
@@ -66,6 +70,7 @@ class OnlineFeatures:
         self._across, self._kept_for_across = laid_across(self._program, len(self.symbols))
         self._scratch = np.empty((SCRATCH, WIDEST))
         self._frame = frame_of(self._scratch)
+        self._parts = _parts_of(self._features, self.symbols)
         self._lock = threading.Lock()
         self._time = NEVER
 
@@ -88,22 +93,38 @@ class OnlineFeatures:
         """
         with self._lock:
             out = self._step(slice, self._state, moves_on=1)
+            for columns, part in self._parts:
+                out[:, columns] = part.update(slice)
             self._time = slice.time
         return out
 
     def peek(self, slice: Slice) -> Floats:
         """Return what ``update`` would return, and forget the slice: for a bar that is still forming."""
         with self._lock:
-            return self._step(slice, self._state.copy(), moves_on=0)
+            out = self._step(slice, self._state.copy(), moves_on=0)
+            for columns, part in self._parts:
+                out[:, columns] = part.peek(slice)
+            return out
 
-    def warm(self, panel: Panel) -> None:
-        """Take all slices of a history, oldest first; errors as for ``update``."""
+    def observe(self, event: Event) -> None:
+        """Take a trade, a quote or a change of the book that is known now, for the features that read ticks.
+
+        It counts from the next slice on that is known at that time or later. Other symbols are passed over.
+        """
+        with self._lock:
+            for _, part in self._parts:
+                part.observe(event)
+
+    def warm(self, panel: Panel, ticks: Ticks | None = None) -> None:
+        """Take all slices of a history, oldest first, and what happened between them; errors as for ``update``."""
         if np.any(np.diff(panel.times) <= 0):
             raise DataError("online features: the times of the history do not rise strictly")
         with self._lock:
             self._check(panel.symbols, int(panel.times[0]) if len(panel) else None)
             if len(panel):
                 self._take(panel.values, np.ascontiguousarray(panel.times))
+                for _, part in self._parts:
+                    part.warm(panel, ticks or Ticks())
                 self._time = int(panel.times[-1])
 
     def _take(self, values: Floats, times: Integers) -> None:
@@ -127,7 +148,7 @@ class OnlineFeatures:
     def state(self) -> bytes:
         """Return the memory as bytes: a line of JSON (fingerprint, symbols, time, digest), then the floats."""
         with self._lock:
-            memory, time = self._memory().astype("<f8").tobytes(), self._time
+            memory, time = self._memory().tobytes(), self._time
         head = {
             "fingerprint": self.fingerprint,
             "symbols": self.symbols,
@@ -154,13 +175,22 @@ class OnlineFeatures:
             raise ValueError(f"feature state: fingerprint {found[0]}, wanted {self.fingerprint}")
         if found[1] != self.symbols:
             raise ValueError(f"feature state: symbols {', '.join(found[1])}, wanted {', '.join(self.symbols)}")
-        if len(memory) != 8 * len(self._memory()):
-            raise ValueError(f"feature state: length {len(memory)} bytes, wanted {8 * len(self._memory())}")
         if hashlib.sha256(memory).hexdigest() != found[3]:
             raise ValueError("feature state: the digest does not match, the bytes are damaged")
         with self._lock:
-            self._recall(np.frombuffer(memory, dtype="<f8").astype(np.float64))
+            self._recall(np.frombuffer(memory, dtype=np.float64))
             self._time = found[2]
+
+    def memory(self) -> Floats:
+        """Return all that is remembered as floats, the time of the last slice first as its bits."""
+        with self._lock:
+            return np.concatenate([np.array([self._time], dtype=np.int64).view(np.float64), self._memory()])
+
+    def recall(self, memory: Floats) -> None:
+        """Take over what ``memory`` returned."""
+        with self._lock:
+            self._time = int(memory[:1].view(np.int64)[0])
+            self._recall(memory[1:])
 
     def _check(self, symbols: tuple[str, ...], time: int | None) -> None:
         if symbols != self.symbols:
@@ -205,6 +235,9 @@ class OnlineFeatures:
                     count = min(place, history)
                     last[symbol, :count] = tape[symbol, place - count : place]
                 parts.append(last.reshape(-1))
+        for _, part in self._parts:
+            memory = part.memory()
+            parts += [np.array([float(len(memory))]), memory]
         return np.concatenate(parts)
 
     def _recall(self, memory: Floats) -> None:
@@ -218,6 +251,9 @@ class OnlineFeatures:
             for tape in tapes:
                 tape[:, :history] = memory[end : end + len(seen) * history].reshape(len(seen), history)
                 end += len(seen) * history
+        for _, part in self._parts:
+            start, end = end + 1, end + 1 + int(memory[end])
+            part.recall(memory[start:end])
 
     def _kept(self) -> Iterator[tuple[Floats, Floats, list[Floats], int]]:
         """Yield for each gate views of the bars seen, the places and each tape (symbols, length), and its history."""
@@ -230,7 +266,48 @@ class OnlineFeatures:
             yield counters[:, 0], counters[:, 1], tapes, gate[HISTORY]
 
 
-def _restored(features: Sequence[Feature], symbols: Sequence[str], fingerprint: str, state: bytes) -> OnlineFeatures:
+class Part(Protocol):
+    """Features of a set that are not computed from its bars alone."""
+
+    def update(self, slice: Slice) -> NDArray[np.float64]:
+        """Take the next slice; return the features, shape (symbols, columns)."""
+        ...
+
+    def peek(self, slice: Slice) -> NDArray[np.float64]:
+        """Return what ``update`` would return, and forget the slice."""
+        ...
+
+    def observe(self, event: Event) -> None:
+        """Take a trade, a quote or a change of a book."""
+        ...
+
+    def warm(self, panel: Panel, ticks: Ticks) -> None:
+        """Take a history."""
+        ...
+
+    def memory(self) -> Floats:
+        """Return all that is remembered."""
+        ...
+
+    def recall(self, memory: Floats) -> None:
+        """Take over what ``memory`` returned."""
+        ...
+
+
+def _parts_of(features: Sequence[Any], symbols: tuple[str, ...]) -> list[tuple[Integers, Part]]:
+    """Return the parts of a feature set and the numbers of their columns."""
+    parts: list[tuple[Integers, Part]] = []
+    column = 0
+    for feature in features:
+        columns = np.arange(column, column + len(feature.outputs))
+        column += len(feature.outputs)
+        if isinstance(feature, LongerBars):
+            parts.append((columns, feature.online(symbols)))
+    parts += [(program.columns, TickPresent(program, symbols)) for program in programs_of(features)]
+    return parts
+
+
+def _restored(features: Sequence[Any], symbols: Sequence[str], fingerprint: str, state: bytes) -> OnlineFeatures:
     online = OnlineFeatures(features, symbols, fingerprint)
     online.restore(state)
     return online

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -94,8 +95,10 @@ class Program:
     columns: int
 
     @classmethod
-    def of(cls, features: Sequence[Feature], universe: Sequence[str] = ()) -> "Program":
+    def of(cls, features: Sequence[Any], universe: Sequence[str] = ()) -> "Program":
         """Return the program of some features for a universe, or without panel features for one symbol.
+
+        What is no ``Feature`` has columns but no step here.
 
         Raises
         ------
@@ -110,7 +113,7 @@ class Program:
         for feature in features:
             columns = slice(column, column + len(feature.outputs))
             column = columns.stop
-            if feature.across and not universe:
+            if not isinstance(feature, Feature) or (feature.across and not universe):
                 continue
             step = entry_of(feature)
             if feature.across:
