@@ -205,7 +205,7 @@ _ENTRIES: dict[Any, Any] = {}
 def named(step: Callable[..., Any]) -> tuple[str, str] | None:
     """Return module and name under which a kernel is found, None for one that was made inside a function."""
     found: Any = sys.modules.get(step.__module__)
-    for name in step.__qualname__.split("."):
+    for name in getattr(step, "__qualname__", "").split("."):
         found = getattr(found, name, None)
     return (step.__module__, step.__qualname__) if found is step else None
 

@@ -113,6 +113,11 @@ class FeatureSet:
             lookback, warm_up = max(lookback, least), max(warm_up, most)
         return lookback, warm_up
 
+    @property
+    def reads_ticks(self) -> bool:
+        """Whether a feature reads trades, quotes or books."""
+        return any(isinstance(feature, TickFeature) for feature in self.features)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the set as plain JSON values."""
         return {"features": [feature.to_dict() for feature in self.features]}
@@ -234,10 +239,12 @@ class FeatureSet:
         """
         check_features(self, check_bars(validate(bars, "bars")), ticks)
 
-    def quality(self, bars: Any, horizons: Sequence[int] = (1, 6, 24), *, seed: int = 0) -> FeatureQuality:
+    def quality(
+        self, bars: Any, horizons: Sequence[int] = (1, 6, 24), ticks: Ticks | None = None, *, seed: int = 0
+    ) -> FeatureQuality:
         """Return how the features relate to later returns; see ``measure_quality``."""
         frame = check_bars(validate(bars, "bars"))
-        return measure_quality(self.compute(frame), frame, horizons, seed=seed)
+        return measure_quality(self.compute(frame, ticks), frame, horizons, seed=seed)
 
     @property
     def _program(self) -> Program:

@@ -153,6 +153,7 @@ class OnlineFeatures:
             "fingerprint": self.fingerprint,
             "symbols": self.symbols,
             "time": time,
+            "length": len(memory),
             "digest": hashlib.sha256(memory).hexdigest(),
         }
         return json.dumps(head).encode() + b"\n" + memory
@@ -168,13 +169,15 @@ class OnlineFeatures:
         line, _, memory = state.partition(b"\n")
         try:
             head = json.loads(line)
-            found = (head["fingerprint"], tuple(head["symbols"]), int(head["time"]), head["digest"])
+            found = (head["fingerprint"], tuple(head["symbols"]), int(head["time"]), head["digest"], head["length"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError("feature state: unreadable header; wanted the bytes of OnlineFeatures.state()") from error
         if found[0] != self.fingerprint:
             raise ValueError(f"feature state: fingerprint {found[0]}, wanted {self.fingerprint}")
         if found[1] != self.symbols:
             raise ValueError(f"feature state: symbols {', '.join(found[1])}, wanted {', '.join(self.symbols)}")
+        if len(memory) != found[4]:
+            raise ValueError(f"feature state: length {len(memory)} bytes, wanted {found[4]}")
         if hashlib.sha256(memory).hexdigest() != found[3]:
             raise ValueError("feature state: the digest does not match, the bytes are damaged")
         with self._lock:

@@ -18,7 +18,7 @@ from cryptoquant.errors import DataError
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, OPEN, TRADE_COUNT, VOLUME, VWAP
 from cryptoquant.features.kernel import Integers
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
-from cryptoquant.market.time import timeframe_name
+from cryptoquant.market.time import Timeframe, timeframe_name
 
 PARTS, SEEN, TRADED, FOLDED = len(FIELDS), len(FIELDS) + 1, len(FIELDS) + 2, len(FIELDS) + 3
 BUCKET, KNOWN, STARTED, HEAD = range(4)
@@ -51,7 +51,7 @@ class Table(Protocol):
         """Return the features of the present."""
         ...
 
-    def needed(self, timeframe: Any) -> tuple[int, int]:
+    def needed(self, timeframe: Timeframe) -> tuple[int, int]:
         """Return lookback and warm-up in bars."""
         ...
 
@@ -214,7 +214,7 @@ class LongerBars:
         if not 0 < width < self.width or self.width % width:
             raise ValueError(f"bars of {_name(width)} do not make up bars of {_name(self.width)}")
         ratio = self.width // width
-        lookback, warm_up = self.features.needed(self.width)
+        lookback, warm_up = self.features.needed(_name(self.width))
         return (lookback + 2) * ratio - 1, (warm_up + 1) * ratio
 
     def compute_panel(self, panel: Panel) -> Floats:

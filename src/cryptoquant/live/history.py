@@ -22,7 +22,8 @@ def history(bundle: Bundle, store: Store, source: Alpaca, now: int) -> Panel:
     """
     width = span_ns(bundle.timeframe)
     last = bucket_open(now, width)
-    needed = max(bundle.features.warm_up, bundle.strategy.lookback) + 2
+    lookback, warm_up = bundle.features.needed(bundle.timeframe)
+    needed = max(warm_up, bundle.strategy.lookback) + 2
     for symbol in bundle.symbols:
         stored, reached = _reach(store, symbol, bundle.timeframe)
         if reached < last:
@@ -35,9 +36,9 @@ def history(bundle: Bundle, store: Store, source: Alpaca, now: int) -> Panel:
     for column, symbol in enumerate(bundle.symbols):
         there = ~np.isnan(panel.field("close")[:, column])
         recent = int(there[-needed:].sum())
-        if int(panel.times[-1]) != last or not there[-1] or recent <= bundle.features.lookback:
+        if int(panel.times[-1]) != last or not there[-1] or recent <= lookback:
             found = f"{recent} of the last {needed} bars, up to {iso(int(panel.times[there][-1]))}"
-            wanted = f"{bundle.features.lookback + 1} up to {iso(last)}"
+            wanted = f"{lookback + 1} up to {iso(last)}"
             raise DataError(f"{bundle.name}: {symbol}: found {found}; trading now needs {wanted}")
     return panel
 

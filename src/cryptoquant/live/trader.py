@@ -13,7 +13,7 @@ import numpy as np
 
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.store import Store
-from cryptoquant.errors import CryptoquantError, HaltedError
+from cryptoquant.errors import CryptoquantError, HaltedError, TradingError
 from cryptoquant.live.assembly import SliceBuilder
 from cryptoquant.live.broker import AlpacaBroker, check_tradable
 from cryptoquant.live.clock import SandboxClock, WallClock, clock_of
@@ -228,6 +228,8 @@ class Trader:
 
     def _warm(self, past: Panel) -> None:
         """Bring the features up to the last closed slice; what the open one lacks is fetched with its first bar."""
+        if self.bundle.features.reads_ticks:
+            raise TradingError(f"{self.bundle.name}: its features read ticks, and this feed brings bars only")
         self.online = self.bundle.features.online(self.bundle.symbols)
         self.online.warm(past)
         self.builder = SliceBuilder(self.bundle.symbols, self.bundle.timeframe, int(past.times[-1]), DEADLINE_NS)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cryptoquant.errors import ModelError, SchemaError
 from cryptoquant.features.feature_set import FeatureSet
 from cryptoquant.features.labels import Label
+from cryptoquant.features.ticks import Ticks
 from cryptoquant.market.schema import check_bars, validate
 from cryptoquant.market.slice import FIELDS
 from cryptoquant.market.time import timeframe_name
@@ -69,8 +70,13 @@ class Dataset:
     label: Label
 
     @classmethod
-    def build(cls, bars: Any, features: FeatureSet, label: Label) -> "Dataset":
+    def build(cls, bars: Any, features: FeatureSet, label: Label, ticks: Ticks | None = None) -> "Dataset":
         """Compute features and labels from a frame of bars (polars or pandas) of one timeframe.
+
+        Parameters
+        ----------
+        ticks
+            Trades, quotes and books, for the features that read them.
 
         Raises
         ------
@@ -83,13 +89,14 @@ class Dataset:
         spans = (table["time"] - table["open_time"]).unique().sort()
         if len(spans) > 1:
             raise SchemaError(f"bars: mixed timeframes {', '.join(str(s) for s in spans)}; wanted one")
-        columns = features.compute(table)
+        columns = features.compute(table, ticks)
         outcomes = label.build(table).select("symbol", "time", "label", "label_return", "label_known")
         complete = pl.all_horizontal(pl.col(name).is_finite() for name in features.names)
         frame = columns.filter(complete).join(outcomes, on=["symbol", "time"], how="left").sort("time", "symbol")
         if not frame.height:
             raise ModelError(
-                f"no row has all {len(features.names)} features: {table.height} bars, lookback {features.lookback}"
+                f"no row has all {len(features.names)} features: {table.height} bars, lookback "
+                f"{features.needed(spans.item(0))[0]}"
             )
         return cls(frame, table, features, label)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cryptoquant.errors import BundleError, GateRefusedError, RegistryError
+from cryptoquant.features.catalogue import CONSTRUCTORS
+from cryptoquant.features.feature import Feature
 from cryptoquant.models.bundle import CONTENT, STRATEGIES, Bundle, digest
 from cryptoquant.performance.evidence import Gate
 from cryptoquant.performance.trials import TrialLedger, recount
@@ -62,6 +64,8 @@ class Registry:
         An MLflow tracking URI; SQLite by default. Files of an SQLite registry lie in ``mlartifacts`` beside it.
     strategies
         Classes by name; add your own to load a bundle that trades with it.
+    features
+        Constructors by name; add your own to load a bundle that reads their columns.
 
     Raises
     ------
@@ -69,9 +73,15 @@ class Registry:
         The registry cannot be opened. Every method raises it when the registry does not answer.
     """
 
-    def __init__(self, uri: str | None = None, strategies: Mapping[str, type[Any]] = STRATEGIES) -> None:
+    def __init__(
+        self,
+        uri: str | None = None,
+        strategies: Mapping[str, type[Any]] = STRATEGIES,
+        features: Mapping[str, Callable[..., Feature]] = CONSTRUCTORS,
+    ) -> None:
         self.uri = _absolute(uri or settings().registry)
         self.strategies = strategies
+        self.features = features
         with self._call("open"), self._alone():
             from mlflow import MlflowClient
 
@@ -122,7 +132,7 @@ class Registry:
             folder = Path(download_artifacts(artifact_uri=kept.source, dst_path=place, tracking_uri=self.uri))
             if not (folder / CONTENT).is_file() or digest(folder / CONTENT) != kept.tags.get(PIN):
                 raise BundleError(f"{version}: {CONTENT} is missing or was altered after registration")
-            return Bundle.load(folder, self.strategies)
+            return Bundle.load(folder, self.strategies, self.features)
 
     def resolve(self, reference: str) -> Version:
         """Return the version behind ``name@alias`` or ``name@number``.
