@@ -165,6 +165,9 @@ integers_at: Callable[[int, int], NDArray[np.int64]] = _array_at(numba.types.int
 flags_at: Callable[[int, int], NDArray[np.bool_]] = _array_at(numba.types.boolean, 1)
 """As ``floats_at``, of booleans."""
 
+numbers_at: Callable[[int, int, int], NDArray[np.int64]] = _array_at(numba.types.int64, 2)
+"""As ``integers_at``, of rows and columns."""
+
 table_at: Callable[[int, int, int], NDArray[np.float64]] = _array_at(numba.types.float64, 2)
 """As ``floats_at``, of rows and columns."""
 

@@ -133,8 +133,8 @@ class Smoothed(f.FeatureSet):
 
     __slots__ = ()
 
-    def compute_panel(self, panel: Panel) -> Floats:
-        honest = f.FeatureSet.compute_panel(self, panel)
+    def compute_panel(self, panel: Panel, ticks: f.Ticks | None = None, *, threads: int = 1) -> Floats:
+        honest = f.FeatureSet.compute_panel(self, panel, ticks, threads=threads)
         return np.concatenate([honest[1:], honest[-1:]])
 
 

@@ -196,8 +196,8 @@ def test_the_gate_passes_honest_ticks_and_catches_a_history_that_knows_later_one
 
         __slots__ = ()
 
-        def compute_panel(self, panel: Panel, ticks: f.Ticks | None = None) -> Floats:
-            honest = f.FeatureSet.compute_panel(self, panel, ticks)
+        def compute_panel(self, panel: Panel, ticks: f.Ticks | None = None, *, threads: int = 1) -> Floats:
+            honest = f.FeatureSet.compute_panel(self, panel, ticks, threads=threads)
             return np.concatenate([honest[1:], honest[-1:]])
 
     with pytest.raises(LeakageError, match=r"ticks after .* were removed"):

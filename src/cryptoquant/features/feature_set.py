@@ -11,7 +11,7 @@ import polars as pl
 
 from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.features.causality import check_features
-from cryptoquant.features.feature import Feature
+from cryptoquant.features.feature import Feature, whole
 from cryptoquant.features.history import run_panels, run_symbols, seconds_of
 from cryptoquant.features.kernel import Integers, source_digest
 from cryptoquant.features.online import OnlineFeatures
@@ -144,7 +144,7 @@ class FeatureSet:
             raise ValueError(f"feature set: unreadable description ({type(error).__name__}: {error})") from error
         return cls(_rebuild(constructors, *row) for row in rows)
 
-    def compute(self, bars: Any, ticks: Ticks | None = None) -> pl.DataFrame:
+    def compute(self, bars: Any, ticks: Ticks | None = None, *, threads: int = 1) -> pl.DataFrame:
         """Return the features of a frame of bars.
 
         Parameters
@@ -154,6 +154,8 @@ class FeatureSet:
             of the panel, of a longer timeframe or of ticks.
         ticks
             Trades, quotes and books, for the features that read them; a bar sees what was known when its slice was.
+        threads
+            How many symbols, or features of one, are computed at the same time; the numbers do not depend on it.
 
         Returns
         -------
@@ -168,7 +170,7 @@ class FeatureSet:
         DataError
             A feature reads ticks that are not given, or bars do not make up those of a longer timeframe.
         """
-        frame = validate(bars, "bars")
+        frame, count = validate(bars, "bars"), whole("features", "threads", threads)
         panel = Panel.from_frame(frame) if frame.height and self._by_slices else None
         if panel is None:
             check_bars(frame)
@@ -177,10 +179,11 @@ class FeatureSet:
         columns = {name: _column(frame, name, times) for name in self._reads}
         out = np.empty((len(self.names), frame.height))
         if order is None:
-            run_symbols(self._program, columns, offsets, out)
+            run_symbols(self._program, columns, offsets, out, count)
         else:
             ordered = np.empty_like(out)
-            run_symbols(self._program, {name: column[order] for name, column in columns.items()}, offsets, ordered)
+            sorted_columns = {name: column[order] for name, column in columns.items()}
+            run_symbols(self._program, sorted_columns, offsets, ordered, count)
             out[:, order] = ordered
         if panel is not None:
             values = np.full((len(panel), len(panel.symbols), len(self.names)), np.nan)
@@ -193,7 +196,7 @@ class FeatureSet:
         series = [pl.Series(name, out[index]) for index, name in enumerate(self.names)]
         return frame.select("symbol", "time", "known").with_columns(series)
 
-    def compute_panel(self, panel: Panel, ticks: Ticks | None = None) -> Floats:
+    def compute_panel(self, panel: Panel, ticks: Ticks | None = None, *, threads: int = 1) -> Floats:
         """Return the features of a panel, shape (slices, symbols, columns); NaN where absent or not yet defined.
 
         The values of one symbol and column lie side by side in memory.
@@ -208,7 +211,8 @@ class FeatureSet:
         if "time" in self._reads:
             columns["time"] = np.tile(seconds_of(panel.times), symbols)
         ordered = np.empty((len(self.names), symbols * slices))
-        run_symbols(self._program, columns, [slices * number for number in range(symbols + 1)], ordered)
+        offsets = [slices * number for number in range(symbols + 1)]
+        run_symbols(self._program, columns, offsets, ordered, whole("features", "threads", threads))
         out = ordered.reshape(len(self.names), symbols, slices).transpose(2, 1, 0)
         self._run_slices(panel, ticks, out)
         return out

@@ -1,7 +1,9 @@
 """The batch driver: all features of a history, symbol after symbol, without copying what is complete."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,13 @@ from cryptoquant.features.kernel import (
 from cryptoquant.features.program import Gate, Program, raised
 from cryptoquant.market.slice import Floats, Panel
 
+FEW = 4
+Spread = Callable[..., Iterable[Any]] | None
 
-def run_symbols(program: Program, columns: Mapping[str, Floats], offsets: Sequence[int], out: Floats) -> None:
+
+def run_symbols(
+    program: Program, columns: Mapping[str, Floats], offsets: Sequence[int], out: Floats, threads: int = 1
+) -> None:
     """Run the symbol features of a program over histories that lie end to end.
 
     Parameters
@@ -32,47 +39,62 @@ def run_symbols(program: Program, columns: Mapping[str, Floats], offsets: Sequen
         Where the symbols begin, and the end.
     out
         Shape (columns, rows); written, NaN where a bar is not complete or a feature not yet defined.
+    threads
+        How many symbols, or features of one, are computed at the same time; the numbers do not depend on it.
     """
     fields = {name: np.ascontiguousarray(column, dtype=np.float64) for name, column in columns.items()}
-    holes = {name: count_missing(column) for name, column in fields.items()}
-    scratch = np.empty((SCRATCH, BLOCK))
-    for gate in program.gates:
-        for start, stop in pairwise(offsets):
-            parts = {name: fields[name][start:stop] for name in gate.reads}
-            is_whole = not any(holes[name] and count_missing(part) for name, part in parts.items())
-            state = np.zeros(program.state_size)
-            if is_whole:
-                _run(program, gate, state, parts, scratch, out, start)
-                continue
-            places = np.flatnonzero(np.logical_and.reduce([np.isfinite(part) for part in parts.values()]))
-            found = np.empty((out.shape[0], len(places)))
-            _run(program, gate, state, {name: part[places] for name, part in parts.items()}, scratch, found, 0)
-            for column in gate.columns:
-                out[column, start:stop] = np.nan
-                out[column, start:stop][places] = found[column]
+    has_holes = {name: bool(count_missing(column)) for name, column in fields.items()}
+    groups = [(gate, start, stop) for gate in program.gates for start, stop in pairwise(offsets)]
+
+    def run(group: tuple[Gate, int, int], spread: Spread) -> None:
+        gate, start, stop = group
+        parts = {name: fields[name][start:stop] for name in gate.reads}
+        if not any(has_holes[name] and count_missing(part) for name, part in parts.items()):
+            _run(program, gate, parts, out, start, spread)
+            return
+        places = np.flatnonzero(np.logical_and.reduce([np.isfinite(part) for part in parts.values()]))
+        found = np.empty((out.shape[0], len(places)))
+        _run(program, gate, {name: part[places] for name, part in parts.items()}, found, 0, spread)
+        for column in gate.columns:
+            out[column, start:stop] = np.nan
+            out[column, start:stop][places] = found[column]
+
+    if threads == 1:
+        for group in groups:
+            run(group, None)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        if len(groups) >= FEW * threads:
+            list(pool.map(lambda group: run(group, None), groups))
+        for group in groups if len(groups) < FEW * threads else ():
+            run(group, pool.map)
 
 
-def _run(
-    program: Program, gate: Gate, state: Floats, parts: Mapping[str, Floats], scratch: Floats, out: Floats, to: int
-) -> None:
+def _run(program: Program, gate: Gate, parts: Mapping[str, Floats], out: Floats, to: int, spread: Spread) -> None:
     """Run the features of a gate over complete bars of one symbol into ``out`` (columns, places) from a place on."""
-    series = {**parts, **_derived(gate, parts)}
+    state, rows = np.zeros(program.state_size), len(parts["close"])
+    made = {name: np.empty_like(parts["close"]) for name in DERIVED if rows and name in gate.inputs}
+    list((spread or map)(lambda name: _derive(name, parts, made[name]), made))
+    series = {**parts, **made}
     bars = np.array([series[name].ctypes.data if name in series else 0 for name in INPUTS], dtype=np.int64)
-    frame, rows = np.empty(FRAME, dtype=np.int64), len(parts["close"])
-    failed = run_history(gate.table, program.settings, state, bars, rows, scratch, frame, out, to)
-    if failed >= 0:
-        raise raised(gate.names[failed])
+
+    def advance(features: range) -> None:
+        frame, scratch = np.empty(FRAME, dtype=np.int64), np.empty((SCRATCH, BLOCK))
+        table = gate.table[features.start : features.stop]
+        failed = run_history(table, program.settings, state, bars, rows, scratch, frame, out, to)
+        if failed >= 0:
+            raise raised(gate.names[features[failed]])
+
+    everything = range(len(gate.table))
+    list(map(advance, [everything]) if spread is None else spread(advance, [everything[i : i + 1] for i in everything]))
 
 
-def _derived(gate: Gate, parts: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Return the derived inputs of a gate."""
-    close = parts["close"]
-    made = {name: np.empty_like(close) for name in DERIVED if len(close) and name in gate.inputs}
-    if "log_return" in made:
-        log_returns(close, made["log_return"])
-    if "true_range" in made:
-        true_ranges(parts["high"], parts["low"], close, made["true_range"])
-    return made
+def _derive(name: str, parts: Mapping[str, Floats], made: Floats) -> None:
+    """Write a derived input."""
+    if name == "log_return":
+        log_returns(parts["close"], made)
+    else:
+        true_ranges(parts["high"], parts["low"], parts["close"], made)
 
 
 def run_panels(program: Program, panel: Panel, out: NDArray[np.float64]) -> None:

@@ -14,11 +14,25 @@ from cryptoquant.features.feature import WIDEST
 from cryptoquant.features.kernel import SCRATCH, Integers
 from cryptoquant.features.program import Program, raised
 from cryptoquant.features.tapes import (
+    ACROSS,
+    ACROSS_COUNT,
     ADDRESSES,
+    CHOSEN,
+    COLUMNS,
     COUNTERS,
+    FEATURES,
+    FRAMES,
+    GATE_COUNT,
+    GATES,
     HISTORY,
     LENGTH,
+    PLAN,
     STARTS,
+    STATES,
+    SYMBOLS,
+    TABLE,
+    TAPES,
+    TAPES_SIZE,
     frame_of,
     laid_across,
     laid_out,
@@ -30,6 +44,7 @@ from cryptoquant.features.timeframes import LongerBars
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
 from cryptoquant.market.time import iso
 
+ROOM, MOST_ROWS = 65_536, 128
 NEVER = np.iinfo(np.int64).min
 
 
@@ -48,12 +63,18 @@ class OnlineFeatures:
         "_kept_for_across",
         "_lock",
         "_parts",
+        "_place",
+        "_plan",
         "_program",
+        "_rows",
         "_scratch",
+        "_size",
+        "_start",
         "_state",
         "_table",
         "_tapes",
         "_time",
+        "_used",
         "fingerprint",
         "symbols",
     )
@@ -70,6 +91,11 @@ class OnlineFeatures:
         self._across, self._kept_for_across = laid_across(self._program, len(self.symbols))
         self._scratch = np.empty((SCRATCH, WIDEST))
         self._frame = frame_of(self._scratch)
+        self._rows: NDArray[np.float64]
+        self._used, self._start, self._size = 0, 0, 0
+        self._renew()
+        self._plan = self._planned()
+        self._place = int(self._plan.ctypes.data)
         self._parts = _parts_of(self._features, self.symbols)
         self._lock = threading.Lock()
         self._time = NEVER
@@ -92,7 +118,7 @@ class OnlineFeatures:
             A step raised; restore a memory that was saved before.
         """
         with self._lock:
-            out = self._step(slice, self._state, moves_on=1)
+            out = self._step(slice, self._place, 1)
             for columns, part in self._parts:
                 out[:, columns] = part.update(slice)
             self._time = slice.time
@@ -101,7 +127,10 @@ class OnlineFeatures:
     def peek(self, slice: Slice) -> Floats:
         """Return what ``update`` would return, and forget the slice: for a bar that is still forming."""
         with self._lock:
-            out = self._step(slice, self._state.copy(), moves_on=0)
+            state = self._state.copy()
+            plan = self._plan.copy()
+            plan[STATES] = state.ctypes.data
+            out = self._step(slice, plan.ctypes.data, 0)
             for columns, part in self._parts:
                 out[:, columns] = part.peek(slice)
             return out
@@ -129,11 +158,24 @@ class OnlineFeatures:
 
     def _take(self, values: Floats, times: Integers) -> None:
         """Take slices (slices, symbols, fields) through all steps."""
-        tables = self._table, self._gates, self._across, self._frame, self._program.settings
-        out = np.empty((self._program.columns, len(self.symbols)))
-        self._raise(step_slices(*tables, self._state, self._tapes, values, times, out))
+        out = np.empty((len(self.symbols), self._program.columns))
+        self._raise(step_slices(self._place, values, times, out.ctypes.data), values[0])
 
-    def _raise(self, failed: int) -> None:
+    def _planned(self) -> Integers:
+        """Return where everything lies, as ``step_slice`` reads it."""
+        plan = np.zeros(PLAN, dtype=np.int64)
+        plan[[TABLE, GATES, ACROSS]] = [table.ctypes.data for table in (self._table, self._gates, self._across)]
+        plan[[FEATURES, GATE_COUNT, ACROSS_COUNT]] = len(self._table), len(self._gates), len(self._across)
+        plan[[FRAMES, CHOSEN]] = self._frame.ctypes.data, self._program.settings.ctypes.data
+        plan[[STATES, TAPES, TAPES_SIZE]] = self._state.ctypes.data, self._tapes.ctypes.data, len(self._tapes)
+        plan[[SYMBOLS, COLUMNS]] = len(self.symbols), self._program.columns
+        return plan
+
+    def _raise(self, failed: int, values: Floats) -> None:
+        """Raise the error that a step's return stands for, if it does."""
+        if failed == -2:
+            wanted = (len(self.symbols), len(FIELDS))
+            raise ValueError(f"online features: slice of shape {values.shape}, wanted {wanted}")
         if failed >= 0:
             names = [name for gate in self._program.gates for name in gate.names]
             raise raised([*names, *(feature.name for feature in self._program.across)][failed])
@@ -201,28 +243,26 @@ class OnlineFeatures:
         if time is not None and time <= self._time:
             raise DataError(f"online features: slice of {iso(time)} after the one of {iso(self._time)}")
 
-    def _step(self, slice: Slice, state: Floats, moves_on: int) -> Floats:
-        self._check(slice.symbols, slice.time)
-        values = np.ascontiguousarray(slice.values, dtype=np.float64)
-        symbols, program = len(self.symbols), self._program
-        if values.shape != (symbols, len(FIELDS)):
-            raise ValueError(f"online features: slice of shape {values.shape}, wanted {(symbols, len(FIELDS))}")
-        out = np.empty((program.columns, symbols))
-        failed = step_slice(
-            self._table,
-            self._gates,
-            self._across,
-            self._frame,
-            program.settings,
-            state,
-            self._tapes,
-            values,
-            slice.time,
-            out,
-            moves_on,
-        )
-        self._raise(failed)
-        return out.T
+    def _step(self, slice: Slice, plan: int, moves_on: int) -> NDArray[np.float64]:
+        if slice.symbols is not self.symbols or slice.time <= self._time:
+            self._check(slice.symbols, slice.time)
+        used = self._used
+        if used == len(self._rows):
+            used = self._renew()
+        self._used = used + 1
+        values = slice.values
+        failed = step_slice(plan, values, slice.time, self._start + used * self._size, moves_on)
+        if failed != -1:
+            self._raise(failed, values)
+        row: NDArray[np.float64] = self._rows[used]
+        return row
+
+    def _renew(self) -> int:
+        """Make room for the next results, one array for many of them; return the place of the first."""
+        self._size = 8 * len(self.symbols) * self._program.columns
+        self._rows = np.empty((min(max(ROOM // self._size, 1), MOST_ROWS), len(self.symbols), self._program.columns))
+        self._start = int(self._rows.ctypes.data)
+        return 0
 
     def _memory(self) -> Floats:
         """Return all that is remembered: the states, then for each gate the bars seen and the last bars on its tapes.
@@ -246,7 +286,7 @@ class OnlineFeatures:
     def _recall(self, memory: Floats) -> None:
         """Take over what ``_memory`` returned."""
         end = len(self._state)
-        self._state = memory[:end].copy()
+        self._state[:] = memory[:end]
         for seen, places, tapes, history in self._kept():
             seen[:] = memory[end : end + len(seen)]
             places[:] = np.minimum(seen, history)

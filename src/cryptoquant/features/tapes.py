@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cryptoquant.compiled import address_of, borrowing, flags_at, floats_at, integers_at, table_at
+from cryptoquant.compiled import address_of, borrowing, flags_at, floats_at, integers_at, numbers_at, table_at
 from cryptoquant.features.feature import CLOSE, HIGH, INPUTS, LOG_RETURN, LOW, TIME, TRUE_RANGE
 from cryptoquant.features.kernel import (
     BARS,
@@ -26,11 +26,14 @@ from cryptoquant.features.kernel import (
     true_range_of,
 )
 from cryptoquant.features.program import Program
-from cryptoquant.market.slice import Floats
+from cryptoquant.market.slice import FIELDS, Floats
 
 SPARE = 64
 FIRST, LAST, COUNTERS, LENGTH, HISTORY, STARTS = range(6)
 ADDRESSES = STARTS + len(INPUTS)
+FEATURE_ROW, GATE_ROW, ACROSS_ROW = 8, ADDRESSES + len(INPUTS), 12
+TABLE, FEATURES, GATES, GATE_COUNT, ACROSS, ACROSS_COUNT, FRAMES, CHOSEN = range(8)
+STATES, TAPES, TAPES_SIZE, SYMBOLS, COLUMNS, PLAN = range(8, 14)
 
 
 def laid_out(program: Program, symbols: int) -> tuple[Integers, Integers, Floats]:
@@ -40,7 +43,7 @@ def laid_out(program: Program, symbols: int) -> tuple[Integers, Integers, Floats
     the place of the next); the length of a tape; how many bars are read again; where the tapes of each input begin, -1
     if it is not kept; and the same as addresses.
     """
-    gates = np.zeros((len(program.gates), ADDRESSES + len(INPUTS)), dtype=np.int64)
+    gates = np.zeros((len(program.gates), GATE_ROW), dtype=np.int64)
     gates[:, STARTS:ADDRESSES] = -1
     first = end = 0
     for row, gate in zip(gates, program.gates, strict=True):
@@ -53,7 +56,7 @@ def laid_out(program: Program, symbols: int) -> tuple[Integers, Integers, Floats
     tapes = np.zeros(end)
     starts = gates[:, STARTS:ADDRESSES]
     gates[:, ADDRESSES:] = np.where(starts < 0, 0, tapes.ctypes.data + tapes.itemsize * starts)
-    tables = [np.zeros((0, 8), dtype=np.int64), *(gate.table for gate in program.gates)]
+    tables = [np.zeros((0, FEATURE_ROW), dtype=np.int64), *(gate.table for gate in program.gates)]
     return np.vstack(tables), gates, tapes
 
 
@@ -63,7 +66,7 @@ def laid_across(program: Program, symbols: int) -> tuple[Integers, list[Any]]:
     A row says: the address of the step; where its state begins and its floats per symbol; addresses and lengths of
     settings and picks; the addresses of its bars, flags and values; its first column and how many it has.
     """
-    table, kept = np.zeros((len(program.across), 12), dtype=np.int64), []
+    table, kept = np.zeros((len(program.across), ACROSS_ROW), dtype=np.int64), []
     for row, feature in zip(table, program.across, strict=True):
         outputs, inputs = feature.columns.stop - feature.columns.start, len(feature.picks)
         space = np.empty((symbols, inputs)), np.empty(symbols, dtype=np.bool_), np.empty((symbols, outputs))
@@ -131,31 +134,30 @@ def step_across(across: Integers, frame: Integers, states: int, values: Floats, 
             return index
         for column in range(row[11]):
             for symbol in range(symbols):
-                out[row[10] + column, symbol] = block[symbol, column]
+                out[symbol, row[10] + column] = block[symbol, column]
     return -1
 
 
 @borrowing
-def step_slice(
-    table: Integers,
-    gates: Integers,
-    across: Integers,
-    frame: Integers,
-    settings: Floats,
-    state: Floats,
-    tapes: Floats,
-    values: Floats,
-    time: int,
-    out: Floats,
-    moves_on: int,
-) -> int:
-    """Take one slice through all steps: ``values`` (symbols, fields) to ``out`` (columns, symbols).
+def step_slice(plan: int, values: Floats, time: int, result: int, moves_on: int) -> int:
+    """Take one slice, ``values`` (symbols, fields), through all steps; write (symbols, columns) at an address.
 
-    Return the row of the table, continued by that of the panel features, whose step raised; -1 if none did.
+    One number says where the plan lies, and that where all else does: each array costs time at the entrance. Return
+    the row of the table, continued by that of the panel features, whose step raised; -1 if none did, -2 if the values
+    have another shape.
     """
-    symbols = values.shape[0]
-    states, chosen, columns = address_of(state), address_of(settings), address_of(out)
-    frame[PLACES] = symbols
+    given = integers_at(plan, PLAN)
+    table = numbers_at(given[TABLE], given[FEATURES], FEATURE_ROW)
+    gates = numbers_at(given[GATES], given[GATE_COUNT], GATE_ROW)
+    across = numbers_at(given[ACROSS], given[ACROSS_COUNT], ACROSS_ROW)
+    frame = integers_at(given[FRAMES], FRAME + PANEL_FRAME)
+    tapes = floats_at(given[TAPES], given[TAPES_SIZE])
+    symbols, width = given[SYMBOLS], given[COLUMNS]
+    if values.shape[0] != symbols or values.shape[1] != len(FIELDS):
+        return -2
+    out = table_at(result, symbols, width)
+    states, chosen = given[STATES], given[CHOSEN]
+    frame[PLACES] = 1
     for number in range(gates.shape[0]):
         gate = gates[number]
         steps = table[gate[FIRST] : gate[LAST]]
@@ -165,7 +167,8 @@ def step_slice(
             place = int(tapes[gate[COUNTERS] + 2 * symbol + 1])
             at = symbol * gate[LENGTH] + place
             if admit(gate, values[symbol], time, tapes, at, seen):
-                failed = advance(steps, frame, symbol, states, chosen, columns, at, 1, seen, symbol)
+                columns = result + FLOAT * symbol * width
+                failed = advance(steps, frame, symbol, states, chosen, columns, at, 1, seen, 0)
                 if failed >= 0:
                     return int(gate[FIRST]) + failed
                 if moves_on:
@@ -173,30 +176,19 @@ def step_slice(
                 continue
             for feature in range(steps.shape[0]):
                 for column in range(steps[feature, 5], steps[feature, 5] + steps[feature, 6]):
-                    out[column, symbol] = np.nan
+                    out[symbol, column] = np.nan
     failed = step_across(across, frame, states, values, time, out)
     return table.shape[0] + failed if failed >= 0 else -1
 
 
 @borrowing
-def step_slices(
-    table: Integers,
-    gates: Integers,
-    across: Integers,
-    frame: Integers,
-    settings: Floats,
-    state: Floats,
-    tapes: Floats,
-    values: Floats,
-    times: Integers,
-    out: Floats,
-) -> int:
-    """Take slices (slices, symbols, fields) through all steps one after the other; ``out`` keeps the last.
+def step_slices(plan: int, values: Floats, times: Integers, result: int) -> int:
+    """Take slices (slices, symbols, fields) through all steps one after the other; the last stays at the address.
 
     Return what ``step_slice`` returned.
     """
     for row in range(values.shape[0]):
-        failed = step_slice(table, gates, across, frame, settings, state, tapes, values[row], times[row], out, 1)
-        if failed >= 0:
+        failed = step_slice(plan, values[row], times[row], result, 1)
+        if failed != -1:
             return failed
     return -1
