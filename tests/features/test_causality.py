@@ -21,6 +21,7 @@ from tests.features.examples import every_feature
 from tests.market_makers import frame_of, gapping_panel
 
 BARS = frame_of(gapping_panel(150, ("A/USD", "B/USD"), seed=8, absent=0.05))
+WHOLE = frame_of(gapping_panel(150, ("A/USD", "B/USD"), seed=8))
 CLOSE = pl.col("close")
 
 
@@ -39,6 +40,12 @@ def open_labelled(bars: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def fitted_on_everything(bars: pl.DataFrame) -> pl.DataFrame:
+    rows = bars.select(CLOSE).to_numpy()
+    scaled = f.Scaler("robust").fit(rows).transform(rows)[:, 0]
+    return bars.select("symbol", "time", "known", leak=pl.Series(scaled))
+
+
 LEAKS = {
     "a z-score over the whole series": planted(((CLOSE - CLOSE.mean()) / CLOSE.std()).over("symbol")),
     "a centred window": planted(CLOSE.rolling_mean(5, center=True).over("symbol")),
@@ -50,11 +57,32 @@ LEAKS = {
         pl.when(pl.int_range(pl.len()) == 3).then(CLOSE.last()).otherwise(0.0).over("symbol")
     ),
     "a larger bar labelled by its open": open_labelled,
+    "the mean of a day that is not over": planted(CLOSE.mean().over("symbol", pl.col("time").dt.truncate("1d"))),
+    "a rank among all values": planted((CLOSE.rank() / CLOSE.len()).over("symbol")),
+    "an outlier cut at a quantile of everything": planted(CLOSE.clip(CLOSE.quantile(0.1), CLOSE.quantile(0.9))),
+    "a straight line through what is missing": planted(
+        pl.when(pl.int_range(pl.len()) % 5 > 0).then(CLOSE).interpolate().over("symbol")
+    ),
+    "a smoother that runs both ways": planted(
+        CLOSE.ewm_mean(span=5).reverse().ewm_mean(span=5).reverse().over("symbol")
+    ),
+    "the last close of the series as a unit": planted((CLOSE / CLOSE.last()).over("symbol")),
+    "the largest move marked at its beginning": planted(
+        (CLOSE.shift(-2) / CLOSE - 1).abs().ge(0.03).cast(pl.Float64).over("symbol")
+    ),
+    "a scaler fitted on everything": fitted_on_everything,
 }
 CLEAN = {
     "a trailing mean": planted(CLOSE.rolling_mean(5).over("symbol")),
     "an expanding maximum": planted(CLOSE.cum_max().over("symbol")),
     "a constant": planted(pl.lit(1.0)),
+    "a value filled forward": planted(pl.when(CLOSE > 100).then(CLOSE).fill_null(strategy="forward").over("symbol")),
+    "the mean of a day so far": planted(
+        (CLOSE.cum_sum() / CLOSE.cum_count()).over("symbol", pl.col("time").dt.truncate("1d"))
+    ),
+    "the clock": planted(pl.col("time").dt.hour().cast(pl.Float64)),
+    "an average that fades": planted(CLOSE.ewm_mean(span=5).over("symbol")),
+    "holes": planted(pl.when(CLOSE > 100).then(CLOSE).over("symbol")),
 }
 
 
@@ -62,6 +90,9 @@ CLEAN = {
 def test_the_gate_catches(name: str) -> None:
     with pytest.raises(LeakageError, match=r"leak: [AB]/USD 2024-01.* became .* when the bars after"):
         check_prefixes(LEAKS[name], BARS)
+    # On bars without any gap too.
+    with pytest.raises(LeakageError):
+        check_prefixes(LEAKS[name], WHOLE)
 
 
 @pytest.mark.parametrize("name", [name for name in LEAKS if name != "the length of the series"])

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cryptoquant import features as f
 from cryptoquant.errors import BundleError
 from cryptoquant.market.slice import Panel, Slice
-from cryptoquant.models import Logistic, XGBoost
+from cryptoquant.models import Logistic, Scaled, XGBoost
 from cryptoquant.models.bundle import STRATEGIES, Bundle, strategy_to_dict
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.trading.execution import Execution
@@ -83,7 +84,11 @@ def altered(folder: Path, **changed) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
 
 
-@pytest.mark.parametrize("model", [XGBoost(n_estimators=10, seed=1), Logistic()], ids=["trees", "line"])
+@pytest.mark.parametrize(
+    "model",
+    [XGBoost(n_estimators=10, seed=1), Logistic(), Scaled(Logistic(), f.Scaler("rank"))],
+    ids=["trees", "line", "scaled"],
+)
 def test_a_loaded_bundle_gives_the_same_signals_to_the_bit(model, tmp_path):
     bundle = small_bundle(model)
     loaded = Bundle.load(bundle.save(tmp_path / "bundle"))

@@ -20,6 +20,7 @@ from cryptoquant.features.labels import (
 )
 from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.features.quality import FeatureQuality
+from cryptoquant.features.scaling import Scaler, Scaling
 from cryptoquant.features.ticks import TickFeature, Ticks
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "ForwardReturn",
     "Label",
     "OnlineFeatures",
+    "Scaler",
+    "Scaling",
     "TickFeature",
     "Ticks",
     "TripleBarrier",

@@ -22,7 +22,7 @@ from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Slice
 from cryptoquant.market.time import span_ns, timeframe_name
 from cryptoquant.models.model import Predictor
-from cryptoquant.models.tabular import load_predictor
+from cryptoquant.models.scaled import load_scaled
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.strategy import (
@@ -218,7 +218,7 @@ class Bundle:
             name=content["name"],
             symbols=tuple(content["symbols"]),
             timeframe=content["timeframe"],
-            predictor=load_predictor(folder, model),
+            predictor=load_scaled(folder, model),
             features=features,
             strategy=strategy_from_dict(content["strategy"], strategies),
             execution=Execution.from_dict(content["execution"]),
