@@ -31,6 +31,12 @@ def every_feature() -> f.FeatureSet:
             f.hour_of_day(),
             f.relative_return(2),
             f.cross_sectional_rank(2),
+            f.parkinson(3),
+            f.garman_klass(4),
+            f.rogers_satchell(5),
+            f.yang_zhang(6),
+            f.ewma_volatility(3.0),
+            f.bipower_variation(5),
         ]
     )
 

@@ -1,6 +1,14 @@
 """Turning the past into columns, without a glance at the future; and the labels that a model learns from."""
 
 from cryptoquant.features.catalogue.calendar import hour_of_day
+from cryptoquant.features.catalogue.estimators import (
+    bipower_variation,
+    ewma_volatility,
+    garman_klass,
+    parkinson,
+    rogers_satchell,
+    yang_zhang,
+)
 from cryptoquant.features.catalogue.momentum import log_return, roc, rsi
 from cryptoquant.features.catalogue.panel import cross_sectional_rank, relative_return
 from cryptoquant.features.catalogue.statistics import zscore
@@ -29,22 +37,28 @@ __all__ = [
     "OnlineFeatures",
     "TripleBarrier",
     "atr",
+    "bipower_variation",
     "bollinger",
     "cross_sectional_rank",
     "donchian_position",
     "ema_ratio",
+    "ewma_volatility",
     "forward_return",
+    "garman_klass",
     "hour_of_day",
     "label_from_dict",
     "log_return",
     "macd",
     "natr",
+    "parkinson",
     "realized_volatility",
     "relative_return",
     "roc",
+    "rogers_satchell",
     "rsi",
     "sma_ratio",
     "triple_barrier",
     "volume_ratio",
+    "yang_zhang",
     "zscore",
 ]

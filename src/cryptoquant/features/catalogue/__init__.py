@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from cryptoquant.features.catalogue import (
     calendar,
+    estimators,
     momentum,
     panel,
     statistics,
@@ -15,6 +16,15 @@ from cryptoquant.features.feature import Feature
 
 CONSTRUCTORS: dict[str, Callable[..., Feature]] = {
     name: getattr(subject, name)
-    for subject in (calendar, momentum, panel, statistics, trend, volatility, volume)
+    for subject in (
+        calendar,
+        estimators,
+        momentum,
+        panel,
+        statistics,
+        trend,
+        volatility,
+        volume,
+    )
     for name in subject.__all__
 }
