@@ -37,6 +37,20 @@ def every_feature() -> f.FeatureSet:
             f.yang_zhang(6),
             f.ewma_volatility(3.0),
             f.bipower_variation(5),
+            f.mean("close", 4),
+            f.mean("log_return", 5),
+            f.deviation("high", 5),
+            f.deviation("true_range", 3),
+            f.skew("volume", 6),
+            f.skew("log_return", 5),
+            f.kurtosis("close", 7),
+            f.quantile("low", 5, 0.3),
+            f.quantile("log_return", 6, 1.0),
+            f.rank("volume", 5),
+            f.range_position("vwap", 4),
+            f.bars_since_highest("high", 5),
+            f.bars_since_lowest("log_return", 4),
+            f.winsorised("log_return", 6, 0.2),
         ]
     )
 

@@ -11,7 +11,15 @@ from cryptoquant.features.catalogue.estimators import (
 )
 from cryptoquant.features.catalogue.momentum import log_return, roc, rsi
 from cryptoquant.features.catalogue.panel import cross_sectional_rank, relative_return
-from cryptoquant.features.catalogue.statistics import zscore
+from cryptoquant.features.catalogue.ranks import (
+    bars_since_highest,
+    bars_since_lowest,
+    quantile,
+    range_position,
+    rank,
+    winsorised,
+)
+from cryptoquant.features.catalogue.statistics import deviation, kurtosis, mean, skew, zscore
 from cryptoquant.features.catalogue.trend import donchian_position, ema_ratio, macd, sma_ratio
 from cryptoquant.features.catalogue.volatility import atr, bollinger, natr, realized_volatility
 from cryptoquant.features.catalogue.volume import volume_ratio
@@ -37,28 +45,38 @@ __all__ = [
     "OnlineFeatures",
     "TripleBarrier",
     "atr",
+    "bars_since_highest",
+    "bars_since_lowest",
     "bipower_variation",
     "bollinger",
     "cross_sectional_rank",
+    "deviation",
     "donchian_position",
     "ema_ratio",
     "ewma_volatility",
     "forward_return",
     "garman_klass",
     "hour_of_day",
+    "kurtosis",
     "label_from_dict",
     "log_return",
     "macd",
+    "mean",
     "natr",
     "parkinson",
+    "quantile",
+    "range_position",
+    "rank",
     "realized_volatility",
     "relative_return",
     "roc",
     "rogers_satchell",
     "rsi",
+    "skew",
     "sma_ratio",
     "triple_barrier",
     "volume_ratio",
+    "winsorised",
     "yang_zhang",
     "zscore",
 ]
