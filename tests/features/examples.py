@@ -51,6 +51,10 @@ def every_feature() -> f.FeatureSet:
             f.bars_since_highest("high", 5),
             f.bars_since_lowest("log_return", 4),
             f.winsorised("log_return", 6, 0.2),
+            f.autocorrelation(5, 2),
+            f.variance_ratio(7, 3),
+            f.hurst(8),
+            f.entropy(5, 3),
         ]
     )
 

@@ -1,6 +1,7 @@
 """Turning the past into columns, without a glance at the future; and the labels that a model learns from."""
 
 from cryptoquant.features.catalogue.calendar import hour_of_day
+from cryptoquant.features.catalogue.dependence import autocorrelation, entropy, hurst, variance_ratio
 from cryptoquant.features.catalogue.estimators import (
     bipower_variation,
     ewma_volatility,
@@ -45,6 +46,7 @@ __all__ = [
     "OnlineFeatures",
     "TripleBarrier",
     "atr",
+    "autocorrelation",
     "bars_since_highest",
     "bars_since_lowest",
     "bipower_variation",
@@ -53,10 +55,12 @@ __all__ = [
     "deviation",
     "donchian_position",
     "ema_ratio",
+    "entropy",
     "ewma_volatility",
     "forward_return",
     "garman_klass",
     "hour_of_day",
+    "hurst",
     "kurtosis",
     "label_from_dict",
     "log_return",
@@ -75,6 +79,7 @@ __all__ = [
     "skew",
     "sma_ratio",
     "triple_barrier",
+    "variance_ratio",
     "volume_ratio",
     "winsorised",
     "yang_zhang",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from cryptoquant.features.catalogue import (
     calendar,
+    dependence,
     estimators,
     momentum,
     panel,
@@ -19,6 +20,7 @@ CONSTRUCTORS: dict[str, Callable[..., Feature]] = {
     name: getattr(subject, name)
     for subject in (
         calendar,
+        dependence,
         estimators,
         momentum,
         panel,
