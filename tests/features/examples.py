@@ -55,6 +55,14 @@ def every_feature() -> f.FeatureSet:
             f.variance_ratio(7, 3),
             f.hurst(8),
             f.entropy(5, 3),
+            f.fractional_difference(0.4, 6),
+            f.difference("volume", 3),
+            f.lag("log_return", 2),
+            f.regime(4, 6),
+            f.day_of_week(),
+            f.hour(),
+            f.weekday(),
+            f.weekend(),
         ]
     )
 

@@ -1,6 +1,6 @@
 """Turning the past into columns, without a glance at the future; and the labels that a model learns from."""
 
-from cryptoquant.features.catalogue.calendar import hour_of_day
+from cryptoquant.features.catalogue.calendar import day_of_week, hour, hour_of_day, weekday, weekend
 from cryptoquant.features.catalogue.dependence import autocorrelation, entropy, hurst, variance_ratio
 from cryptoquant.features.catalogue.estimators import (
     bipower_variation,
@@ -21,6 +21,7 @@ from cryptoquant.features.catalogue.ranks import (
     winsorised,
 )
 from cryptoquant.features.catalogue.statistics import deviation, kurtosis, mean, skew, zscore
+from cryptoquant.features.catalogue.transforms import difference, fractional_difference, lag, regime
 from cryptoquant.features.catalogue.trend import donchian_position, ema_ratio, macd, sma_ratio
 from cryptoquant.features.catalogue.volatility import atr, bollinger, natr, realized_volatility
 from cryptoquant.features.catalogue.volume import volume_ratio
@@ -52,17 +53,22 @@ __all__ = [
     "bipower_variation",
     "bollinger",
     "cross_sectional_rank",
+    "day_of_week",
     "deviation",
+    "difference",
     "donchian_position",
     "ema_ratio",
     "entropy",
     "ewma_volatility",
     "forward_return",
+    "fractional_difference",
     "garman_klass",
+    "hour",
     "hour_of_day",
     "hurst",
     "kurtosis",
     "label_from_dict",
+    "lag",
     "log_return",
     "macd",
     "mean",
@@ -72,6 +78,7 @@ __all__ = [
     "range_position",
     "rank",
     "realized_volatility",
+    "regime",
     "relative_return",
     "roc",
     "rogers_satchell",
@@ -81,6 +88,8 @@ __all__ = [
     "triple_barrier",
     "variance_ratio",
     "volume_ratio",
+    "weekday",
+    "weekend",
     "winsorised",
     "yang_zhang",
     "zscore",
