@@ -63,8 +63,14 @@ def every_feature() -> f.FeatureSet:
             f.hour(),
             f.weekday(),
             f.weekend(),
+            f.cross_sectional_zscore(2),
         ]
     )
+
+
+def every_comparison(symbol: str) -> f.FeatureSet:
+    """Return the features that compare with one symbol of the universe."""
+    return f.FeatureSet([f.correlation(symbol, 4), f.beta(symbol, 5)])
 
 
 def panel_of(close: NDArray[np.float64], *, spread: float = 0.001) -> Panel:

@@ -18,7 +18,7 @@ from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, Bars, Run
 from cryptoquant.features.rolling import extreme, extreme_size, mean_size, means, moments, moments_size
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
-from tests.features.examples import every_feature, panel_of
+from tests.features.examples import every_comparison, every_feature, panel_of
 from tests.market_makers import frame_of, gapping_panel
 
 Flags = np.ndarray
@@ -345,7 +345,8 @@ def test_a_pickled_set_is_the_same_set_with_the_same_compiled_steps() -> None:
 
 
 def test_every_feature_of_the_library_is_tried_here() -> None:
-    assert {feature.name for feature in every_feature().features} == set(CONSTRUCTORS)
+    tried = (*every_feature().features, *every_comparison("A/USD").features)
+    assert {feature.name for feature in tried} == set(CONSTRUCTORS)
 
 
 @borrowing

@@ -1,6 +1,7 @@
 """Turning the past into columns, without a glance at the future; and the labels that a model learns from."""
 
 from cryptoquant.features.catalogue.calendar import day_of_week, hour, hour_of_day, weekday, weekend
+from cryptoquant.features.catalogue.comparison import beta, correlation
 from cryptoquant.features.catalogue.dependence import autocorrelation, entropy, hurst, variance_ratio
 from cryptoquant.features.catalogue.estimators import (
     bipower_variation,
@@ -11,7 +12,7 @@ from cryptoquant.features.catalogue.estimators import (
     yang_zhang,
 )
 from cryptoquant.features.catalogue.momentum import log_return, roc, rsi
-from cryptoquant.features.catalogue.panel import cross_sectional_rank, relative_return
+from cryptoquant.features.catalogue.panel import cross_sectional_rank, cross_sectional_zscore, relative_return
 from cryptoquant.features.catalogue.ranks import (
     bars_since_highest,
     bars_since_lowest,
@@ -50,9 +51,12 @@ __all__ = [
     "autocorrelation",
     "bars_since_highest",
     "bars_since_lowest",
+    "beta",
     "bipower_variation",
     "bollinger",
+    "correlation",
     "cross_sectional_rank",
+    "cross_sectional_zscore",
     "day_of_week",
     "deviation",
     "difference",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from cryptoquant.features.catalogue import (
     calendar,
+    comparison,
     dependence,
     estimators,
     momentum,
@@ -21,6 +22,7 @@ CONSTRUCTORS: dict[str, Callable[..., Feature]] = {
     name: getattr(subject, name)
     for subject in (
         calendar,
+        comparison,
         dependence,
         estimators,
         momentum,
