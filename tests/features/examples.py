@@ -31,8 +31,46 @@ def every_feature() -> f.FeatureSet:
             f.hour_of_day(),
             f.relative_return(2),
             f.cross_sectional_rank(2),
+            f.parkinson(3),
+            f.garman_klass(4),
+            f.rogers_satchell(5),
+            f.yang_zhang(6),
+            f.ewma_volatility(3.0),
+            f.bipower_variation(5),
+            f.mean("close", 4),
+            f.mean("log_return", 5),
+            f.deviation("high", 5),
+            f.deviation("true_range", 3),
+            f.skew("volume", 6),
+            f.skew("log_return", 5),
+            f.kurtosis("close", 7),
+            f.quantile("low", 5, 0.3),
+            f.quantile("log_return", 6, 1.0),
+            f.rank("volume", 5),
+            f.range_position("vwap", 4),
+            f.bars_since_highest("high", 5),
+            f.bars_since_lowest("log_return", 4),
+            f.winsorised("log_return", 6, 0.2),
+            f.autocorrelation(5, 2),
+            f.variance_ratio(7, 3),
+            f.hurst(8),
+            f.entropy(5, 3),
+            f.fractional_difference(0.4, 6),
+            f.difference("volume", 3),
+            f.lag("log_return", 2),
+            f.regime(4, 6),
+            f.day_of_week(),
+            f.hour(),
+            f.weekday(),
+            f.weekend(),
+            f.cross_sectional_zscore(2),
         ]
     )
+
+
+def every_comparison(symbol: str) -> f.FeatureSet:
+    """Return the features that compare with one symbol of the universe."""
+    return f.FeatureSet([f.correlation(symbol, 4), f.beta(symbol, 5)])
 
 
 def panel_of(close: NDArray[np.float64], *, spread: float = 0.001) -> Panel:

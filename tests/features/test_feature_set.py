@@ -45,10 +45,11 @@ def test_the_digest_of_a_step_covers_what_it_calls_and_nothing_else(monkeypatch:
     assert before == {name: source_digest(step) for name, step in steps.items()}
     assert len(set(before.values())) == len(steps)
     monkeypatch.setattr(calendar, "SECONDS_PER_DAY", 90_000.0)
-    assert {name for name, digest in digests().items() if digest != before[name]} == {"hour_of_day"}
+    clock = {"hour_of_day", "hour", "weekday", "weekend"}
+    assert {name for name, digest in digests().items() if digest != before[name]} == clock
     monkeypatch.setattr(volatility, "moments", rolling.means)
     changed = {name for name, digest in digests().items() if digest != before[name]}
-    assert changed == {"hour_of_day", "bollinger", "realized_volatility"}
+    assert changed == clock | {"bollinger", "realized_volatility"}
 
 
 def test_names_lookback_and_warm_up_come_from_the_features() -> None:

@@ -1,24 +1,42 @@
 """The features that come with the library, by subject; ``CONSTRUCTORS`` finds one by its name."""
 
 from collections.abc import Callable
+from typing import Any
 
 from cryptoquant.features.catalogue import (
     calendar,
+    comparison,
+    dependence,
+    estimators,
     momentum,
     panel,
+    ranks,
     statistics,
+    transforms,
     trend,
     volatility,
     volume,
 )
 from cryptoquant.features.custom import expression
-from cryptoquant.features.feature import Feature
 
-CONSTRUCTORS: dict[str, Callable[..., Feature]] = {
+CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "expression": expression,
     **{
         name: getattr(subject, name)
-        for subject in (calendar, momentum, panel, statistics, trend, volatility, volume)
+        for subject in (
+            calendar,
+            comparison,
+            dependence,
+            estimators,
+            momentum,
+            panel,
+            ranks,
+            statistics,
+            transforms,
+            trend,
+            volatility,
+            volume,
+        )
         for name in subject.__all__
     },
 }

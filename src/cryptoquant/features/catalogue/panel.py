@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import kernel
-from cryptoquant.features.feature import Feature, whole
+from cryptoquant.features.feature import Feature, feature_of, whole
 from cryptoquant.features.rolling import ring, ring_size
 from cryptoquant.market.slice import Floats
 
-__all__ = ["cross_sectional_rank", "relative_return"]
+__all__ = ["cross_sectional_rank", "cross_sectional_zscore", "relative_return"]
 
 
 @kernel
@@ -64,6 +64,28 @@ def cross_sectional_rank_step(
         out[symbol, 0] = 0.5 if len(ordered) == 1 else (below + upto - 1.0) / 2.0 / (len(ordered) - 1.0)
 
 
+@kernel
+def cross_sectional_zscore_step(
+    state: Floats, settings: Floats, bars: Floats, present: NDArray[np.bool_], out: Floats
+) -> None:
+    """Write each return's distance to the mean in sample deviations; sums in rising order."""
+    ordered = window_returns(state, settings, bars, present, out)
+    total = 0.0
+    for value in ordered:
+        total += value
+    mean = total / max(len(ordered), 1)
+    squares = 0.0
+    for value in ordered:
+        squares += (value - mean) ** 2
+    spread = math.sqrt(squares / max(len(ordered) - 1, 1))
+    if len(ordered) > 0 and ordered[0] == ordered[-1]:
+        spread = 0.0
+    for symbol in range(bars.shape[0]):
+        value = out[symbol, 0]
+        if not math.isnan(value):
+            out[symbol, 0] = 0.0 if spread == 0.0 else (value - mean) / spread
+
+
 def relative_return(window: int) -> Feature:
     """Return a symbol's log return over ``window`` of its bars minus the mean over the symbols of the slice.
 
@@ -78,7 +100,7 @@ def relative_return(window: int) -> Feature:
     ValueError
         The window is smaller than 1.
     """
-    return _across("relative_return", relative_return_step, window)
+    return _of_returns(relative_return_step, window)
 
 
 def cross_sectional_rank(window: int) -> Feature:
@@ -93,21 +115,27 @@ def cross_sectional_rank(window: int) -> Feature:
     ValueError
         The window is smaller than 1.
     """
-    return _across("cross_sectional_rank", cross_sectional_rank_step, window)
+    return _of_returns(cross_sectional_rank_step, window)
 
 
-def _across(name: str, step: Callable[..., None], window: int) -> Feature:
-    window = whole(name, "window", window)
-    return Feature(
-        name=name,
-        step=step,
-        parameters=(("window", window),),
-        settings=(float(window),),
-        inputs=("close",),
-        outputs=(f"{name}_{window}",),
-        lookback=window,
-        memory="finite",
-        warm_up=window + 1,
-        state_size=ring_size(window),
-        across=True,
+def cross_sectional_zscore(window: int) -> Feature:
+    """Return how many deviations a symbol's log return over ``window`` of its bars is above the mean of the slice.
+
+    Formula: (r[i] - mean r) / sqrt(sum (r[j] - mean r)^2 / (symbols - 1)) over the present symbols with enough bars; 0
+    for one symbol alone and where all moved alike. Source: the standardised characteristics of Fama, MacBeth (1973),
+    Journal of Political Economy 81. Inputs: close of all symbols. Output: ``cross_sectional_zscore_{window}``, a pure
+    number. Lookback: window. Memory: finite. Warm-up: window + 1 bars.
+
+    Raises
+    ------
+    ValueError
+        The window is smaller than 1.
+    """
+    return _of_returns(cross_sectional_zscore_step, window)
+
+
+def _of_returns(step: Callable[..., None], window: int) -> Feature:
+    window = whole(step.__name__.removesuffix("_step"), "window", window)
+    return feature_of(
+        step, ("close",), window, parameters={"window": window}, state_size=ring_size(window), across=True
     )

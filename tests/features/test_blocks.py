@@ -1,0 +1,122 @@
+"""Folds that keep their own window: the same bits however cut, and near the long double on the worst of prices."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptoquant.features.blocks import (
+    powers,
+    powers_size,
+    products,
+    products_size,
+    spreads,
+    spreads_size,
+    totals,
+    totals_size,
+)
+from cryptoquant.features.ordered import insert, place_of, quantile_of, replace
+from tests.features.test_drivers import same_bits
+
+EPSILON = np.finfo(float).eps
+
+
+def folded(values: np.ndarray, others: np.ndarray, window: int, cuts: list[int]) -> np.ndarray:
+    """Return the results of all four folds on a series (and a second one) that is taken in runs."""
+    found = np.empty((9, len(values)))
+    sizes = (totals_size, spreads_size, powers_size, products_size)
+    memories = [np.zeros(size(window) + 3) for size in sizes]
+    ends = sorted({0, len(values), *(cut for cut in cuts if cut < len(values))})
+    for at, stop in itertools.pairwise(ends):
+        total, mean, squares, *more = (out[at:stop] for out in found)
+        run = values[at:stop]
+        totals(memories[0], 3, window, run, at, total)
+        spreads(memories[1], 3, window, run, at, mean, squares)
+        powers(memories[2], 3, window, run, at, *more[:3])
+        products(memories[3], 3, window, run, others[at:stop], at, *more[3:])
+    assert all((memory[:3] == 0).all() for memory in memories)
+    return found
+
+
+def exact(values: np.ndarray, others: np.ndarray, window: int) -> np.ndarray:
+    """Return the same by definition, over every full window, in long doubles; less a level, which they round too."""
+    level, other_level = np.longdouble(np.median(values)), np.longdouble(np.median(others))
+    x = np.lib.stride_tricks.sliding_window_view(values - level, window)
+    y = np.lib.stride_tricks.sliding_window_view(others - other_level, window)
+    a, b = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    total = x.sum(axis=1) + window * level
+    squares = (a * a).sum(axis=1)
+    moments = [squares, (a**3).sum(axis=1), (a**4).sum(axis=1)]
+    return np.array([total, total / window, squares, *moments, (a * b).sum(axis=1), squares, (b * b).sum(axis=1)])
+
+
+@given(st.integers(1, 40), st.integers(0, 10_000), st.lists(st.integers(1, 200), max_size=12), st.floats(-12, 12))
+def test_a_fold_gives_the_same_bits_however_its_series_is_cut_and_equals_its_definition(
+    window: int, seed: int, cuts: list[int], scale: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    values, others = 10.0**scale * np.where(rng.random((2, 200)) < 0.03, 1e6, 1.0) * rng.lognormal(0, 1, (2, 200))
+    found = folded(values, others, window, cuts)
+    assert same_bits(found, folded(values, others, window, list(range(200))))
+    assert np.isnan(found[:, : window - 1]).all()
+    wanted = exact(values, others, window)
+    reach = np.ptp(np.lib.stride_tricks.sliding_window_view(values, window), axis=1)
+    other_reach = np.ptp(np.lib.stride_tricks.sliding_window_view(others, window), axis=1)
+    error = np.abs(found[:, window - 1 :] - wanted)
+    powers_of_reach = (reach**2, reach**2, reach**3, reach**4, reach * other_reach, reach**2, other_reach**2)
+    largest = np.array([wanted[0], wanted[1] + reach, *powers_of_reach])
+    assert (error <= 1e-14 * window**2 * largest).all()
+
+
+PRICES = {
+    "a market": lambda rng, n: 5e4 * np.exp(np.cumsum(1e-3 * rng.standard_t(4, n))),
+    "small steps": lambda rng, n: 5e4 + np.cumsum(1e-3 * rng.standard_normal(n)),
+    "far from zero": lambda rng, n: 1e9 + rng.standard_normal(n),
+    "spikes": lambda rng, n: np.where(np.arange(n) % 701 == 7, 1e12, 5e4 + np.cumsum(rng.standard_normal(n))),
+}
+
+
+@pytest.mark.parametrize("window", [4, 20, 240, 1440])
+@pytest.mark.parametrize("kind", PRICES)
+def test_moments_lose_little_to_rounding_on_the_worst_of_prices(kind: str, window: int) -> None:
+    rng = np.random.default_rng(window)
+    values, others = PRICES[kind](rng, 3 * window + 1500), PRICES[kind](rng, 3 * window + 1500)
+    found = folded(values, others, window, [])[:, window - 1 :]
+    wanted = exact(values, others, window)
+    _, _, squares, _, cubes, fourths, mixed, first, second = np.abs(found - wanted)
+    assert np.max(squares / wanted[2]) < 4 * (window + 1) * EPSILON
+    assert np.max(cubes / wanted[2] ** 1.5) < 20 * (window + 1) * EPSILON
+    assert np.max(fourths / wanted[5]) < 40 * (window + 1) * EPSILON
+    assert np.max(mixed / np.sqrt(wanted[7] * wanted[8])) < 8 * (window + 1) * EPSILON
+    assert np.max(first / wanted[7]) < 4 * (window + 1) * EPSILON
+    assert np.max(second / wanted[8]) < 4 * (window + 1) * EPSILON
+
+
+def test_what_has_left_a_window_leaves_no_trace() -> None:
+    for window in (1, 2, 7, 64):
+        values = np.where(np.arange(5 * window) < window, 1e9, 0.1)
+        late = folded(values, values, window, [])[:, 2 * window :]
+        assert set(late[1]) == {0.1}
+        assert not late[2:].any()
+        quiet = np.where(np.arange(5 * window) < window, 1e9, 0.0)
+        assert not folded(quiet, quiet, window, [])[:, 2 * window :].any()
+
+
+@given(st.lists(st.integers(-3, 3) | st.floats(-1e6, 1e6), min_size=2, max_size=300), st.integers(1, 150))
+def test_an_ordered_window_stays_the_sorted_window(values: list[float], window: int) -> None:
+    numbers = np.array(values, dtype=float)
+    ordered = np.full(window, np.inf)
+    for row, value in enumerate(numbers):
+        if row < window:
+            insert(ordered, row, value)
+        else:
+            replace(ordered, window, numbers[row - window], value)
+        count = min(row + 1, window)
+        wanted = np.sort(numbers[row + 1 - count : row + 1])
+        np.testing.assert_array_equal(ordered[:count], wanted)
+        assert place_of(ordered, count, value) == np.searchsorted(wanted, value)
+        assert quantile_of(ordered, count, 0.0) == wanted[0]
+        assert quantile_of(ordered, count, 1.0) == wanted[-1]
+        np.testing.assert_allclose(quantile_of(ordered, count, 0.3), np.quantile(wanted, 0.3), rtol=1e-9, atol=1e-9)
