@@ -240,10 +240,10 @@ def entry(template: Callable[[int], None], step: Callable[..., Any]) -> int:
             options = {**step.targetoptions, "forceinline": True}  # type: ignore[attr-defined]
             inlined = numba.njit(**{name: options[name] for name in options.keys() - {"nopython"}})(source)
             around = {**template.__globals__, "STEP": inlined}
-            function = FunctionType(template.__code__, around, f"{source.__name__}_entry")
+            function = FunctionType(template.__code__, around, f"{source.__name__}{template.__name__}")
             function.__module__ = source.__module__
             # The cache knows machine code by this name alone.
-            function.__qualname__ = f"{source.__module__}.{source.__qualname__}_entry"
+            function.__qualname__ = f"{source.__module__}.{source.__qualname__}{template.__name__}"
             is_ours = source.__module__.partition(".")[0] == __name__.partition(".")[0]
             signature = numba.types.void(numba.types.int64)
             is_cached = is_ours and named(step) is not None

@@ -37,6 +37,7 @@ from cryptoquant.features.labels import (
     label_from_dict,
     triple_barrier,
 )
+from cryptoquant.features.normalised import normalised
 from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.features.quality import FeatureQuality
 from cryptoquant.features.scaling import Scaler, Scaling
@@ -86,6 +87,7 @@ __all__ = [
     "macd",
     "mean",
     "natr",
+    "normalised",
     "parkinson",
     "quantile",
     "range_position",

@@ -7,6 +7,7 @@ difference: machine code or a Python function, each is called at its address.
 
 import ctypes
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import callback, entry, flags_at, floats_at, integers_at, table_at
+from cryptoquant.features.blocks import spreads
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.kernel import (
     AT,
@@ -56,6 +58,26 @@ def _symbol_entry(frame: int) -> None:
         table_at(given[SPACE], SCRATCH, given[SPACE_ROWS]),
         table_at(given[OUT], given[OUTPUTS], given[PLACES]),
     )
+    given[DONE] = 1
+
+
+def _normalised_entry(frame: int) -> None:
+    given = integers_at(frame, FRAME)
+    state, chosen = floats_at(given[STATE], given[STATE_SIZE]), floats_at(given[SETTINGS], given[SETTINGS_SIZE])
+    space = table_at(given[SPACE], SCRATCH, given[SPACE_ROWS])
+    table = table_at(given[OUT], given[OUTPUTS], given[PLACES])
+    window, size, undefined, each = int(chosen[0]), int(chosen[1]), int(chosen[2]), int(chosen[3])
+    at, rows, seen, to = given[AT], given[ROWS], given[SEEN], given[TO]
+    STEP(state[:size], chosen[4:], integers_at(given[BARS], NAMES), (at, rows, seen, to), space, table)
+    early = min(max(undefined - seen, 0), rows)
+    for column in range(given[OUTPUTS]):
+        values = table[column, to + early : to + rows]
+        means, squares = space[0, : rows - early], space[1, : rows - early]
+        if early < rows:
+            spreads(state, size + column * each, window, values, seen + early - undefined, means, squares)
+        for row in range(rows - early):
+            deviation = math.sqrt(squares[row] / (window - 1.0))
+            values[row] = 0.0 if deviation == 0.0 else (values[row] - means[row]) / deviation
     given[DONE] = 1
 
 
@@ -104,6 +126,8 @@ def entry_of(feature: Feature) -> int:
         return entry(_panel_entry, feature.step)
     if feature.form == "run":
         return entry(_symbol_entry, feature.step)
+    if feature.form == "normalised":
+        return entry(_normalised_entry, feature.step)
     if feature.form == "bar":
         return entry(_bar_entry, feature.step)
     return callback(PythonStep(feature.step) if feature.form == "python" else feature.step)
@@ -111,7 +135,7 @@ def entry_of(feature: Feature) -> int:
 
 def settings_of(feature: Feature) -> list[float]:
     """Return what a step finds as its settings: where it does not take runs, first which inputs make up its bar."""
-    if feature.form == "run":
+    if feature.form in ("run", "normalised"):
         return list(feature.settings)
     return [float(len(feature.inputs)), *map(float, feature.places), *feature.settings]
 

@@ -22,7 +22,7 @@ WIDEST = 64
 Bars = NDArray[np.int64]
 Run = tuple[int, int, int, int]
 Memory = Literal["finite", "recursive", "cumulative"]
-Form = Literal["run", "bar", "python", "expression"]
+Form = Literal["run", "normalised", "bar", "python", "expression"]
 Parameter = int | float | str | bool
 
 
@@ -64,8 +64,9 @@ class Feature:
     across
         Whether the step reads all symbols of a slice at once (a panel feature).
     form
-        What the step takes: a ``run`` of bars; one ``bar`` at a time, compiled or as plain ``python``; or it is a
-        polars ``expression``, whose present equals its history to 1e-10 only.
+        What the step takes: a ``run`` of bars; the same, its columns ``normalised`` by their past; one ``bar`` at a
+        time, compiled or as plain ``python``; or it is a polars ``expression``, whose present equals its history to
+        1e-10 only.
     against
         The symbol with which a panel feature compares; its place in the universe is the last of the step's settings.
     """

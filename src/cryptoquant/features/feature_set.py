@@ -14,6 +14,7 @@ from cryptoquant.features.causality import check_features
 from cryptoquant.features.feature import Feature, whole
 from cryptoquant.features.history import run_panels, run_symbols, seconds_of
 from cryptoquant.features.kernel import Integers, source_digest
+from cryptoquant.features.normalised import normalised
 from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.features.program import Program
 from cryptoquant.features.quality import FeatureQuality, measure_quality
@@ -293,16 +294,20 @@ def _column(bars: pl.DataFrame, name: str, times: Integers) -> Floats:
 def _rebuild(
     constructors: Mapping[str, Callable[..., Feature]], name: str, parameters: dict[str, Any], version: int
 ) -> AnyFeature:
-    if name == "timeframe":
-        try:
+    try:
+        if name == "timeframe":
             width, stale = parameters["timeframe"], timedelta(microseconds=parameters["stale_ns"] // 1_000)
             return timeframe(width, FeatureSet.from_dict(parameters, constructors), stale=stale)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"feature set: timeframe cannot be read: {error}") from error
+        if name == "normalised":
+            inner = json.loads(parameters["feature"])
+            feature = _rebuild(constructors, inner["name"], inner["parameters"], inner["version"])
+            return normalised(feature, parameters["window"])  # type: ignore[arg-type]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"feature set: {name} cannot be read: {error}") from error
     if name not in constructors:
         raise ValueError(f"feature set: unknown feature {name!r}; wanted one of {', '.join(constructors)}")
     try:
-        feature: AnyFeature = constructors[name](**parameters)
+        feature = constructors[name](**parameters)
     except TypeError as error:
         raise ValueError(f"feature set: {name} cannot take the parameters {parameters}: {error}") from error
     found = feature.to_dict()["version"]
