@@ -120,3 +120,10 @@ def test_an_ordered_window_stays_the_sorted_window(values: list[float], window: 
         assert quantile_of(ordered, count, 0.0) == wanted[0]
         assert quantile_of(ordered, count, 1.0) == wanted[-1]
         np.testing.assert_allclose(quantile_of(ordered, count, 0.3), np.quantile(wanted, 0.3), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 66, 130, 1000])
+def test_a_place_among_many_equal_numbers_is_before_the_first_of_them(count: int) -> None:
+    ordered = np.sort(np.random.default_rng(count).integers(0, 9, count)).astype(float)
+    for value in np.arange(-1, 10, 0.5):
+        assert place_of(ordered, count, value) == np.searchsorted(ordered, value)

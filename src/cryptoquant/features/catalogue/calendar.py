@@ -18,9 +18,13 @@ FIRST_MONDAY = 345_600.0
 
 @borrowing
 def since(seconds: float, period: float) -> float:
-    """Return the seconds since the last whole period; without the division of ``%``, which cannot run in parallel."""
+    """Return the seconds since the last whole period, exact, and without ``%``, which cannot take many bars at once.
+
+    The quotient of a number below a multiple of the period never rounds up: the number misses it by more, in parts of
+    itself, than a rounding moves.
+    """
     rest: float = seconds - period * np.floor(seconds / period)
-    return rest + period if rest < 0.0 else rest
+    return rest
 
 
 @borrowing
