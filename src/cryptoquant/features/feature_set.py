@@ -18,7 +18,9 @@ from cryptoquant.features.normalised import normalised
 from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.features.program import Program
 from cryptoquant.features.quality import FeatureQuality, measure_quality
-from cryptoquant.features.ticks import TickFeature, Ticks, programs_of
+from cryptoquant.features.tick_feature import TickFeature
+from cryptoquant.features.tick_program import programs_of
+from cryptoquant.features.ticks import Ticks
 from cryptoquant.features.timeframes import LongerBars
 from cryptoquant.market.schema import check_bars, validate
 from cryptoquant.market.slice import Floats, Panel

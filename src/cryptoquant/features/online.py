@@ -39,7 +39,8 @@ from cryptoquant.features.tapes import (
     step_slice,
     step_slices,
 )
-from cryptoquant.features.ticks import Event, TickPresent, Ticks, programs_of
+from cryptoquant.features.tick_program import TickPresent, programs_of
+from cryptoquant.features.ticks import Event, Ticks
 from cryptoquant.features.timeframes import LongerBars
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
 from cryptoquant.market.time import iso

@@ -4,14 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 from cryptoquant.features.catalogue import (
+    books,
     calendar,
     comparison,
     dependence,
     estimators,
     momentum,
     panel,
+    quotes,
     ranks,
     statistics,
+    trades,
     transforms,
     trend,
     volatility,
@@ -24,14 +27,17 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(subject, name)
         for subject in (
+            books,
             calendar,
             comparison,
             dependence,
             estimators,
             momentum,
             panel,
+            quotes,
             ranks,
             statistics,
+            trades,
             transforms,
             trend,
             volatility,
