@@ -3,10 +3,15 @@
 from collections.abc import Callable
 
 from cryptoquant.features.catalogue import (
+    averages,
     calendar,
+    channels,
     momentum,
+    money_flow,
+    oscillators,
     panel,
     statistics,
+    stops,
     trend,
     volatility,
     volume,
@@ -15,6 +20,19 @@ from cryptoquant.features.feature import Feature
 
 CONSTRUCTORS: dict[str, Callable[..., Feature]] = {
     name: getattr(subject, name)
-    for subject in (calendar, momentum, panel, statistics, trend, volatility, volume)
+    for subject in (
+        averages,
+        calendar,
+        channels,
+        momentum,
+        money_flow,
+        oscillators,
+        panel,
+        statistics,
+        stops,
+        trend,
+        volatility,
+        volume,
+    )
     for name in subject.__all__
 }
