@@ -73,8 +73,7 @@ def folded(values: np.ndarray, window: int, cuts: list[int]) -> np.ndarray:
     for at, stop in itertools.pairwise(ends):
         rows = stop - at
         total, top, bottom, weighted, slope, fit = (out[at:stop] for out in found)
-        total[:] = values[at:stop]
-        sums(memories[0], 0, window, total, rows, at, total)
+        sums(memories[0], 0, window, values[at:stop], rows, at, total)
         peaks(memories[1], 0, window, 1.0, values[at:stop], rows, at, top)
         peaks(memories[2], 0, window, -1.0, values[at:stop], rows, at, bottom)
         weighted_means(memories[3], 0, window, values, at, rows, at, weighted)

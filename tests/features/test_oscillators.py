@@ -25,7 +25,7 @@ def test_the_stochastic_of_the_index_equals_talib(kind: str) -> None:
     for window, reach, signal in ((14, 14, 3), (5, 3, 1), (2, 20, 8)):
         wanted = talib.STOCHRSI(column(panel, "close"), window, reach, signal)
         for found, oracle in zip(computed(f.stochastic_rsi(window, reach, signal), panel), wanted, strict=True):
-            agree(found, oracle, 100.0)
+            agree(found, oracle)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "stepping"])
@@ -33,14 +33,15 @@ def test_williams_r_and_momentum_equal_talib(kind: str) -> None:
     panel = stepping() if kind == "stepping" else series(kind)
     for window in (2, 14, 100):
         agree(computed(f.williams_r(window), panel)[0], talib.WILLR(*prices(panel), window))
-        agree(computed(f.momentum(window), panel)[0], talib.MOM(column(panel, "close"), window))
+        close = column(panel, "close")
+        agree(computed(f.momentum(window), panel)[0], talib.MOM(close, window), close[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_commodity_channel_index_equals_talib(kind: str) -> None:
     panel = series(kind)
     for window in (2, 3, 20, 100):
-        agree(computed(f.cci(window), panel)[0], talib.CCI(*prices(panel), window), 100.0)
+        agree(computed(f.cci(window), panel)[0], talib.CCI(*prices(panel), window))
 
 
 def test_the_commodity_channel_index_of_three_bars_by_hand() -> None:
@@ -70,7 +71,7 @@ def test_the_true_strength_index_is_blaus_formula_on_talibs_averages(kind: str, 
 
     top, bottom = smooth(change), smooth(np.abs(change))
     wanted = np.where(bottom > 0, 100 * top / np.where(bottom > 0, bottom, 1), 0.0)
-    agree(computed(f.tsi(*windows), panel)[0], np.r_[np.full(ROWS - len(wanted), np.nan), wanted], 100.0)
+    agree(computed(f.tsi(*windows), panel)[0], np.r_[np.full(ROWS - len(wanted), np.nan), wanted])
 
 
 def test_oscillators_of_a_market_that_stands_still_or_goes_one_way() -> None:

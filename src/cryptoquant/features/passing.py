@@ -12,6 +12,8 @@ from cryptoquant.compiled import borrowing, fused
 from cryptoquant.features.rolling import blank
 from cryptoquant.market.slice import Floats
 
+SHORT = 8
+
 
 def passing_size(window: int) -> int:
     """Return the state that ``sums`` and ``peaks`` need, in floats."""
@@ -19,9 +21,39 @@ def passing_size(window: int) -> int:
 
 
 @borrowing
+def keep(tail: Floats, count: int, values: Floats, rows: int) -> None:
+    """Let ``tail`` hold the last ``count`` values, oldest first."""
+    fresh = min(rows, count)
+    for place in range(count - fresh):
+        tail[place] = tail[place + fresh]
+    kept, last = tail[count - fresh : count], values[rows - fresh : rows]
+    for place in range(fresh):
+        kept[place] = last[place]
+
+
+@borrowing
+def short_sums(tail: Floats, window: int, values: Floats, rows: int, out: Floats) -> None:
+    """Write the sum of the last ``window`` values, age after age: for a few bars less than blocks cost."""
+    for row in range(rows):
+        out[row] = values[row]
+    for age in range(1, window):
+        early = min(age, rows)
+        old, young, found = tail[window - 1 - age : window - 1], values[: rows - early], out[early:rows]
+        for row in range(early):
+            out[row] += old[row]
+        for row in range(rows - early):
+            found[row] += young[row]
+    keep(tail, window - 1, values, rows)
+
+
+@borrowing
 def sums(state: Floats, base: int, window: int, values: Floats, rows: int, seen: int, out: Floats) -> None:
-    """Write the sum of the last ``window`` values, NaN while there are fewer; ``out`` may be ``values``."""
+    """Write the sum of the last ``window`` values, NaN while there are fewer; ``out`` must not be ``values``."""
     slots = state[base + 1 : base + 2 + window]
+    if window <= SHORT:
+        short_sums(slots, window, values, rows, out)
+        blank(out[:rows], window - 1 - seen)
+        return
     head = state[base]
     position = seen % window
     done = 0

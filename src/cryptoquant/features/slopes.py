@@ -25,8 +25,7 @@ def weighted_means(
 ) -> None:
     """Write the mean of the last ``window`` values with weights 1 (oldest) to ``window``; reads ``window`` again.
 
-    The head's weighted sum at place p of the block is (window - p) times its plain sum, plus the sum of place times
-    value; the tail's is the sum of its plain tail sums.
+    With each bar the weights of the head fall by 1, its weighted sum by its plain sum.
     """
     tails = state[base + 3 : base + 4 + window]
     share = 2.0 / (window * (window + 1.0))
@@ -48,20 +47,18 @@ def weighted_means(
                     tails[place] = weighted
         anchor = state[base]
         head = state[base + 1]
-        placed = state[base + 2]
+        weighted_head = state[base + 2]
         count = min(window - position, rows - done)
         present = values[at + done : at + done + count]
         tail = tails[position + 1 : position + 1 + count]
         found = out[done : done + count]
-        along = float(position)
         for row in range(count):
             deviation = present[row] - anchor
+            weighted_head += window * deviation - head
             head += deviation
-            placed += along * deviation
-            found[row] = anchor + ((window - along) * head + placed + tail[row]) * share
-            along += 1.0
+            found[row] = anchor + (weighted_head + tail[row]) * share
         state[base + 1] = head
-        state[base + 2] = placed
+        state[base + 2] = weighted_head
         done += count
         position = position + count if position + count < window else 0
     blank(out[:rows], window - 1 - seen)
@@ -87,7 +84,7 @@ def lines(
     weighted_tails = state[base + 5 + window : base + 6 + 2 * window]
     square_tails = state[base + 6 + 2 * window : base + 7 + 3 * window]
     spread = window * (window * float(window) - 1.0) / 12.0
-    middle = (window + 1.0) / 2.0
+    middle, share = (window + 1.0) / 2.0, 1.0 / window
     position = seen % window
     done = 0
     while done < rows:
@@ -112,7 +109,7 @@ def lines(
                     square_tails[place] = square_total
         anchor = state[base]
         head = state[base + 1]
-        placed = state[base + 2]
+        weighted_head = state[base + 2]
         square_head = state[base + 3]
         count = min(window - position, rows - done)
         present = values[at + done : at + done + count]
@@ -121,21 +118,21 @@ def lines(
         square_tail = square_tails[position + 1 : position + 1 + count]
         found = slopes[done : done + count]
         found_fits = fits[done : done + count]
-        along = float(position)
         for row in range(count):
             deviation = present[row] - anchor
+            weighted_head += window * deviation - head
             head += deviation
-            placed += along * deviation
             square_head += deviation * deviation
             total = head + tail[row]
-            product = (window - along) * head + placed + weighted_tail[row] - middle * total
-            square = square_head + square_tail[row] - total * total / window
-            fit = product * product / (spread * square) if square > 0.0 else 0.0
+            found[row] = weighted_head + weighted_tail[row] - middle * total
+            found_fits[row] = square_head + square_tail[row] - total * total * share
+        for row in range(count):
+            product, square = found[row], spread * found_fits[row]
+            fit = product * product / square if square > 0.0 else 0.0
             found[row] = product / spread
             found_fits[row] = fit if fit < 1.0 else 1.0
-            along += 1.0
         state[base + 1] = head
-        state[base + 2] = placed
+        state[base + 2] = weighted_head
         state[base + 3] = square_head
         done += count
         position = position + count if position + count < window else 0

@@ -110,19 +110,20 @@ def kama_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
     window = int(settings[0])
     closes, found = floats_at(bars[CLOSE], at + rows), out[0, to : to + rows]
     close, before = closes[at:], closes[at - 1 : at - 1 + rows]
-    path = scratch[0]
+    steps, weights = scratch[0], scratch[1]
     for row in range(rows):
-        path[row] = abs(close[row] - before[row])
-    sums(state, 1, window, path, rows, seen, path)
+        steps[row] = abs(close[row] - before[row])
+    sums(state, 1, window, steps, rows, seen, weights)
     early = min(max(window - 1 - seen, 0), rows)
-    for row in range(early, rows):
-        change = abs(close[row] - closes[at + row - window])
+    begin, late, path = closes[at + early - window :], close[early:], weights[early:rows]
+    for row in range(rows - early):
+        change = abs(late[row] - begin[row])
         efficiency = change / path[row] if path[row] > change else 1.0
         weight = efficiency * (KAMA_FAST - KAMA_SLOW) + KAMA_SLOW
         path[row] = weight * weight
     average = before[early] if early < rows and seen + early == window - 1 else state[0]
     for row in range(early, rows):
-        average = fused(close[row] - average, path[row], average)
+        average = fused(close[row] - average, weights[row], average)
         found[row] = average
     state[0] = average
     if settings[1] > 0.0:

@@ -62,9 +62,10 @@ def chaikin_money_flow_step(
     """Write the flows over the volume of the last ``settings[0]`` bars."""
     at, rows, seen, to = run
     window = int(settings[0])
-    volume, traded, found = floats_at(bars[VOLUME], at + rows)[at:], scratch[0], out[0, to : to + rows]
-    flows(bars, at, rows, found)
-    sums(state, 0, window, found, rows, seen, found)
+    volume, found = floats_at(bars[VOLUME], at + rows)[at:], out[0, to : to + rows]
+    money, traded = scratch[0], scratch[1]
+    flows(bars, at, rows, money)
+    sums(state, 0, window, money, rows, seen, found)
     sums(state, window + 2, window, volume, rows, seen, traded)
     for row in range(rows):
         found[row] = found[row] / traded[row] if traded[row] > 0.0 else 0.0
@@ -81,17 +82,17 @@ def mfi_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Flo
     high, high_before = highs[at:], highs[at - 1 : at - 1 + rows]
     low, low_before = lows[at:], lows[at - 1 : at - 1 + rows]
     close, close_before = closes[at:], closes[at - 1 : at - 1 + rows]
-    falls, found = scratch[0], out[0, to : to + rows]
+    rises, falls, fallen, found = scratch[0], scratch[1], scratch[2], out[0, to : to + rows]
     for row in range(rows):
         typical = (high[row] + low[row] + close[row]) / 3.0
         before = (high_before[row] + low_before[row] + close_before[row]) / 3.0
         money = typical * volume[row]
-        found[row] = money if typical > before else 0.0
+        rises[row] = money if typical > before else 0.0
         falls[row] = money if typical < before else 0.0
-    sums(state, 0, window, found, rows, seen, found)
-    sums(state, window + 2, window, falls, rows, seen, falls)
+    sums(state, 0, window, rises, rows, seen, found)
+    sums(state, window + 2, window, falls, rows, seen, fallen)
     for row in range(rows):
-        total = found[row] + falls[row]
+        total = found[row] + fallen[row]
         found[row] = 100.0 * found[row] / total if total > 0.0 else 0.0
     blank(found, window - 1 - seen)
 

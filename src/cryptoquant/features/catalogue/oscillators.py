@@ -4,7 +4,7 @@ from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.catalogue.channels import range_of
 from cryptoquant.features.catalogue.momentum import rsi_step
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, TRUE_RANGE, Bars, Feature, Run, fading, feature_of, whole
-from cryptoquant.features.passing import passing_size, peaks, sums
+from cryptoquant.features.passing import keep, passing_size, peaks, sums
 from cryptoquant.features.rolling import blank, extreme_size
 from cryptoquant.market.slice import Floats
 
@@ -23,7 +23,7 @@ def places(values: Floats, tops: Floats, bottoms: Floats, rows: int, out: Floats
 def smoothed(
     state: Floats, base: int, window: int, values: Floats, rows: int, seen: int, missing: int, out: Floats
 ) -> None:
-    """Write the mean of the last ``window`` values of a series whose first ``missing`` are NaN; ``out`` may be it."""
+    """Write the mean of the last ``window`` values of a series whose first ``missing`` are NaN."""
     skip = min(max(missing - seen, 0), rows)
     found = out[skip:rows]
     sums(state, base, window, values[skip:], rows - skip, seen + skip - missing, found)
@@ -37,12 +37,12 @@ def stochastic_step(state: Floats, settings: Floats, bars: Bars, run: Run, scrat
     """Write slow %K and %D; state: the extremes, then both means."""
     at, rows, seen, to = run
     window, smooth, signal = int(settings[0]), int(settings[1]), int(settings[2])
-    tops, bottoms = scratch[0], scratch[1]
+    tops, bottoms, raw = scratch[0], scratch[1], scratch[2]
     lines, signals = out[0, to : to + rows], out[1, to : to + rows]
     range_of(state, 0, window, bars, at, rows, seen, tops, bottoms)
-    places(floats_at(bars[CLOSE], at + rows)[at:], tops, bottoms, rows, lines)
+    places(floats_at(bars[CLOSE], at + rows)[at:], tops, bottoms, rows, raw)
     base = 2 * (window + 2)
-    smoothed(state, base, smooth, lines, rows, seen, window - 1, lines)
+    smoothed(state, base, smooth, raw, rows, seen, window - 1, lines)
     smoothed(state, base + smooth + 2, signal, lines, rows, seen, window + smooth - 2, signals)
     blank(lines, window + smooth + signal - 3 - seen)
 
@@ -80,35 +80,43 @@ def williams_r_step(state: Floats, settings: Floats, bars: Bars, run: Run, scrat
 
 @borrowing
 def cci_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
-    """Write the index, scale-free, so of three times the typical price, as differences from that of the present bar.
+    """Write the index of three times the typical price, since it has no scale; state: that of the last bars.
 
-    Bar by bar back over a whole run, for the inner loops to take several bars at once.
+    Age after age over the whole run, so that the inner loops take several bars at once. The mean is summed as distances
+    from the present price, which are 0 to the bit where the market stands still.
     """
-    at, rows, _, to = run
+    at, rows, seen, to = run
     window = int(settings[0])
-    highs, lows = floats_at(bars[HIGH], at + rows), floats_at(bars[LOW], at + rows)
-    closes = floats_at(bars[CLOSE], at + rows)
-    high, low, close = highs[at:], lows[at:], closes[at:]
-    present, shifts, found = scratch[0], scratch[1], out[0, to : to + rows]
+    high, low = floats_at(bars[HIGH], at + rows)[at:], floats_at(bars[LOW], at + rows)[at:]
+    close, found = floats_at(bars[CLOSE], at + rows)[at:], out[0, to : to + rows]
+    prices, shifts, middles = scratch[0], scratch[1], scratch[2]
     for row in range(rows):
-        present[row] = high[row] + low[row] + close[row]
+        prices[row] = high[row] + low[row] + close[row]
         shifts[row] = 0.0
     for age in range(1, window):
-        first = at - age
-        high, low, close = highs[first : first + rows], lows[first : first + rows], closes[first : first + rows]
-        for row in range(rows):
-            shifts[row] += high[row] + low[row] + close[row] - present[row]
+        early = min(age, rows)
+        old = state[window - 1 - age : window - 1]
+        for row in range(early):
+            shifts[row] += old[row] - prices[row]
+        young, present, shift = prices[: rows - early], prices[early:rows], shifts[early:rows]
+        for row in range(rows - early):
+            shift[row] += young[row] - present[row]
     for row in range(rows):
         shifts[row] /= window
         found[row] = abs(shifts[row])
-        present[row] += shifts[row]
+        middles[row] = prices[row] + shifts[row]
     for age in range(1, window):
-        first = at - age
-        high, low, close = highs[first : first + rows], lows[first : first + rows], closes[first : first + rows]
-        for row in range(rows):
-            found[row] += abs(high[row] + low[row] + close[row] - present[row])
+        early = min(age, rows)
+        old = state[window - 1 - age : window - 1]
+        for row in range(early):
+            found[row] += abs(old[row] - middles[row])
+        young, middle, total = prices[: rows - early], middles[early:rows], found[early:]
+        for row in range(rows - early):
+            total[row] += abs(young[row] - middle[row])
     for row in range(rows):
         found[row] = -shifts[row] / (0.015 * found[row] / window) if found[row] > 0.0 else 0.0
+    keep(state, window - 1, prices, rows)
+    blank(found, window - 1 - seen)
 
 
 @borrowing
@@ -235,8 +243,7 @@ def cci(window: int = 20) -> Feature:
         ("high", "low", "close"),
         window - 1,
         parameters={"window": window},
-        history=window - 1,
-        lead=window - 1,
+        state_size=window - 1,
     )
 
 

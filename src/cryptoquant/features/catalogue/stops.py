@@ -55,37 +55,23 @@ def supertrend_step(state: Floats, settings: Floats, bars: Bars, run: Run, scrat
 def parabolic_sar_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write the stop; state: the stop of the next bar, the extreme of the trend, the acceleration, the direction.
 
-    A falling market is a rising one upside down: prices are taken times the direction.
+    A falling market is a rising one upside down: all prices are taken times the direction.
     """
     at, rows, seen, to = run
     most = settings[1]
     step = settings[0] if settings[0] < most else most
-    close = floats_at(bars[CLOSE], at + rows)[at:]
     highs, lows = floats_at(bars[HIGH], at + rows), floats_at(bars[LOW], at + rows)
-    found = out[0, to : to + rows]
+    high, low, found = highs[at:], lows[at:], out[0, to : to + rows]
     stop, extreme, pace, direction = state[0], state[1], state[2], state[3]
+    top, bottom = highs[at - 1], lows[at - 1]
+    if seen == 0:
+        direction = -1.0 if bottom - low[0] > 0.0 and bottom - low[0] > high[0] - top else 1.0
+        stop, extreme, pace = (bottom, high[0], step) if direction > 0.0 else (-top, -low[0], step)
+        top, bottom = high[0], low[0]
+    far_before, near_before = (top, bottom) if direction > 0.0 else (-bottom, -top)
     for row in range(rows):
-        place = at + row
-        near, near_before = lows[place], lows[place - 1]
-        far, far_before = highs[place], highs[place - 1]
-        if seen + row == 0:
-            fall = near_before - near
-            direction = -1.0 if fall > 0.0 and fall > far - far_before else 1.0
-            stop, extreme, pace = (near_before, far, step) if direction > 0.0 else (far_before, near, step)
-            near_before, far_before = near, far
-        if direction < 0.0:
-            near, near_before, far, far_before = -far, -far_before, -near, -near_before
-        stop, extreme = direction * stop, direction * extreme
-        if near <= stop:
-            stop = extreme if extreme > far_before else far_before
-            stop = stop if stop > far else far
-            found[row] = direction * stop
-            extreme, pace = near, step
-            stop = fused(extreme - stop, pace, stop)
-            stop = stop if stop > far_before else far_before
-            stop = stop if stop > far else far
-            stop, extreme, direction = direction * stop, direction * extreme, -direction
-        else:
+        far, near = (high[row], low[row]) if direction > 0.0 else (-low[row], -high[row])
+        if near > stop:
             found[row] = direction * stop
             if far > extreme:
                 extreme = far
@@ -93,10 +79,18 @@ def parabolic_sar_step(state: Floats, settings: Floats, bars: Bars, run: Run, sc
             stop = fused(extreme - stop, pace, stop)
             stop = stop if stop < near_before else near_before
             stop = stop if stop < near else near
-            stop, extreme = direction * stop, direction * extreme
+            far_before, near_before = far, near
+        else:
+            edge = far if far > far_before else far_before
+            stop = extreme if extreme > edge else edge
+            found[row] = direction * stop
+            stop = fused(near - stop, step, stop)
+            stop = -stop if stop > edge else -edge
+            direction, extreme, pace = -direction, -near, step
+            far_before, near_before = -near, -far
     state[0], state[1], state[2], state[3] = stop, extreme, pace, direction
     if settings[2] > 0.0:
-        above(close, found)
+        above(floats_at(bars[CLOSE], at + rows)[at:], found)
 
 
 def supertrend(window: int = 10, multiplier: float = 3.0, *, relative: bool = False) -> Feature:

@@ -27,16 +27,22 @@ def volume_ratio_step(state: Floats, settings: Floats, bars: Bars, run: Run, scr
 
 @borrowing
 def obv_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
-    """Write the running total; state: the total and the close before."""
+    """Write the running total of the volume, which the first bar adds to."""
     at, rows, seen, to = run
-    close, volume = floats_at(bars[CLOSE], at + rows)[at:], floats_at(bars[VOLUME], at + rows)[at:]
+    begin = 1 if seen == 0 else 0
+    closes, volumes = floats_at(bars[CLOSE], at + rows), floats_at(bars[VOLUME], at + rows)
+    close, before, volume = closes[at + begin :], closes[at + begin - 1 :], volumes[at + begin :]
     found = out[0, to : to + rows]
-    total, before = (0.0, -math.inf) if seen == 0 else (state[0], state[1])
+    found[0] = volumes[at]
+    signed = found[begin:]
+    for row in range(rows - begin):
+        fall = -volume[row] if close[row] < before[row] else 0.0
+        signed[row] = volume[row] if close[row] > before[row] else fall
+    total = state[0]
     for row in range(rows):
-        total += volume[row] if close[row] > before else -volume[row] if close[row] < before else 0.0
-        before = close[row]
+        total += found[row]
         found[row] = total
-    state[0], state[1] = total, before
+    state[0] = total
 
 
 @borrowing
@@ -58,10 +64,10 @@ def vwap_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
     at, rows, seen, to = run
     window = int(settings[0])
     price, volume = floats_at(bars[VWAP], at + rows)[at:], floats_at(bars[VOLUME], at + rows)[at:]
-    traded, found = scratch[0], out[0, to : to + rows]
+    values, traded, found = scratch[0], scratch[1], out[0, to : to + rows]
     for row in range(rows):
-        found[row] = price[row] * volume[row]
-    sums(state, 0, window, found, rows, seen, found)
+        values[row] = price[row] * volume[row]
+    sums(state, 0, window, values, rows, seen, found)
     sums(state, window + 2, window, volume, rows, seen, traded)
     for row in range(rows):
         found[row] = found[row] / traded[row] if traded[row] > 0.0 else price[row]
@@ -120,7 +126,7 @@ def obv() -> Feature:
     Warm-up: 1 bar.
     """
     return feature_of(
-        obv_step, ("close", "volume"), 0, outputs=("obv",), parameters={}, memory="cumulative", state_size=2
+        obv_step, ("close", "volume"), 0, outputs=("obv",), parameters={}, memory="cumulative", state_size=1, history=1
     )
 
 
