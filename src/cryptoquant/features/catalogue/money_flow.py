@@ -1,6 +1,6 @@
 """Whether money flows in or out, judged by where bars close in their range and which way typical prices go."""
 
-from cryptoquant.compiled import borrowing, floats_at
+from cryptoquant.compiled import borrowing, floats_at, fused
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, VOLUME, Bars, Feature, Run, fading, feature_of, whole
 from cryptoquant.features.passing import passing_size, sums
 from cryptoquant.features.rolling import blank
@@ -48,7 +48,8 @@ def chaikin_oscillator_step(
         found[0] = 0.0
     fast, slow = state[0], state[1]
     for row in range(rows):
-        fast, slow = (fast - found[row]) * fast_rest, (slow - found[row]) * slow_rest
+        fast = fused(fast, fast_rest, -fast_rest * found[row])
+        slow = fused(slow, slow_rest, -slow_rest * found[row])
         found[row] = fast - slow
     state[0], state[1] = fast, slow
     longest = settings[1] if settings[1] > settings[0] else settings[0]

@@ -35,13 +35,15 @@ def supertrend_step(state: Floats, settings: Floats, bars: Bars, run: Run, scrat
     early = min(max(window - 1 - seen, 0), rows)
     for row in range(early, rows):
         middle, reach = 0.5 * (high[row] + low[row]), multiplier * ranges[row]
-        is_first = direction == 0.0
-        upper = middle + reach if is_first or middle + reach < upper or before[row] > upper else upper
-        lower = middle - reach if is_first or middle - reach > lower or before[row] < lower else lower
-        if direction > 0.0:
-            direction = -1.0 if close[row] < lower else 1.0
+        top, bottom = middle + reach, middle - reach
+        if direction == 0.0:
+            upper, lower, direction = top, bottom, -1.0
         else:
-            direction = 1.0 if close[row] > upper and not is_first else -1.0
+            # Without short cuts, which a processor would have to guess.
+            upper = top if (top < upper) | (before[row] > upper) else upper
+            lower = bottom if (bottom > lower) | (before[row] < lower) else lower
+            turn = close[row] < lower if direction > 0.0 else close[row] > upper
+            direction = -direction if turn else direction
         levels[row] = lower if direction > 0.0 else upper
         directions[row] = direction
     state[1], state[2], state[3] = upper, lower, direction
