@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptoquant import features as f
-from cryptoquant.features.passing import passing_size, peaks, sums
+from cryptoquant.features.passing import passing_size, peaks, short_sums, sums
 from cryptoquant.features.slopes import line_size, lines, weighted_means, weighted_size
 from tests.features.examples import panel_of
 from tests.features.test_formulas import KINDS, agree, column, computed, series
@@ -65,15 +65,16 @@ def test_kaufman_follows_a_straight_road_fast_and_a_crooked_one_slowly() -> None
 
 
 def folded(values: np.ndarray, window: int, cuts: list[int]) -> np.ndarray:
-    """Return sum, highest, lowest, weighted mean, slope and R squared of a series that is taken in runs."""
-    found = np.empty((6, len(values)))
-    sizes = [passing_size] * 3 + [weighted_size, line_size]
+    """Return both sums, highest, lowest, weighted mean, slope and R squared of a series that is taken in runs."""
+    found = np.empty((7, len(values)))
+    sizes = [passing_size] * 3 + [weighted_size, line_size, passing_size]
     memories = [np.zeros(size(window)) for size in sizes]
     ends = sorted({0, len(values), *(cut for cut in cuts if cut < len(values))})
     for at, stop in itertools.pairwise(ends):
         rows = stop - at
-        total, top, bottom, weighted, slope, fit = (out[at:stop] for out in found)
+        total, same, top, bottom, weighted, slope, fit = (out[at:stop] for out in found)
         sums(memories[0], 0, window, values[at:stop], rows, at, total)
+        short_sums(memories[5], 0, window, values[at:stop], rows, at, same)
         peaks(memories[1], 0, window, 1.0, values[at:stop], rows, at, top)
         peaks(memories[2], 0, window, -1.0, values[at:stop], rows, at, bottom)
         weighted_means(memories[3], 0, window, values, at, rows, at, weighted)
@@ -91,12 +92,12 @@ def test_a_fold_gives_the_same_bits_however_its_series_is_cut_and_equals_numpy(
     np.testing.assert_array_equal(found, folded(values, window, list(range(200))))
     assert np.isnan(found[:, : window - 1]).all()
     windows = np.lib.stride_tricks.sliding_window_view(values.astype(np.longdouble), window)
-    total, top, bottom, weighted, slope, fit = found[:, window - 1 :]
+    total, same, top, bottom, weighted, slope, fit = found[:, window - 1 :]
     np.testing.assert_array_equal([top, bottom], [windows.max(axis=1), windows.min(axis=1)])
-    np.testing.assert_allclose(total, windows.sum(axis=1).astype(float), rtol=1e-13)
+    np.testing.assert_allclose([total, same], [windows.sum(axis=1).astype(float)] * 2, rtol=1e-13)
     weights = np.arange(1, window + 1)
     mean = (windows * weights).sum(axis=1) / weights.sum()
-    np.testing.assert_allclose(weighted, mean.astype(float), rtol=1e-13)
+    np.testing.assert_allclose(weighted, mean.astype(float), rtol=2 * window**2 * np.finfo(float).eps)
     deviations = windows - windows.mean(axis=1, keepdims=True)
     places = weights - weights.mean()
     product, spread = (deviations * places).sum(axis=1), (places**2).sum()
@@ -113,8 +114,8 @@ def test_a_spike_that_has_left_the_window_leaves_no_trace() -> None:
     spiked[50] = 1e15
     np.testing.assert_allclose(folded(spiked, 20, [])[:, 100:], folded(values, 20, [])[:, 100:], rtol=1e-9)
     still = folded(np.where(np.arange(200) < 40, 1e9, 0.1), 20, [])[:, 80:]
-    assert set(still[3]) == {0.1}
-    assert set(still[4]) == set(still[5]) == {0.0}
+    assert set(still[4]) == {0.1}
+    assert set(still[5]) == set(still[6]) == {0.0}
 
 
 @pytest.mark.parametrize("window", [5, 20, 240])

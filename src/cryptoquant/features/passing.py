@@ -32,28 +32,26 @@ def keep(tail: Floats, count: int, values: Floats, rows: int) -> None:
 
 
 @borrowing
-def short_sums(tail: Floats, window: int, values: Floats, rows: int, out: Floats) -> None:
-    """Write the sum of the last ``window`` values, age after age: for a few bars less than blocks cost."""
+def short_sums(state: Floats, base: int, window: int, values: Floats, rows: int, seen: int, out: Floats) -> None:
+    """As ``sums``, age after age: for a window of up to ``SHORT`` values less than the blocks cost."""
+    tail = state[base : base + window - 1]
     for row in range(rows):
         out[row] = values[row]
     for age in range(1, window):
         early = min(age, rows)
-        old, young, found = tail[window - 1 - age : window - 1], values[: rows - early], out[early:rows]
+        old, young, found = tail[window - 1 - age :], values[: rows - early], out[early:rows]
         for row in range(early):
             out[row] += old[row]
         for row in range(rows - early):
             found[row] += young[row]
     keep(tail, window - 1, values, rows)
+    blank(out[:rows], window - 1 - seen)
 
 
 @borrowing
 def sums(state: Floats, base: int, window: int, values: Floats, rows: int, seen: int, out: Floats) -> None:
     """Write the sum of the last ``window`` values, NaN while there are fewer; ``out`` must not be ``values``."""
     slots = state[base + 1 : base + 2 + window]
-    if window <= SHORT:
-        short_sums(slots, window, values, rows, out)
-        blank(out[:rows], window - 1 - seen)
-        return
     head = state[base]
     position = seen % window
     done = 0

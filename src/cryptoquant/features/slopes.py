@@ -1,7 +1,8 @@
 """Folds that weigh the last bars by their place: the linearly weighted mean, and the straight line of best fit.
 
 As in ``rolling`` a window is the head of the present block and the tail of the block before, in deviations from the
-first value of the present block: constant cost, and nothing is subtracted that would drift.
+first value of the present block: constant cost, and nothing drifts. A spike costs digits while it is in the window: at
+its far end, where it weighs least, a factor of ``window`` squared on the rounding; once it has left, none.
 """
 
 from cryptoquant.compiled import borrowing

@@ -117,7 +117,7 @@ def keltner_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch:
         reach = settings[2] * lowers[row]
         uppers[row] = middles[row] + reach
         lowers[row] = middles[row] - reach
-    for column in range(3):
+    for column in range(out.shape[0]):
         blank(out[column, to : to + rows], max(int(settings[0]) - 1, int(settings[1])) - 1 - seen)
 
 
@@ -133,7 +133,7 @@ def keltner_position_step(state: Floats, settings: Floats, bars: Bars, run: Run,
         reach = settings[2] * ranges[row]
         positions[row] = 0.5 if reach == 0.0 else (close[row] - middles[row] + reach) / (2.0 * reach)
         widths[row] = 2.0 * reach / middles[row]
-    for column in range(2):
+    for column in range(out.shape[0]):
         blank(out[column, to : to + rows], max(int(settings[0]) - 1, int(settings[1])) - 1 - seen)
 
 
@@ -144,7 +144,7 @@ def ichimoku_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch
     tenkan, kijun, senkou = int(settings[0]), int(settings[1]), int(settings[2])
     delay = kijun - 1
     bottoms, base = scratch[0], 0
-    for column in range(4):
+    for column in range(out.shape[0]):
         if column != 2:
             window = tenkan if column == 0 else kijun if column == 1 else senkou
             found = out[column, to : to + rows]
@@ -162,7 +162,7 @@ def ichimoku_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch
         waiting[slot], slow_waiting[slot] = present, slow_present
         slot = slot + 1 if slot + 1 < delay else 0
     close = floats_at(bars[CLOSE], at + rows)[at:]
-    for column in range(4):
+    for column in range(out.shape[0]):
         if settings[3] > 0.0:
             above(close, out[column, to : to + rows])
         blank(out[column, to : to + rows], senkou + delay - 1 - seen)

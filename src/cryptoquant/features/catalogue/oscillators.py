@@ -4,7 +4,7 @@ from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.catalogue.channels import range_of
 from cryptoquant.features.catalogue.momentum import rsi_step
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, TRUE_RANGE, Bars, Feature, Run, fading, feature_of, whole
-from cryptoquant.features.passing import keep, passing_size, peaks, sums
+from cryptoquant.features.passing import SHORT, keep, passing_size, peaks, short_sums, sums
 from cryptoquant.features.rolling import blank, extreme_size
 from cryptoquant.market.slice import Floats
 
@@ -26,7 +26,10 @@ def smoothed(
     """Write the mean of the last ``window`` values of a series whose first ``missing`` are NaN."""
     skip = min(max(missing - seen, 0), rows)
     found = out[skip:rows]
-    sums(state, base, window, values[skip:], rows - skip, seen + skip - missing, found)
+    if window <= SHORT:
+        short_sums(state, base, window, values[skip:], rows - skip, seen + skip - missing, found)
+    else:
+        sums(state, base, window, values[skip:], rows - skip, seen + skip - missing, found)
     for row in range(rows - skip):
         found[row] /= window
     blank(out[:rows], missing - seen)
@@ -36,15 +39,17 @@ def smoothed(
 def stochastic_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write slow %K and %D; state: the extremes, then both means."""
     at, rows, seen, to = run
-    window, smooth, signal = int(settings[0]), int(settings[1]), int(settings[2])
-    tops, bottoms, raw = scratch[0], scratch[1], scratch[2]
-    lines, signals = out[0, to : to + rows], out[1, to : to + rows]
+    window, missing = int(settings[0]), int(settings[0]) - 1
+    tops, bottoms, raw, lines = scratch[0], scratch[1], scratch[2], out[0, to : to + rows]
     range_of(state, 0, window, bars, at, rows, seen, tops, bottoms)
     places(floats_at(bars[CLOSE], at + rows)[at:], tops, bottoms, rows, raw)
     base = 2 * (window + 2)
-    smoothed(state, base, smooth, raw, rows, seen, window - 1, lines)
-    smoothed(state, base + smooth + 2, signal, lines, rows, seen, window + smooth - 2, signals)
-    blank(lines, window + smooth + signal - 3 - seen)
+    for column in range(out.shape[0]):
+        smooth = int(settings[1 + column])
+        smoothed(state, base, smooth, raw if column == 0 else lines, rows, seen, missing, out[column, to : to + rows])
+        base += smooth + 2
+        missing += smooth - 1
+    blank(lines, missing - seen)
 
 
 @borrowing
@@ -133,7 +138,7 @@ def ultimate_oscillator_step(
         pressures[row] = close[row] - (low[row] if low[row] < before[row] else before[row])
         found[row] = 0.0
     base, share = 0, 400.0 / 7.0
-    for number in range(3):
+    for number in range(len(settings)):
         window = int(settings[number])
         sums(state, base, window, pressures, rows, seen, pressed)
         sums(state, base + window + 2, window, ranges, rows, seen, ranged)

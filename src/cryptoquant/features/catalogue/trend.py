@@ -40,7 +40,7 @@ def macd_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
         averages[row] = average / scale
         histograms[row] = (line - average) / scale
     state[0], state[1], state[2] = fast_average, slow_average, average
-    for column in range(3):
+    for column in range(out.shape[0]):
         blank(out[column, to : to + rows], slow + signal - 2 - seen)
 
 
@@ -89,7 +89,7 @@ def adx_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Flo
         average = fused(strength - average, weight, average)
         strengths[row] = average
     state[0], state[1], state[2], state[3] = plus, minus, span, average
-    for column in range(3):
+    for column in range(out.shape[0]):
         blank(out[column, to : to + rows], 2 * window - 2 - seen)
 
 
@@ -152,7 +152,7 @@ def aroon_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: F
         ups[row] = share * (window - ups[row])
         downs[row] = share * (window - downs[row])
         gaps[row] = ups[row] - downs[row]
-    for column in range(3):
+    for column in range(out.shape[0]):
         blank(out[column, to : to + rows], window - seen)
 
 
