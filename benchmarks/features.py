@@ -54,8 +54,8 @@ def expressions(bars: pl.DataFrame) -> pl.DataFrame:
         log_return=returns,
         roc=close / close.shift(10) - 1,
         rsi=100 * gain / (gain + loss),
-        sma=close / mean - 1,
-        ema=close / close.ewm_mean(span=20, adjust=False) - 1,
+        sma=mean,
+        ema=close.ewm_mean(span=20, adjust=False),
         macd=line,
         signal=signal,
         histogram=line - signal,
@@ -72,13 +72,13 @@ def expressions(bars: pl.DataFrame) -> pl.DataFrame:
 def comparable() -> list[f.Feature]:
     """Return the features that ``expressions`` writes in polars (there without TA-Lib's seeds)."""
     return [
-        *(f.log_return(1), f.roc(10), f.rsi(14), f.sma_ratio(20), f.ema_ratio(20), f.macd(), f.donchian_position(20)),
+        *(f.log_return(1), f.roc(10), f.rsi(14), f.sma(20), f.ema(20), f.macd(), f.donchian_position(20)),
         *(f.atr(14), f.realized_volatility(48), f.bollinger(20, 2.0), f.volume_ratio(20), f.zscore("volume", 96)),
     ]
 
 
 def in_talib() -> list[f.Feature]:
-    return [f.roc(10), f.rsi(14), f.sma_ratio(20), f.ema_ratio(20), f.macd(), f.atr(14), f.bollinger(20, 2.0)]
+    return [f.roc(10), f.rsi(14), f.sma(20), f.ema(20), f.macd(), f.atr(14), f.bollinger(20, 2.0)]
 
 
 def call_talib(panel: Panel) -> None:

@@ -34,9 +34,10 @@ def median(work: Callable[[], object]) -> float:
 
 
 def main(days: int = 150, trees: int = 100) -> None:
-    paths = [f.log_return(1), f.log_return(12), f.rsi(14), f.ema_ratio(48), f.natr(48), f.realized_volatility(288)]
+    paths = [f.log_return(1), f.log_return(12), f.rsi(14), f.ema(48, relative=True), f.natr(48)]
+    spread = [f.realized_volatility(288)]
     others = [f.zscore("volume", 288), f.donchian_position(144), f.bollinger(48), f.hour_of_day()]
-    features = FeatureSet([*paths, *others])
+    features = FeatureSet([*paths, *spread, *others])
     bars = SyntheticMarket(seed=7, days=days, timeframe="5m", edge=0.2).bars("5m")
     dataset = Dataset.build(bars, features, f.triple_barrier(2.0, 2.0, timedelta(hours=4)))
     splits = WalkForward(timedelta(days=60), timedelta(days=15), timedelta(hours=4))

@@ -33,9 +33,9 @@ def traded(what: object, panel: Panel, execution: Execution | None = None) -> Ou
 
 def by_features(panel: Panel) -> Floats:
     """Return 1 where the fast average lies above the slow one, from the feature library."""
-    features = f.FeatureSet([f.sma_ratio(FAST), f.sma_ratio(SLOW)])
-    ratios = features.compute_panel(panel)
-    above = (ratios[:, 0, 0] < ratios[:, 0, 1]).astype(np.float64)
+    features = f.FeatureSet([f.sma(FAST), f.sma(SLOW)])
+    averages = features.compute_panel(panel)
+    above = (averages[:, 0, 0] > averages[:, 0, 1]).astype(np.float64)
     above[: features.lookback] = np.nan
     return above
 

@@ -31,7 +31,7 @@ COSTS = Costs.alpaca(8, 1.0)
 SPLITS = WalkForward(timedelta(days=60), timedelta(days=20), timedelta(hours=12))
 MODEL = XGBoost(n_estimators=12, max_depth=3, seed=5)
 STRATEGY = LongFlat(threshold=0.53)
-FEATURES = FeatureSet([f.log_return(1), f.zscore("volume", 96), f.ema_ratio(48)])
+FEATURES = FeatureSet([f.log_return(1), f.zscore("volume", 96), f.ema(48, relative=True)])
 LABEL = f.triple_barrier(take=2.0, stop=2.0, horizon=timedelta(hours=12), volatility_window=24)
 TUNE = Tune(trials=2, space={"max_depth": (2, 4)})
 

@@ -14,9 +14,9 @@ def every_feature() -> f.FeatureSet:
             f.log_return(3),
             f.roc(5),
             f.rsi(7),
-            f.sma_ratio(5),
-            f.sma_ratio(70),
-            f.ema_ratio(6),
+            f.sma(5, relative=True),
+            f.sma(70, relative=True),
+            f.ema(6, relative=True),
             f.macd(3, 6, 4),
             f.macd(3, 6, 4, relative=True),
             f.donchian_position(5),
@@ -64,6 +64,42 @@ def every_feature() -> f.FeatureSet:
             f.weekday(),
             f.weekend(),
             f.cross_sectional_zscore(2),
+            f.sma(4),
+            f.ema(4),
+            f.wma(5),
+            f.wma(3, relative=True),
+            f.dema(4),
+            f.tema(3, relative=True),
+            f.kama(5),
+            f.adx(4),
+            f.aroon(5),
+            f.linear_trend(6),
+            f.linear_trend(5, relative=True),
+            f.supertrend(4, 2.0),
+            f.parabolic_sar(relative=True),
+            f.ichimoku(3, 5, 7),
+            f.bollinger_bands(6, 1.5),
+            f.donchian(4),
+            f.keltner(6, 3, 1.5),
+            f.keltner_position(4, 7, 2.0),
+            f.highest("vwap", 5),
+            f.lowest("volume", 3),
+            f.momentum(4),
+            f.tsi(5, 3),
+            f.stochastic(5, 3, 4),
+            f.stochastic_rsi(4, 5, 3),
+            f.cci(7),
+            f.williams_r(4),
+            f.ultimate_oscillator(3, 5, 7),
+            f.obv(),
+            f.force_index(4),
+            f.vwap(5, relative=True),
+            f.session_vwap(),
+            f.accumulation_distribution(),
+            f.chaikin_oscillator(3, 6),
+            f.chaikin_money_flow(5),
+            f.mfi(4),
+            f.true_range(),
         ]
     )
 
@@ -71,6 +107,29 @@ def every_feature() -> f.FeatureSet:
 def every_comparison(symbol: str) -> f.FeatureSet:
     """Return the features that compare with one symbol of the universe."""
     return f.FeatureSet([f.correlation(symbol, 4), f.beta(symbol, 5)])
+
+
+def every_tick_feature() -> f.FeatureSet:
+    return f.FeatureSet(
+        [
+            f.mid_price(),
+            f.quoted_spread(),
+            f.average_spread("2m"),
+            f.microprice(),
+            f.quote_imbalance(),
+            f.order_flow_imbalance("3m"),
+            f.trade_flow("2m"),
+            f.effective_spread("5m"),
+            f.realized_spread("5m", "20s"),
+            f.roll_spread("4m"),
+            f.kyle_lambda("6m"),
+            f.vpin(3.0, 4),
+            f.book_depth(2),
+            f.book_imbalance(3),
+            f.depth_within(15.0),
+            f.book_slope(4),
+        ]
+    )
 
 
 def panel_of(close: NDArray[np.float64], *, spread: float = 0.001) -> Panel:

@@ -159,7 +159,7 @@ def above_mean(window: int) -> f.Feature:
 
 
 def test_an_expression_gives_its_numbers_online_and_in_history() -> None:
-    features = f.FeatureSet([above_mean(20), f.sma_ratio(20)])
+    features = f.FeatureSet([above_mean(20), f.sma(20, relative=True)])
     history = features.compute_panel(PANEL)
     np.testing.assert_allclose(history[..., 0], history[..., 1], rtol=0, atol=1e-12)
     online = features.online(PANEL.symbols)

@@ -69,7 +69,7 @@ def test_duplicate_columns_and_empty_sets_are_refused() -> None:
 
 
 WINDOWED = (
-    *(f.log_return, f.roc, f.rsi, f.sma_ratio, f.ema_ratio, f.donchian_position, f.atr, f.natr),
+    *(f.log_return, f.roc, f.rsi, f.sma, f.ema, f.donchian_position, f.atr, f.natr),
     *(f.realized_volatility, f.bollinger, f.volume_ratio, f.relative_return, f.cross_sectional_rank),
 )
 
@@ -158,7 +158,7 @@ def test_the_rank_ic_of_one_symbol_is_spearmans_correlation() -> None:
 
 def test_quality_prints_itself_and_survives_constants(capsys: pytest.CaptureFixture[str]) -> None:
     flat = frame_of(panel_of(np.full((30, 1), 5.0), spread=0.0))
-    quality = f.FeatureSet([f.rsi(5), f.sma_ratio(5)]).quality(flat, horizons=[1, 40])
+    quality = f.FeatureSet([f.rsi(5), f.sma(5, relative=True)]).quality(flat, horizons=[1, 40])
     assert quality.frame["rank_ic"].is_nan().all()
     assert quality.show() is None
     assert "Feature quality" in capsys.readouterr().out

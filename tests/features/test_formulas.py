@@ -79,8 +79,8 @@ def test_ratios_to_averages_equal_talib(kind: str) -> None:
     panel = series(kind)
     close = column(panel, "close")
     for window in (2, 20, 100):
-        agree(computed(f.sma_ratio(window), panel)[0], close / talib.SMA(close, window) - 1)
-        agree(computed(f.ema_ratio(window), panel)[0], close / talib.EMA(close, window) - 1)
+        agree(computed(f.sma(window, relative=True), panel)[0], close / talib.SMA(close, window) - 1)
+        agree(computed(f.ema(window, relative=True), panel)[0], close / talib.EMA(close, window) - 1)
 
 
 @pytest.mark.parametrize("kind", ["random", "gapping", "rising", "falling"])

@@ -68,7 +68,7 @@ def test_the_join_is_the_one_by_known_times(width: int, timeframe: str, absent: 
 )
 def test_the_present_is_history_to_the_bit(seed: int, absent: float, first: int, timeframe: str) -> None:
     panel = minutes(80, 5, seed=seed, absent=absent, first=first)
-    features = f.FeatureSet([f.roc(2), f.timeframe(timeframe, [f.sma_ratio(2), f.relative_return(1)]), f.rsi(3)])
+    features = f.FeatureSet([f.roc(2), f.timeframe(timeframe, [f.sma(2), f.relative_return(1)]), f.rsi(3)])
     history = features.compute_panel(panel)
     online = features.online(SYMBOLS)
     for row, slice in enumerate(panel):

@@ -140,7 +140,7 @@ def _research(run: Demo) -> Study:
             f.rsi(14),
             f.realized_volatility(48),
             f.bollinger(20, 2.0),
-            f.sma_ratio(48),
+            f.sma(48, relative=True),
             f.volume_ratio(168),
             f.zscore("volume", 336),
             f.hour_of_day(),

@@ -1,7 +1,18 @@
 """Turning the past into columns, without a glance at the future; and the labels that a model learns from."""
 
+from cryptoquant.features.catalogue.averages import dema, ema, kama, sma, tema, wma
 from cryptoquant.features.catalogue.books import book_depth, book_imbalance, book_slope, depth_within
 from cryptoquant.features.catalogue.calendar import day_of_week, hour, hour_of_day, weekday, weekend
+from cryptoquant.features.catalogue.channels import (
+    bollinger_bands,
+    donchian,
+    donchian_position,
+    highest,
+    ichimoku,
+    keltner,
+    keltner_position,
+    lowest,
+)
 from cryptoquant.features.catalogue.comparison import beta, correlation
 from cryptoquant.features.catalogue.dependence import autocorrelation, entropy, hurst, variance_ratio
 from cryptoquant.features.catalogue.estimators import (
@@ -12,7 +23,14 @@ from cryptoquant.features.catalogue.estimators import (
     rogers_satchell,
     yang_zhang,
 )
-from cryptoquant.features.catalogue.momentum import log_return, roc, rsi
+from cryptoquant.features.catalogue.momentum import log_return, momentum, roc, rsi, tsi
+from cryptoquant.features.catalogue.money_flow import (
+    accumulation_distribution,
+    chaikin_money_flow,
+    chaikin_oscillator,
+    mfi,
+)
+from cryptoquant.features.catalogue.oscillators import cci, stochastic, stochastic_rsi, ultimate_oscillator, williams_r
 from cryptoquant.features.catalogue.panel import cross_sectional_rank, cross_sectional_zscore, relative_return
 from cryptoquant.features.catalogue.quotes import (
     average_spread,
@@ -31,6 +49,7 @@ from cryptoquant.features.catalogue.ranks import (
     winsorised,
 )
 from cryptoquant.features.catalogue.statistics import deviation, kurtosis, mean, skew, zscore
+from cryptoquant.features.catalogue.stops import parabolic_sar, supertrend
 from cryptoquant.features.catalogue.trades import (
     effective_spread,
     kyle_lambda,
@@ -40,9 +59,9 @@ from cryptoquant.features.catalogue.trades import (
     vpin,
 )
 from cryptoquant.features.catalogue.transforms import difference, fractional_difference, lag, regime
-from cryptoquant.features.catalogue.trend import donchian_position, ema_ratio, macd, sma_ratio
-from cryptoquant.features.catalogue.volatility import atr, bollinger, natr, realized_volatility
-from cryptoquant.features.catalogue.volume import volume_ratio
+from cryptoquant.features.catalogue.trend import adx, aroon, linear_trend, macd
+from cryptoquant.features.catalogue.volatility import atr, bollinger, natr, realized_volatility, true_range
+from cryptoquant.features.catalogue.volume import force_index, obv, session_vwap, volume_ratio, vwap
 from cryptoquant.features.custom import custom, expression
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.feature_set import FeatureSet, timeframe
@@ -73,6 +92,9 @@ __all__ = [
     "TickFeature",
     "Ticks",
     "TripleBarrier",
+    "accumulation_distribution",
+    "adx",
+    "aroon",
     "atr",
     "autocorrelation",
     "average_spread",
@@ -81,41 +103,59 @@ __all__ = [
     "beta",
     "bipower_variation",
     "bollinger",
+    "bollinger_bands",
     "book_depth",
     "book_imbalance",
     "book_slope",
+    "cci",
+    "chaikin_money_flow",
+    "chaikin_oscillator",
     "correlation",
     "cross_sectional_rank",
     "cross_sectional_zscore",
     "custom",
     "day_of_week",
+    "dema",
     "depth_within",
     "deviation",
     "difference",
+    "donchian",
     "donchian_position",
     "effective_spread",
-    "ema_ratio",
+    "ema",
     "entropy",
     "ewma_volatility",
     "expression",
+    "force_index",
     "forward_return",
     "fractional_difference",
     "garman_klass",
+    "highest",
     "hour",
     "hour_of_day",
     "hurst",
+    "ichimoku",
+    "kama",
+    "keltner",
+    "keltner_position",
     "kurtosis",
     "kyle_lambda",
     "label_from_dict",
     "lag",
+    "linear_trend",
     "log_return",
+    "lowest",
     "macd",
     "mean",
+    "mfi",
     "microprice",
     "mid_price",
+    "momentum",
     "natr",
     "normalised",
+    "obv",
     "order_flow_imbalance",
+    "parabolic_sar",
     "parkinson",
     "quantile",
     "quote_imbalance",
@@ -130,17 +170,28 @@ __all__ = [
     "rogers_satchell",
     "roll_spread",
     "rsi",
+    "session_vwap",
     "skew",
-    "sma_ratio",
+    "sma",
+    "stochastic",
+    "stochastic_rsi",
+    "supertrend",
+    "tema",
     "timeframe",
     "trade_flow",
     "triple_barrier",
+    "true_range",
+    "tsi",
+    "ultimate_oscillator",
     "variance_ratio",
     "volume_ratio",
     "vpin",
+    "vwap",
     "weekday",
     "weekend",
+    "williams_r",
     "winsorised",
+    "wma",
     "yang_zhang",
     "zscore",
 ]

@@ -39,10 +39,24 @@ def piece_at(state: Floats, base: int, columns: int, seconds: float, time: float
 
 
 @borrowing
-def span_sum(state: Floats, base: int, columns: int, column: int) -> float:
-    """Return a sum over the span that ends with the piece that was reached last."""
+def pieces_left(state: Floats, base: int, seconds: float, now: float) -> int:
+    """Return how many pieces, counted back from the last one that was reached, lie in the span that ends now."""
+    if state[base + 1] == 0.0:
+        return 0
+    passed = max(math.floor(now / (seconds / PIECES)) - state[base], 0.0)
+    return int(max(PIECES + 1.0 - passed, 0.0))
+
+
+@borrowing
+def piece_back(state: Floats, base: int, columns: int, step: int) -> int:
+    """Return where the sums of the piece begin that lies so many pieces before the last one that was reached."""
+    return int(base + 2 + int((state[base] - step) % (PIECES + 1)) * columns)
+
+
+@borrowing
+def span_sum(state: Floats, base: int, columns: int, column: int, seconds: float, now: float) -> float:
+    """Return a sum over the span that ends now; nothing is written."""
     total = 0.0
-    last = state[base]
-    for step in range(PIECES, -1, -1):
-        total += state[base + 2 + int((last - step) % (PIECES + 1)) * columns + column]
+    for step in range(pieces_left(state, base, seconds, now) - 1, -1, -1):
+        total += state[piece_back(state, base, columns, step) + column]
     return total

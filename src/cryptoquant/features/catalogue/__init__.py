@@ -4,16 +4,21 @@ from collections.abc import Callable
 from typing import Any
 
 from cryptoquant.features.catalogue import (
+    averages,
     books,
     calendar,
+    channels,
     comparison,
     dependence,
     estimators,
     momentum,
+    money_flow,
+    oscillators,
     panel,
     quotes,
     ranks,
     statistics,
+    stops,
     trades,
     transforms,
     trend,
@@ -27,16 +32,21 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(subject, name)
         for subject in (
+            averages,
             books,
             calendar,
+            channels,
             comparison,
             dependence,
             estimators,
             momentum,
+            money_flow,
+            oscillators,
             panel,
             quotes,
             ranks,
             statistics,
+            stops,
             trades,
             transforms,
             trend,

@@ -1,14 +1,17 @@
-"""How far and how steadily the price has moved: returns, rate of change and the relative strength index."""
+"""How far and how steadily the price has moved: returns, rate of change, relative and true strength."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from cryptoquant.compiled import borrowing, floats_at, fused
-from cryptoquant.features.feature import CLOSE, Bars, Feature, Run, fading, whole
+from cryptoquant.features.feature import CLOSE, Bars, Feature, Run, fading, feature_of, whole
+from cryptoquant.features.passing import seeded
+from cryptoquant.features.rolling import blank
 from cryptoquant.market.slice import Floats
 
-__all__ = ["log_return", "roc", "rsi"]
+__all__ = ["log_return", "momentum", "roc", "rsi", "tsi"]
 
 
 @borrowing
@@ -65,6 +68,49 @@ def rsi_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Flo
     state[0], state[1] = gain, loss
 
 
+@borrowing
+def momentum_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write close - close of ``settings[0]`` bars ago."""
+    at, rows, _, to = run
+    window = int(settings[0])
+    closes = floats_at(bars[CLOSE], at + rows)
+    close, before = closes[at:], closes[at - window : at - window + rows]
+    found = out[0, to : to + rows]
+    for row in range(rows):
+        found[row] = close[row] - before[row]
+
+
+@borrowing
+def tsi_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write the index; state: once and twice smoothed change, once and twice smoothed size of the change."""
+    at, rows, seen, to = run
+    slow, fast = int(settings[0]), int(settings[1])
+    slow_weight, fast_weight = 2.0 / (slow + 1.0), 2.0 / (fast + 1.0)
+    closes = floats_at(bars[CLOSE], at + rows)
+    close, before = closes[at:], closes[at - 1 : at - 1 + rows]
+    found, sizes = out[0, to : to + rows], scratch[0]
+    once, twice, size_once, size_twice = state[0], state[1], state[2], state[3]
+    early = min(max(slow + fast - 1 - seen, 0), rows)
+    for row in range(rows):
+        change = close[row] - before[row]
+        if row < early:
+            count = seen + row + 1
+            once = seeded(once, change, slow_weight, slow, count)
+            twice = seeded(twice, once, fast_weight, fast, count - slow + 1)
+            size_once = seeded(size_once, abs(change), slow_weight, slow, count)
+            size_twice = seeded(size_twice, size_once, fast_weight, fast, count - slow + 1)
+        else:
+            once = fused(change - once, slow_weight, once)
+            twice = fused(once - twice, fast_weight, twice)
+            size_once = fused(abs(change) - size_once, slow_weight, size_once)
+            size_twice = fused(size_once - size_twice, fast_weight, size_twice)
+        found[row], sizes[row] = twice, size_twice
+    for row in range(rows):
+        found[row] = 100.0 * found[row] / sizes[row] if sizes[row] > 0.0 else 0.0
+    state[0], state[1], state[2], state[3] = once, twice, size_once, size_twice
+    blank(found, slow + fast - 2 - seen)
+
+
 def log_return(window: int) -> Feature:
     """Return the logarithmic return over ``window`` bars.
 
@@ -76,20 +122,7 @@ def log_return(window: int) -> Feature:
     ValueError
         The window is smaller than 1.
     """
-    window = whole("log_return", "window", window)
-    return Feature(
-        name="log_return",
-        step=log_return_step,
-        parameters=(("window", window),),
-        settings=(float(window),),
-        inputs=("close",),
-        outputs=(f"log_return_{window}",),
-        lookback=window,
-        memory="finite",
-        warm_up=window + 1,
-        history=window,
-        lead=window,
-    )
+    return _change(log_return_step, window)
 
 
 def roc(window: int) -> Feature:
@@ -103,20 +136,26 @@ def roc(window: int) -> Feature:
     ValueError
         The window is smaller than 1.
     """
-    window = whole("roc", "window", window)
-    return Feature(
-        name="roc",
-        step=roc_step,
-        parameters=(("window", window),),
-        settings=(float(window),),
-        inputs=("close",),
-        outputs=(f"roc_{window}",),
-        lookback=window,
-        memory="finite",
-        warm_up=window + 1,
-        history=window,
-        lead=window,
-    )
+    return _change(roc_step, window)
+
+
+def momentum(window: int = 10) -> Feature:
+    """Return the change of the close over ``window`` bars in units of the price, equal to TA-Lib's MOM.
+
+    Formula: close[t] - close[t - window]. Source: Murphy (1999), Technical Analysis of the Financial Markets, chapter
+    10. Inputs: close. Output: ``momentum_{window}``. Lookback: window. Memory: finite. Warm-up: window + 1 bars.
+
+    Raises
+    ------
+    ValueError
+        The window is smaller than 1.
+    """
+    return _change(momentum_step, window)
+
+
+def _change(step: Callable[..., None], window: int) -> Feature:
+    window = whole(step.__name__.removesuffix("_step"), "window", window)
+    return feature_of(step, ("close",), window, parameters={"window": window}, history=window, lead=window)
 
 
 def rsi(window: int = 14) -> Feature:
@@ -133,17 +172,39 @@ def rsi(window: int = 14) -> Feature:
         The window is smaller than 1.
     """
     window = whole("rsi", "window", window)
-    return Feature(
-        name="rsi",
-        step=rsi_step,
-        parameters=(("window", window),),
-        settings=(float(window),),
-        inputs=("close",),
-        outputs=(f"rsi_{window}",),
-        lookback=window,
-        memory="recursive",
-        warm_up=window + 1 + fading(1 / window),
+    return feature_of(
+        rsi_step,
+        ("close",),
+        window,
+        fading_bars=fading(1 / window),
+        parameters={"window": window},
         state_size=2,
+        history=1,
+        lead=1,
+    )
+
+
+def tsi(slow: int = 25, fast: int = 13) -> Feature:
+    """Return Blau's true strength index, -100 to 100: the twice smoothed change over the twice smoothed |change|.
+
+    Formula: 100 EMA(EMA(m, slow), fast) / EMA(EMA(|m|, slow), fast), m = close[t] - close[t-1]; every average is seeded
+    by the mean of its first values, as TA-Lib's EMA; 0 when nothing ever moved. Source: Blau (1991), Technical Analysis
+    of Stocks and Commodities 9(11). Inputs: close. Output: ``tsi_{slow}_{fast}``. Lookback: slow + fast - 1. Memory:
+    recursive. Warm-up: about 15 times (slow + fast).
+
+    Raises
+    ------
+    ValueError
+        A window is smaller than 1.
+    """
+    slow, fast = whole("tsi", "slow", slow), whole("tsi", "fast", fast)
+    return feature_of(
+        tsi_step,
+        ("close",),
+        slow + fast - 1,
+        fading_bars=fading(2 / (slow + 1)) + fading(2 / (fast + 1)),
+        parameters={"slow": slow, "fast": fast},
+        state_size=4,
         history=1,
         lead=1,
     )

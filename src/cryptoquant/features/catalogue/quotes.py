@@ -93,11 +93,10 @@ def average_spread_step(
                 stand(state, seconds, time)
             state[0], state[1] = max(state[0], time), (events[ASK, place] - events[BID, place]) / mid
     if state[0] > 0.0:
-        piece_at(state, 2, 2, seconds, now)
         begin = (math.floor(now / (seconds / PIECES)) - PIECES) * (seconds / PIECES)
         rest = max(now - max(state[0], begin), 0.0)
-        weight = span_sum(state, 2, 2, 1) + rest
-        out[0] = (span_sum(state, 2, 2, 0) + state[1] * rest) / weight if weight > 0.0 else state[1]
+        weight = span_sum(state, 2, 2, 1, settings[0], now) + rest
+        out[0] = (span_sum(state, 2, 2, 0, settings[0], now) + state[1] * rest) / weight if weight > 0.0 else state[1]
 
 
 @borrowing
@@ -122,9 +121,8 @@ def order_flow_imbalance_step(
             state[sums + 1] += abs(flow)
         state[0], state[1], state[2], state[3], state[4] = 1.0, bid, bid_size, ask, ask_size
     if state[0] > 0.0:
-        piece_at(state, 5, 2, settings[0], now)
-        moved = span_sum(state, 5, 2, 1)
-        out[0] = span_sum(state, 5, 2, 0)
+        moved = span_sum(state, 5, 2, 1, settings[0], now)
+        out[0] = span_sum(state, 5, 2, 0, settings[0], now)
         out[1] = out[0] / moved if moved > 0.0 else 0.0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from cryptoquant.compiled import borrowing
 from cryptoquant.features.feature import Parameter, positive, whole
-from cryptoquant.features.spans import PIECES, piece_at, span_size, span_sum
+from cryptoquant.features.spans import piece_at, piece_back, pieces_left, span_size, span_sum
 from cryptoquant.features.tick_feature import TickFeature, span_name, tick_feature_of
 from cryptoquant.features.ticks import ASK, BID, KIND, KNOWN, PRICE, QUOTE, SIDE, SIZE, TRADE
 from cryptoquant.market.slice import Floats
@@ -56,9 +56,8 @@ def trade_flow_step(
         state[sums] += side * size
         state[sums + 1] += size
         state[sums + 2] += 1.0
-    piece_at(state, SIDED, 3, settings[0], now)
-    volume, count = span_sum(state, SIDED, 3, 1), span_sum(state, SIDED, 3, 2)
-    out[0] = span_sum(state, SIDED, 3, 0)
+    volume, count = span_sum(state, SIDED, 3, 1, settings[0], now), span_sum(state, SIDED, 3, 2, settings[0], now)
+    out[0] = span_sum(state, SIDED, 3, 0, settings[0], now)
     out[1] = out[0] / volume if volume > 0.0 else 0.0
     out[2] = count / settings[0]
     out[3] = volume / count if count > 0.0 else 0.0
@@ -80,10 +79,9 @@ def effective_spread_step(
             cost = 2.0 * side * (events[PRICE, place] - state[MID]) / state[MID]
             state[sums] += cost * events[SIZE, place]
             state[sums + 1] += events[SIZE, place]
-    piece_at(state, SIDED, 2, settings[0], now)
-    volume = span_sum(state, SIDED, 2, 1)
+    volume = span_sum(state, SIDED, 2, 1, settings[0], now)
     if volume > 0.0:
-        out[0] = span_sum(state, SIDED, 2, 0) / volume
+        out[0] = span_sum(state, SIDED, 2, 0, settings[0], now) / volume
 
 
 @borrowing
@@ -130,11 +128,10 @@ def realized_spread_step(
             state[queue + 1] += 1.0
     settle(state, settings, now, queue)
     base = queue + 2 + 4 * WAITING
-    piece_at(state, base, 3, settings[0], now)
-    volume = span_sum(state, base, 3, 2)
+    volume = span_sum(state, base, 3, 2, settings[0], now)
     if volume > 0.0:
-        out[0] = span_sum(state, base, 3, 0) / volume
-        out[1] = span_sum(state, base, 3, 1) / volume
+        out[0] = span_sum(state, base, 3, 0, settings[0], now) / volume
+        out[1] = span_sum(state, base, 3, 1, settings[0], now) / volume
 
 
 @borrowing
@@ -155,11 +152,12 @@ def roll_spread_step(
             state[sums + 2] += state[2]
             state[sums + 3] += 1.0
         state[0], state[1], state[2] = state[0] + 1.0, price, change
-    piece_at(state, 3, 4, settings[0], now)
-    count = span_sum(state, 3, 4, 3)
+    count = span_sum(state, 3, 4, 3, settings[0], now)
     if count > 1.0:
-        means = span_sum(state, 3, 4, 1) / count * (span_sum(state, 3, 4, 2) / count)
-        covariance = span_sum(state, 3, 4, 0) / count - means
+        means = (
+            span_sum(state, 3, 4, 1, settings[0], now) / count * (span_sum(state, 3, 4, 2, settings[0], now) / count)
+        )
+        covariance = span_sum(state, 3, 4, 0, settings[0], now) / count - means
         out[0] = 2.0 * math.sqrt(-covariance) if covariance < 0.0 else 0.0
 
 
@@ -179,10 +177,10 @@ def kyle_lambda_step(
         state[sums] += math.log(price / before) if had > 0.0 else 0.0
         state[sums + 1] += side * events[SIZE, place]
         state[sums + 2] += 1.0
-    piece_at(state, SIDED, 3, settings[0], now)
     count, returns, flows = 0.0, 0.0, 0.0
-    for piece in range(PIECES + 1):
-        place = SIDED + 2 + 3 * piece
+    pieces = pieces_left(state, SIDED, settings[0], now)
+    for step in range(pieces):
+        place = piece_back(state, SIDED, 3, step)
         if state[place + 2] > 0.0:
             count += 1.0
             returns += state[place]
@@ -190,8 +188,8 @@ def kyle_lambda_step(
     if count < 3.0:
         return
     covariance, variance = 0.0, 0.0
-    for piece in range(PIECES + 1):
-        place = SIDED + 2 + 3 * piece
+    for step in range(pieces):
+        place = piece_back(state, SIDED, 3, step)
         if state[place + 2] > 0.0:
             deviation = state[place + 1] - flows / count
             covariance += deviation * (state[place] - returns / count)

@@ -1,39 +1,15 @@
-"""Where the price stands against its own averages and its own range."""
+"""Which way the market goes and how firmly: MACD, directional movement, Aroon, and the straight line of best fit."""
 
 import numpy as np
 
 from cryptoquant.compiled import borrowing, floats_at, fused
-from cryptoquant.features.feature import CLOSE, HIGH, LOW, Bars, Feature, Run, fading, whole
-from cryptoquant.features.rolling import exponential, extreme, extreme_size, mean_size, means
+from cryptoquant.features.feature import CLOSE, HIGH, LOW, TRUE_RANGE, Bars, Feature, Run, fading, feature_of, whole
+from cryptoquant.features.passing import seeded
+from cryptoquant.features.rolling import blank
+from cryptoquant.features.slopes import line_size, lines
 from cryptoquant.market.slice import Floats
 
-__all__ = ["donchian_position", "ema_ratio", "macd", "sma_ratio"]
-
-
-@borrowing
-def above_average(close: Floats, averages: Floats) -> None:
-    """Turn averages into close / average - 1."""
-    for row in range(len(close)):
-        averages[row] = close[row] / averages[row] - 1.0
-
-
-@borrowing
-def sma_ratio_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
-    """Write close / mean of the last ``settings[0]`` closes - 1."""
-    at, rows, seen, to = run
-    closes, found = floats_at(bars[CLOSE], at + rows), out[0, to : to + rows]
-    means(state, 0, int(settings[0]), closes, at, rows, seen, found)
-    above_average(closes[at:], found)
-
-
-@borrowing
-def ema_ratio_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
-    """Write close / exponential average - 1."""
-    at, rows, seen, to = run
-    window = int(settings[0])
-    closes, found = floats_at(bars[CLOSE], at + rows), out[0, to : to + rows]
-    exponential(state, 0, window, 2.0 / (window + 1.0), closes, at, rows, seen, found)
-    above_average(closes[at:], found)
+__all__ = ["adx", "aroon", "linear_trend", "macd"]
 
 
 @borrowing
@@ -50,21 +26,10 @@ def macd_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
     for row in range(rows):
         if row < early:
             count = seen + row + 1
-            if count <= slow:
-                slow_average += close[row]
-                fast_average += close[row] if count > slow - fast else 0.0
-            else:
-                slow_average = fused(close[row] - slow_average, slow_weight, slow_average)
-                fast_average = fused(close[row] - fast_average, fast_weight, fast_average)
-            if count == slow:
-                slow_average /= slow
-                fast_average /= fast
+            slow_average = seeded(slow_average, close[row], slow_weight, slow, count)
+            fast_average = seeded(fast_average, close[row], fast_weight, fast, count - slow + fast)
             line = fast_average - slow_average
-            average += line if count >= slow else 0.0
-            if count < slow + signal - 1:
-                lines[row], averages[row], histograms[row] = np.nan, np.nan, np.nan
-                continue
-            average /= signal
+            average = seeded(average, line, signal_weight, signal, count - slow + 1)
         else:
             slow_average = fused(close[row] - slow_average, slow_weight, slow_average)
             fast_average = fused(close[row] - fast_average, fast_weight, fast_average)
@@ -75,75 +40,132 @@ def macd_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
         averages[row] = average / scale
         histograms[row] = (line - average) / scale
     state[0], state[1], state[2] = fast_average, slow_average, average
+    for column in range(out.shape[0]):
+        blank(out[column, to : to + rows], slow + signal - 2 - seen)
 
 
 @borrowing
-def donchian_position_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
-    """Write (close - lowest low) / (highest high - lowest low)."""
+def adx_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write strength and both directional indicators; state: averages of both movements, of the range, of strength.
+
+    The first averages divide ``window`` - 1 movements by ``window``, as Wilder's sums begin.
+    """
     at, rows, seen, to = run
     window = int(settings[0])
-    tops, bottoms = scratch[0], scratch[1]
-    extreme(state, 0, window, 1.0, floats_at(bars[HIGH], at + rows), at, rows, seen, tops)
-    extreme(state, window + 2, window, -1.0, floats_at(bars[LOW], at + rows), at, rows, seen, bottoms)
-    close = floats_at(bars[CLOSE], at + rows)[at:]
-    found = out[0, to : to + rows]
+    weight = 1.0 / window
+    highs, lows = floats_at(bars[HIGH], at + rows), floats_at(bars[LOW], at + rows)
+    high, high_before = highs[at:], highs[at - 1 : at - 1 + rows]
+    low, low_before = lows[at:], lows[at - 1 : at - 1 + rows]
+    ranges = floats_at(bars[TRUE_RANGE], at + rows)[at:]
+    strengths, pluses, minuses = out[0, to : to + rows], out[1, to : to + rows], out[2, to : to + rows]
+    spans = scratch[0]
     for row in range(rows):
-        width = tops[row] - bottoms[row]
-        found[row] = 0.5 if width == 0.0 else (close[row] - bottoms[row]) / width
+        up, down = high[row] - high_before[row], low_before[row] - low[row]
+        pluses[row] = up if up > down and up > 0.0 else 0.0
+        minuses[row] = down if down > up and down > 0.0 else 0.0
+    plus, minus, span, average = state[0], state[1], state[2], state[3]
+    early = min(max(window - 1 - seen, 0), rows)
+    for row in range(early):
+        plus = fused(pluses[row], weight, plus)
+        minus = fused(minuses[row], weight, minus)
+        span = fused(ranges[row], weight, span)
+        spans[row] = span
+    for row in range(early, rows):
+        plus = fused(pluses[row] - plus, weight, plus)
+        minus = fused(minuses[row] - minus, weight, minus)
+        span = fused(ranges[row] - span, weight, span)
+        pluses[row], minuses[row], spans[row] = plus, minus, span
+    for row in range(rows):
+        share = 100.0 / spans[row] if spans[row] > 0.0 else 0.0
+        pluses[row], minuses[row] = pluses[row] * share, minuses[row] * share
+        gap, total = abs(pluses[row] - minuses[row]), pluses[row] + minuses[row]
+        strengths[row] = 100.0 * gap / total if total > 0.0 else -1.0
+    seeds = min(max(2 * window - 1 - seen, 0), rows)
+    for row in range(early, seeds):
+        average += strengths[row] * weight if strengths[row] > 0.0 else 0.0
+        strengths[row] = average
+    for row in range(seeds, rows):
+        strength = strengths[row] if strengths[row] >= 0.0 else average
+        average = fused(strength - average, weight, average)
+        strengths[row] = average
+    state[0], state[1], state[2], state[3] = plus, minus, span, average
+    for column in range(out.shape[0]):
+        blank(out[column, to : to + rows], 2 * window - 2 - seen)
 
 
-def sma_ratio(window: int) -> Feature:
-    """Return how far the close stands above its simple average, as a fraction.
+@borrowing
+def ages(
+    state: Floats, base: int, window: int, sign: float, values: Floats, at: int, rows: int, seen: int, out: Floats
+) -> None:
+    """Write how long ago the largest (``sign`` 1) or smallest (-1) of the last ``window`` values was, in bars.
 
-    Formula: close / SMA(close, window) - 1, the average equal to TA-Lib's SMA. Inputs: close. Output:
-    ``sma_ratio_{window}``. Lookback: window - 1. Memory: finite. Warm-up: window bars.
-
-    Raises
-    ------
-    ValueError
-        The window is smaller than 1.
+    The latest of equals counts. By blocks as in ``rolling``, where the tail also remembers places.
     """
-    window = whole("sma_ratio", "window", window)
-    return Feature(
-        name="sma_ratio",
-        step=sma_ratio_step,
-        parameters=(("window", window),),
-        settings=(float(window),),
-        inputs=("close",),
-        outputs=(f"sma_ratio_{window}",),
-        lookback=window - 1,
-        memory="finite",
-        warm_up=window,
-        state_size=mean_size(window),
-        history=window,
-    )
+    tails = state[base + 2 : base + 3 + window]
+    places = state[base + 3 + window : base + 4 + 2 * window]
+    position = seen % window
+    done = 0
+    while done < rows:
+        if position == 0:
+            top = -np.inf
+            found_at = 0.0
+            state[base] = top
+            tails[window] = top
+            if seen + done >= window:
+                before = values[at + done - window : at + done]
+                for place in range(window - 1, 0, -1):
+                    value = sign * before[place]
+                    found_at = float(place) if value > top else found_at
+                    top = value if value > top else top
+                    tails[place] = top
+                    places[place] = found_at
+        head = state[base]
+        head_place = state[base + 1]
+        count = min(window - position, rows - done)
+        present = values[at + done : at + done + count]
+        tail = tails[position + 1 : position + 1 + count]
+        tail_places = places[position + 1 : position + 1 + count]
+        found = out[done : done + count]
+        along = float(position)
+        for row in range(count):
+            value = sign * present[row]
+            head_place = along if value >= head else head_place
+            head = value if value >= head else head
+            found[row] = along - (tail_places[row] - window if tail[row] > head else head_place)
+            along += 1.0
+        state[base] = head
+        state[base + 1] = head_place
+        done += count
+        position = position + count if position + count < window else 0
 
 
-def ema_ratio(window: int) -> Feature:
-    """Return how far the close stands above its exponential average, as a fraction.
+@borrowing
+def aroon_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write Aroon up, down and their difference."""
+    at, rows, seen, to = run
+    window = int(settings[0])
+    ups, downs, gaps = out[0, to : to + rows], out[1, to : to + rows], out[2, to : to + rows]
+    ages(state, 0, window + 1, 1.0, floats_at(bars[HIGH], at + rows), at, rows, seen, ups)
+    ages(state, 2 * window + 6, window + 1, -1.0, floats_at(bars[LOW], at + rows), at, rows, seen, downs)
+    share = 100.0 / window
+    for row in range(rows):
+        ups[row] = share * (window - ups[row])
+        downs[row] = share * (window - downs[row])
+        gaps[row] = ups[row] - downs[row]
+    for column in range(out.shape[0]):
+        blank(out[column, to : to + rows], window - seen)
 
-    Formula: close / EMA(close, window) - 1 with weight 2 / (window + 1), seeded by the mean of the first ``window``
-    closes, as TA-Lib's EMA. Inputs: close. Output: ``ema_ratio_{window}``. Lookback: window - 1. Memory: recursive.
-    Warm-up: about 15 windows.
 
-    Raises
-    ------
-    ValueError
-        The window is smaller than 1.
-    """
-    window = whole("ema_ratio", "window", window)
-    return Feature(
-        name="ema_ratio",
-        step=ema_ratio_step,
-        parameters=(("window", window),),
-        settings=(float(window),),
-        inputs=("close",),
-        outputs=(f"ema_ratio_{window}",),
-        lookback=window - 1,
-        memory="recursive",
-        warm_up=window + fading(2 / (window + 1)),
-        state_size=1,
-    )
+@borrowing
+def linear_trend_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write the slope of the closes, over the close where that is asked for, and R squared."""
+    at, rows, seen, to = run
+    closes, slopes, fits = floats_at(bars[CLOSE], at + rows), out[0, to : to + rows], out[1, to : to + rows]
+    lines(state, 0, int(settings[0]), closes, at, rows, seen, slopes, fits)
+    if settings[1] > 0.0:
+        close = closes[at:]
+        for row in range(rows):
+            slopes[row] /= close[row]
 
 
 def macd(fast: int = 12, slow: int = 26, signal: int = 9, *, relative: bool = False) -> Feature:
@@ -165,43 +187,94 @@ def macd(fast: int = 12, slow: int = 26, signal: int = 9, *, relative: bool = Fa
     if fast >= slow:
         raise ValueError(f"macd: fast must be below slow, found fast {fast} and slow {slow}")
     prefix, suffix = ("macd_relative" if relative else "macd"), f"{fast}_{slow}_{signal}"
-    return Feature(
-        name="macd",
-        step=macd_step,
-        parameters=(("fast", fast), ("slow", slow), ("signal", signal), ("relative", bool(relative))),
-        settings=(float(fast), float(slow), float(signal), float(relative)),
-        inputs=("close",),
+    return feature_of(
+        macd_step,
+        ("close",),
+        slow + signal - 2,
         outputs=(f"{prefix}_{suffix}", f"{prefix}_signal_{suffix}", f"{prefix}_histogram_{suffix}"),
-        lookback=slow + signal - 2,
-        memory="recursive",
-        warm_up=slow + signal - 1 + fading(2 / (slow + 1)) + fading(2 / (signal + 1)),
+        fading_bars=fading(2 / (slow + 1)) + fading(2 / (signal + 1)),
+        parameters={"fast": fast, "slow": slow, "signal": signal, "relative": bool(relative)},
         state_size=3,
     )
 
 
-def donchian_position(window: int) -> Feature:
-    """Return where the close stands in the range of the last ``window`` bars: 0 at the low, 1 at the high.
+def adx(window: int = 14) -> Feature:
+    """Return Wilder's directional movement: its strength and both indicators, 0 to 100, equal to TA-Lib's.
 
-    Formula: (close - lowest low) / (highest high - lowest low), this bar included; 0.5 when the range is a point.
-    Source: Donchian's channel (1960). Inputs: high, low, close. Output: ``donchian_position_{window}``. Lookback:
-    window - 1. Memory: finite. Warm-up: window bars.
+    Formula: +DI = 100 W(+DM) / W(true range), -DI the same of -DM; +DM is the rise of the high where it exceeds the
+    fall of the low (0 otherwise), -DM the fall of the low where it exceeds the rise of the high; ADX = W(100 |+DI -
+    -DI| / (+DI + -DI)), W Wilder's average. Where nothing moved, both are 0 and the ADX stays. Source: Wilder (1978),
+    New Concepts in Technical Trading Systems, section IV. Inputs: high, low, close. Outputs: ``adx_{window}``,
+    ``plus_di_{window}``, ``minus_di_{window}``, all from the first bar of the ADX on. Lookback: 2 window - 1. Memory:
+    recursive. Warm-up: about 57 windows.
 
     Raises
     ------
     ValueError
-        The window is smaller than 1.
+        The window is smaller than 2.
     """
-    window = whole("donchian_position", "window", window)
-    return Feature(
-        name="donchian_position",
-        step=donchian_position_step,
-        parameters=(("window", window),),
-        settings=(float(window),),
-        inputs=("high", "low", "close"),
-        outputs=(f"donchian_position_{window}",),
-        lookback=window - 1,
-        memory="finite",
-        warm_up=window,
-        state_size=2 * extreme_size(window),
+    window = whole("adx", "window", window, 2)
+    return feature_of(
+        adx_step,
+        ("high", "low", "true_range"),
+        2 * window - 1,
+        outputs=(f"adx_{window}", f"plus_di_{window}", f"minus_di_{window}"),
+        fading_bars=2 * fading(1 / window),
+        parameters={"window": window},
+        state_size=4,
+        history=1,
+        lead=1,
+    )
+
+
+def aroon(window: int = 14) -> Feature:
+    """Return how fresh the highest high and the lowest low are, 0 to 100, and the difference, equal to TA-Lib's AROON.
+
+    Formula: up = 100 (window - bars since the highest high of the last window + 1 bars) / window, down the same of the
+    lowest low, oscillator = up - down; the latest of equal extremes counts. Source: Chande (1995), Technical Analysis
+    of Stocks and Commodities 13(9). Inputs: high, low. Outputs: ``aroon_up_{window}``, ``aroon_down_{window}``,
+    ``aroon_oscillator_{window}``. Lookback: window. Memory: finite. Warm-up: window + 1 bars.
+
+    Raises
+    ------
+    ValueError
+        The window is smaller than 2.
+    """
+    window = whole("aroon", "window", window, 2)
+    return feature_of(
+        aroon_step,
+        ("high", "low"),
+        window,
+        outputs=(f"aroon_up_{window}", f"aroon_down_{window}", f"aroon_oscillator_{window}"),
+        parameters={"window": window},
+        state_size=2 * (2 * window + 6),
+        history=window + 1,
+    )
+
+
+def linear_trend(window: int, *, relative: bool = False) -> Feature:
+    """Return the straight line of best fit through the last ``window`` closes: its slope and R squared.
+
+    Formula: slope = sum (i - mean i)(x[i] - mean x) / sum (i - mean i)^2, TA-Lib's LINEARREG_SLOPE; R squared = (sum (i
+    - mean i)(x[i] - mean x))^2 / (sum (i - mean i)^2 sum (x[i] - mean x)^2), 0 where the close stands still. Source:
+    Greene (2018), Econometric Analysis, section 3.5. Inputs: close. Outputs: ``linear_trend_slope_{window}``, price
+    per bar, and ``linear_trend_r_squared_{window}``, 0 to 1; with ``relative`` the slope over the close, a fraction per
+    bar, as ``linear_trend_relative_slope_{window}`` and ``linear_trend_relative_r_squared_{window}``. Lookback: window
+    - 1. Memory: finite. Warm-up: window bars.
+
+    Raises
+    ------
+    ValueError
+        The window is smaller than 2.
+    """
+    window = whole("linear_trend", "window", window, 2)
+    prefix = "linear_trend_relative" if relative else "linear_trend"
+    return feature_of(
+        linear_trend_step,
+        ("close",),
+        window - 1,
+        outputs=(f"{prefix}_slope_{window}", f"{prefix}_r_squared_{window}"),
+        parameters={"window": window, "relative": bool(relative)},
+        state_size=line_size(window),
         history=window,
     )

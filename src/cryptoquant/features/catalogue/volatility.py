@@ -4,11 +4,22 @@ import math
 from collections.abc import Callable
 
 from cryptoquant.compiled import borrowing, floats_at
-from cryptoquant.features.feature import CLOSE, LOG_RETURN, TRUE_RANGE, Bars, Feature, Run, fading, positive, whole
+from cryptoquant.features.feature import (
+    CLOSE,
+    LOG_RETURN,
+    TRUE_RANGE,
+    Bars,
+    Feature,
+    Run,
+    fading,
+    feature_of,
+    positive,
+    whole,
+)
 from cryptoquant.features.rolling import exponential, moments, moments_size
 from cryptoquant.market.slice import Floats
 
-__all__ = ["atr", "bollinger", "natr", "realized_volatility"]
+__all__ = ["atr", "bollinger", "natr", "realized_volatility", "true_range"]
 
 
 @borrowing
@@ -29,6 +40,16 @@ def natr_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
     found = out[0, to : to + rows]
     for row in range(rows):
         found[row] /= close[row]
+
+
+@borrowing
+def true_range_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
+    """Write the true range, over the close where that is asked for."""
+    at, rows, _, to = run
+    ranges, close = floats_at(bars[TRUE_RANGE], at + rows)[at:], floats_at(bars[CLOSE], at + rows)[at:]
+    found = out[0, to : to + rows]
+    for row in range(rows):
+        found[row] = ranges[row] / close[row] if settings[0] > 0.0 else ranges[row]
 
 
 @borrowing
@@ -72,7 +93,7 @@ def atr(window: int = 14) -> Feature:
     ValueError
         The window is smaller than 1.
     """
-    return _average_range("atr", atr_step, ("true_range",), window)
+    return _average_range(atr_step, ("true_range",), window)
 
 
 def natr(window: int = 14) -> Feature:
@@ -86,22 +107,35 @@ def natr(window: int = 14) -> Feature:
     ValueError
         The window is smaller than 1.
     """
-    return _average_range("natr", natr_step, ("true_range", "close"), window)
+    return _average_range(natr_step, ("true_range", "close"), window)
 
 
-def _average_range(name: str, step: Callable[..., None], inputs: tuple[str, ...], window: int) -> Feature:
-    window = whole(name, "window", window)
-    return Feature(
-        name=name,
-        step=step,
-        parameters=(("window", window),),
-        settings=(float(window),),
-        inputs=inputs,
-        outputs=(f"{name}_{window}",),
-        lookback=window,
-        memory="recursive",
-        warm_up=window + 1 + fading(1 / window),
+def _average_range(step: Callable[..., None], inputs: tuple[str, ...], window: int) -> Feature:
+    window = whole(step.__name__.removesuffix("_step"), "window", window)
+    return feature_of(
+        step,
+        inputs,
+        window,
+        fading_bars=fading(1 / window),
+        parameters={"window": window},
         state_size=1,
+        lead=1,
+    )
+
+
+def true_range(*, relative: bool = False) -> Feature:
+    """Return the true range of the bar in units of the price, equal to TA-Lib's TRANGE.
+
+    Formula: max(high - low, |high - close before|, |low - close before|); with ``relative`` over the close. Source:
+    Wilder (1978), section III. Inputs: high, low, close. Output: ``true_range``, a price, or ``true_range_relative``, a
+    fraction. Lookback: 1. Memory: finite. Warm-up: 2 bars.
+    """
+    return feature_of(
+        true_range_step,
+        ("true_range", "close"),
+        1,
+        outputs=("true_range_relative" if relative else "true_range",),
+        parameters={"relative": bool(relative)},
         lead=1,
     )
 
@@ -119,16 +153,11 @@ def realized_volatility(window: int) -> Feature:
         The window is smaller than 2.
     """
     window = whole("realized_volatility", "window", window, 2)
-    return Feature(
-        name="realized_volatility",
-        step=realized_volatility_step,
-        parameters=(("window", window),),
-        settings=(float(window),),
-        inputs=("log_return",),
-        outputs=(f"realized_volatility_{window}",),
-        lookback=window,
-        memory="finite",
-        warm_up=window + 1,
+    return feature_of(
+        realized_volatility_step,
+        ("log_return",),
+        window,
+        parameters={"window": window},
         state_size=moments_size(window),
         history=window,
         lead=1,
@@ -151,16 +180,12 @@ def bollinger(window: int = 20, width: float = 2.0) -> Feature:
     window = whole("bollinger", "window", window, 2)
     width = positive("bollinger", "width", width)
     suffix = f"{window}_{width:g}"
-    return Feature(
-        name="bollinger",
-        step=bollinger_step,
-        parameters=(("window", window), ("width", width)),
-        settings=(float(window), width),
-        inputs=("close",),
+    return feature_of(
+        bollinger_step,
+        ("close",),
+        window - 1,
         outputs=(f"bollinger_position_{suffix}", f"bollinger_width_{suffix}"),
-        lookback=window - 1,
-        memory="finite",
-        warm_up=window,
+        parameters={"window": window, "width": width},
         state_size=moments_size(window),
         history=window,
     )
