@@ -31,6 +31,18 @@ def every_feature() -> f.FeatureSet:
             f.hour_of_day(),
             f.relative_return(2),
             f.cross_sectional_rank(2),
+            f.alpha_candle(),
+            f.alpha_extremes(5),
+            f.alpha_moves(4),
+            f.alpha_quantiles(6),
+            f.alpha_roc(3),
+            f.alpha_trend(5),
+            f.alpha_change_correlation(4),
+            f.alpha_correlation(6),
+            f.alpha_turbulence(5),
+            f.alpha_volume(3),
+            f.alpha_volume_moves(7),
+            f.alpha_vwap(),
         ]
     )
 

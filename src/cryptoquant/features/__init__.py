@@ -1,5 +1,22 @@
 """Turning the past into columns, without a glance at the future; and the labels that a model learns from."""
 
+from cryptoquant.features.catalogue.alpha158 import ALPHA158, alpha158
+from cryptoquant.features.catalogue.alpha_prices import (
+    alpha_candle,
+    alpha_extremes,
+    alpha_moves,
+    alpha_quantiles,
+    alpha_roc,
+    alpha_trend,
+)
+from cryptoquant.features.catalogue.alpha_volumes import (
+    alpha_change_correlation,
+    alpha_correlation,
+    alpha_turbulence,
+    alpha_volume,
+    alpha_volume_moves,
+    alpha_vwap,
+)
 from cryptoquant.features.catalogue.calendar import hour_of_day
 from cryptoquant.features.catalogue.momentum import log_return, roc, rsi
 from cryptoquant.features.catalogue.panel import cross_sectional_rank, relative_return
@@ -21,6 +38,7 @@ from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.features.quality import FeatureQuality
 
 __all__ = [
+    "ALPHA158",
     "Feature",
     "FeatureQuality",
     "FeatureSet",
@@ -28,6 +46,19 @@ __all__ = [
     "Label",
     "OnlineFeatures",
     "TripleBarrier",
+    "alpha158",
+    "alpha_candle",
+    "alpha_change_correlation",
+    "alpha_correlation",
+    "alpha_extremes",
+    "alpha_moves",
+    "alpha_quantiles",
+    "alpha_roc",
+    "alpha_trend",
+    "alpha_turbulence",
+    "alpha_volume",
+    "alpha_volume_moves",
+    "alpha_vwap",
     "atr",
     "bollinger",
     "cross_sectional_rank",

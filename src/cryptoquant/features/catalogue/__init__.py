@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 from cryptoquant.features.catalogue import (
+    alpha_prices,
+    alpha_volumes,
     calendar,
     momentum,
     panel,
@@ -15,6 +17,6 @@ from cryptoquant.features.feature import Feature
 
 CONSTRUCTORS: dict[str, Callable[..., Feature]] = {
     name: getattr(subject, name)
-    for subject in (calendar, momentum, panel, statistics, trend, volatility, volume)
+    for subject in (alpha_prices, alpha_volumes, calendar, momentum, panel, statistics, trend, volatility, volume)
     for name in subject.__all__
 }
