@@ -30,6 +30,11 @@ def change_size(window: int) -> int:
     return 2 * window + 4
 
 
+def sorted_size(window: int) -> int:
+    """Return the state that ``sorted_values`` needs, in floats."""
+    return window + 1
+
+
 def kept_size(window: int) -> int:
     """Return the state that ``kept_moments`` needs, in floats."""
     return 3 * window + 5
@@ -261,29 +266,59 @@ def turns(
 
 
 @borrowing
-def place_of(ordered: Floats, count: int, value: float) -> int:
-    """Return how many of the first ``count`` sorted numbers are smaller than a value."""
-    low = 0
-    length = count
-    while length > 0:
-        half = length >> 1
-        is_smaller = ordered[low + half] < value
-        low = low + half + 1 if is_smaller else low
-        length = length - half - 1 if is_smaller else half
-    return low
+def sorted_values(
+    state: Floats,
+    base: int,
+    window: int,
+    share: float,
+    values: Floats,
+    at: int,
+    rows: int,
+    seen: int,
+    uppers: Floats,
+    lowers: Floats,
+    ranks: Floats,
+) -> None:
+    """Write the quantiles of ``share`` and 1 - ``share`` of the last ``window`` values, and the rank of the last one.
 
-
-@borrowing
-def sort_in(ordered: Floats, place: int, count: int, value: float) -> int:
-    """Put a value instead of the one at ``place`` and keep the first ``count`` numbers sorted; return where it lies."""
-    while place > 0 and ordered[place - 1] > value:
-        ordered[place] = ordered[place - 1]
-        place -= 1
-    while place < count - 1 and ordered[place + 1] < value:
-        ordered[place] = ordered[place + 1]
-        place += 1
-    ordered[place] = value
-    return place
+    A quantile lies between its neighbours in proportion; equals share their mean rank. Reads ``window`` values again.
+    Each bar writes the sorted window anew, in one pass without a branch: with c what is left without the value that
+    leaves, the new one is min(c[k], max(value, c[k - 1])). Places not yet filled are infinite, as is one behind them.
+    """
+    high, low = share * (window - 1), (1.0 - share) * (window - 1)
+    high_place, low_place = int(high), int(low)
+    high_next, low_next = min(high_place + 1, window - 1), min(low_place + 1, window - 1)
+    high_part, low_part = high - high_place, low - low_place
+    ordered = state[base : base + window + 1]
+    if seen == 0:
+        for place in range(window + 1):
+            ordered[place] = np.inf
+    for row in range(rows):
+        value = values[at + row]
+        gone = values[at + row - window] if seen + row >= window else np.inf
+        before = value
+        here = ordered[0]
+        for place in range(window):
+            after = ordered[place + 1]
+            left = here if here < gone else after
+            found = left if left < before else before
+            ordered[place] = found
+            before = left if left > value else value
+            here = after
+        uppers[row] = ordered[high_place] + (ordered[high_next] - ordered[high_place]) * high_part
+        lowers[row] = ordered[low_place] + (ordered[low_next] - ordered[low_place]) * low_part
+    for row in range(max(window - 1 - seen, 0), rows):
+        value = values[at + row]
+        recent = values[at + row + 1 - window : at + row + 1]
+        smaller = 0
+        alike = 0
+        for place in range(window):
+            smaller += 1 if recent[place] < value else 0
+            alike += 1 if recent[place] <= value else 0
+        ranks[row] = 0.5 * (smaller + alike + 1)
+    blank(uppers[:rows], window - 1 - seen)
+    blank(lowers[:rows], window - 1 - seen)
+    blank(ranks[:rows], window - 1 - seen)
 
 
 @borrowing

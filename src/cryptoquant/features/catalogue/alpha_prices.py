@@ -19,10 +19,10 @@ from cryptoquant.features.windows import (
     changes,
     line_size,
     lines,
-    place_of,
     place_size,
     places,
-    sort_in,
+    sorted_size,
+    sorted_values,
     turns,
 )
 from cryptoquant.market.slice import Floats
@@ -91,14 +91,16 @@ def alpha_trend_step(state: Floats, settings: Floats, bars: Bars, run: Run, scra
     spread = window * (window * float(window) - 1.0) / 12.0
     least = STILL * STILL * freedom
     for row in range(rows):
-        unit = 1.0 / close[row]
-        slope = slants[row] / spread
-        means[row] = averages[row] * unit
-        deviations[row] = math.sqrt(squares[row] / freedom) * unit
-        slopes[row] = slope * unit
-        share = slants[row] * slope / squares[row]
+        share = slants[row] / squares[row] * (slants[row] / spread)
         shares[row] = share if squares[row] > least else np.nan
-        residuals[row] = (close[row] - averages[row] - slope * last) * unit
+    for row in range(rows):
+        slants[row] = slants[row] / spread
+        slopes[row] = slants[row] / close[row]
+    for row in range(rows):
+        means[row] = averages[row] / close[row]
+        deviations[row] = math.sqrt(squares[row] / freedom) / close[row]
+    for row in range(rows):
+        residuals[row] = (close[row] - averages[row] - slants[row] * last) / close[row]
 
 
 @borrowing
@@ -107,51 +109,38 @@ def alpha_extremes_step(state: Floats, settings: Floats, bars: Bars, run: Run, s
     at, rows, seen, to = run
     window = int(settings[0])
     tops, bottoms, peaks, troughs = scratch[0], scratch[1], scratch[2], scratch[3]
-    places(state, 0, window, 1.0, floats_at(bars[HIGH], at + rows), at, rows, seen, tops, peaks)
-    base = 2 * window + 4
-    places(state, base, window, -1.0, floats_at(bars[LOW], at + rows), at, rows, seen, bottoms, troughs)
+    for index in range(2):
+        # One call for both: the lows lie behind the highs in the bars, and are the highs of the market upside down.
+        extremes = floats_at(bars[HIGH + index], at + rows)
+        found, orders = scratch[index], scratch[index + 2]
+        places(state, index * (2 * window + 4), window, 1.0 - 2.0 * index, extremes, at, rows, seen, found, orders)
     close = floats_at(bars[CLOSE], at + rows)[at:]
     highest, lowest, positions = out[0, to : to + rows], out[1, to : to + rows], out[2, to : to + rows]
     for row in range(rows):
         highest[row] = tops[row] / close[row]
         lowest[row] = bottoms[row] / close[row]
+    for row in range(rows):
         positions[row] = (close[row] - bottoms[row]) / (tops[row] - bottoms[row] + POINT)
     since, below, apart = out[3, to : to + rows], out[4, to : to + rows], out[5, to : to + rows]
     for row in range(rows):
         since[row], below[row] = peaks[row] / window, troughs[row] / window
+    for row in range(rows):
         apart[row] = (peaks[row] - troughs[row]) / window
 
 
 @borrowing
 def alpha_quantiles_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
-    """Write the 80 % and 20 % quantiles over the close, and its rank; state: the window, sorted."""
+    """Write the 80 % and 20 % quantiles over the close, and its rank."""
     at, rows, seen, to = run
     window = int(settings[0])
-    ordered = state[0:window]
     closes = floats_at(bars[CLOSE], at + rows)
     upper, lower, ranks = out[0, to : to + rows], out[1, to : to + rows], out[2, to : to + rows]
-    high, low = 0.8 * (window - 1), 0.2 * (window - 1)
-    high_place, low_place = int(high), int(low)
-    high_next, low_next = min(high_place + 1, window - 1), min(low_place + 1, window - 1)
-    high_share, low_share = high - high_place, low - low_place
+    sorted_values(state, 0, window, 0.8, closes, at, rows, seen, upper, lower, ranks)
+    close = closes[at:]
     for row in range(rows):
-        close = closes[at + row]
-        count = min(seen + row + 1, window)
-        slot = count - 1
-        if seen + row >= window:
-            slot = place_of(ordered, window, closes[at + row - window])
-        slot = sort_in(ordered, slot, count, close)
-        if count < window:
-            upper[row], lower[row], ranks[row] = np.nan, np.nan, np.nan
-            continue
-        first, last = slot, slot
-        while first > 0 and ordered[first - 1] == close:
-            first -= 1
-        while last < window - 1 and ordered[last + 1] == close:
-            last += 1
-        upper[row] = (ordered[high_place] + (ordered[high_next] - ordered[high_place]) * high_share) / close
-        lower[row] = (ordered[low_place] + (ordered[low_next] - ordered[low_place]) * low_share) / close
-        ranks[row] = (first + last + 2) * 0.5 / window
+        upper[row], lower[row] = upper[row] / close[row], lower[row] / close[row]
+    for row in range(rows):
+        ranks[row] = ranks[row] / window
 
 
 @borrowing
@@ -166,11 +155,14 @@ def alpha_moves_step(state: Floats, settings: Floats, bars: Bars, run: Run, scra
     ups, downs, balances = out[0, to : to + rows], out[1, to : to + rows], out[2, to : to + rows]
     for row in range(rows):
         ups[row], downs[row] = rising[row] / window, falling[row] / window
+    for row in range(rows):
         balances[row] = (rising[row] - falling[row]) / window
     gains, losses, nets = out[3, to : to + rows], out[4, to : to + rows], out[5, to : to + rows]
     for row in range(rows):
         whole_way = gained[row] + lost[row] + POINT
         gains[row], losses[row] = gained[row] / whole_way, lost[row] / whole_way
+    for row in range(rows):
+        whole_way = gained[row] + lost[row] + POINT
         nets[row] = (gained[row] - lost[row]) / whole_way
 
 
@@ -270,7 +262,7 @@ def alpha_quantiles(window: int) -> Feature:
         *(alpha_quantiles_step, ("close",), window - 1),
         outputs=_names(window, "QTLU", "QTLD", "RANK"),
         parameters={"window": window},
-        state_size=window,
+        state_size=sorted_size(window),
         history=window,
     )
 

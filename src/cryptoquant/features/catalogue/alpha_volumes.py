@@ -107,6 +107,8 @@ def alpha_volume_moves_step(
     for row in range(rows):
         whole_way = gained[row] + lost[row] + POINT
         gains[row], losses[row] = gained[row] / whole_way, lost[row] / whole_way
+    for row in range(rows):
+        whole_way = gained[row] + lost[row] + POINT
         nets[row] = (gained[row] - lost[row]) / whole_way
 
 
