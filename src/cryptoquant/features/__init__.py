@@ -1,5 +1,6 @@
 """Turning the past into columns, without a glance at the future; and the labels that a model learns from."""
 
+from cryptoquant.features.barriers import MetaLabel, TripleBarrier, meta_label, triple_barrier
 from cryptoquant.features.catalogue.alpha158 import ALPHA158, alpha158
 from cryptoquant.features.catalogue.alpha_prices import (
     alpha_candle,
@@ -29,13 +30,17 @@ from cryptoquant.features.feature_set import FeatureSet
 from cryptoquant.features.labels import (
     ForwardReturn,
     Label,
-    TripleBarrier,
+    ScaledReturn,
+    Sign,
     forward_return,
     label_from_dict,
-    triple_barrier,
+    scaled_return,
+    sign,
 )
 from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.features.quality import FeatureQuality
+from cryptoquant.features.trends import TrendScanning, trend_scanning
+from cryptoquant.features.weights import return_attribution, sequential_bootstrap, time_decay, uniqueness
 
 __all__ = [
     "ALPHA158",
@@ -44,7 +49,11 @@ __all__ = [
     "FeatureSet",
     "ForwardReturn",
     "Label",
+    "MetaLabel",
     "OnlineFeatures",
+    "ScaledReturn",
+    "Sign",
+    "TrendScanning",
     "TripleBarrier",
     "alpha158",
     "alpha_candle",
@@ -69,13 +78,21 @@ __all__ = [
     "label_from_dict",
     "log_return",
     "macd",
+    "meta_label",
     "natr",
     "realized_volatility",
     "relative_return",
+    "return_attribution",
     "roc",
     "rsi",
+    "scaled_return",
+    "sequential_bootstrap",
+    "sign",
     "sma_ratio",
+    "time_decay",
+    "trend_scanning",
     "triple_barrier",
+    "uniqueness",
     "volume_ratio",
     "zscore",
 ]
