@@ -20,6 +20,8 @@ from cryptoquant.features.kernel import Integers
 from cryptoquant.market.schema import check_bars, validate
 from cryptoquant.market.slice import Floats
 
+BLOCK = 64
+
 
 @kernel
 def sum_between(values: Floats, starts: Integers, ends: Integers, out: Floats) -> None:
@@ -43,6 +45,26 @@ def sum_between(values: Floats, starts: Integers, ends: Integers, out: Floats) -
 
 
 @kernel
+def pick(values: Floats, first: int, last: int, rest: float) -> tuple[int, float]:
+    """Return where the running sum from ``first`` on passes ``rest``, before ``last``, and what is left of it there."""
+    place = first
+    while place < last - 1 and rest >= values[place]:
+        rest -= values[place]
+        place += 1
+    return place, rest
+
+
+@kernel
+def sum_blocks(values: Floats, first: int, last: int, sums: Floats) -> None:
+    """Write the sums of the blocks of ``BLOCK`` values that hold those from ``first`` to ``last``."""
+    for block in range(first // BLOCK, (last - 1) // BLOCK + 1):
+        total = 0.0
+        for place in range(block * BLOCK, min(block * BLOCK + BLOCK, len(values))):
+            total += values[place]
+        sums[block] = total
+
+
+@kernel
 def draw_labels(
     starts: Integers, ends: Integers, spans: Floats, lengths: Floats, furthest: Integers, chances: Floats, out: Integers
 ) -> None:
@@ -50,50 +72,34 @@ def draw_labels(
 
     Labels are sorted by ``starts``; a label covers the intervals ``starts`` to ``ends``, together ``spans`` long, of
     ``lengths``; ``furthest`` is the largest of the ends up to each label, ``chances`` are uniform numbers, ``out`` the
-    labels drawn. A draw changes only the labels that live beside it, and chances are summed in blocks: a draw costs as
-    much as there are such labels, and the root of all.
+    labels drawn. A draw changes only the labels that live beside it, and chances are summed in blocks and blocks of
+    blocks, so that a draw costs little more than there are such labels.
     """
     count = len(starts)
-    size = int(np.ceil(np.sqrt(count)))
-    blocks = (count + size - 1) // size
-    shared = lengths.copy()
-    drawn = np.ones(len(lengths))
+    blocks = (count + BLOCK - 1) // BLOCK
+    groups = (blocks + BLOCK - 1) // BLOCK
+    unique, sums, totals = np.ones(count), np.empty(blocks), np.empty(groups)
+    sum_blocks(unique, 0, count, sums)
+    sum_blocks(sums, 0, blocks, totals)
+    shared, drawn = lengths.copy(), np.ones(len(lengths))
     until = np.zeros(len(lengths) + 1)
-    unique, sums = np.ones(count), np.empty(blocks)
-    for block in range(blocks):
-        sums[block] = min(size, count - block * size)
     for turn in range(len(chances)):
-        total = 0.0
-        for block in range(blocks):
-            total += sums[block]
-        rest = chances[turn] * total
-        block = 0
-        while block < blocks - 1 and rest >= sums[block]:
-            rest -= sums[block]
-            block += 1
-        label = block * size
-        stop = min(label + size, count) - 1
-        while label < stop and rest >= unique[label]:
-            rest -= unique[label]
-            label += 1
+        group, rest = pick(totals, 0, groups, chances[turn] * totals.sum())
+        block, rest = pick(sums, group * BLOCK, min(group * BLOCK + BLOCK, blocks), rest)
+        label, rest = pick(unique, block * BLOCK, min(block * BLOCK + BLOCK, count), rest)
         out[turn] = label
         for place in range(starts[label], ends[label]):
             drawn[place] += 1.0
             shared[place] = lengths[place] / drawn[place]
         first = np.searchsorted(furthest, starts[label], side="right")
         last = np.searchsorted(starts, ends[label], side="left")
-        low, high = starts[first], max(ends[label], furthest[last - 1])
-        until[low] = 0.0
-        for place in range(low, high):
+        until[starts[first]] = 0.0
+        for place in range(starts[first], furthest[last - 1]):
             until[place + 1] = until[place] + shared[place]
         for other in range(first, last):
-            if ends[other] > starts[label]:
-                unique[other] = (until[ends[other]] - until[starts[other]]) / spans[other]
-        for block in range(first // size, (last - 1) // size + 1):
-            total = 0.0
-            for other in range(block * size, min(block * size + size, count)):
-                total += unique[other]
-            sums[block] = total
+            unique[other] = (until[ends[other]] - until[starts[other]]) / spans[other]
+        sum_blocks(unique, first, last, sums)
+        sum_blocks(sums, first // BLOCK, (last - 1) // BLOCK + 1, totals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,9 @@ class Lives:
         lengths: list[Integers] = [np.empty(0, dtype=np.int64)]
         offset = 0
         for rows in _parts(codes):
-            cuts = np.unique(np.concatenate([begins[rows], knowns[rows]]))
+            # Two runs that are nearly sorted: a stable sort merges them, several times faster than ``numpy.unique``.
+            cuts = np.sort(np.concatenate([begins[rows], knowns[rows]]), kind="stable")
+            cuts = cuts[np.diff(cuts, prepend=cuts[0] - 1) > 0]
             starts[rows] = offset + np.searchsorted(cuts, begins[rows])
             ends[rows] = offset + np.searchsorted(cuts, knowns[rows])
             lengths.append(np.diff(cuts))
