@@ -162,6 +162,16 @@ def test_every_column_is_qlibs_definition_over_every_full_window(kind: str) -> N
             assert np.all((np.abs(found - right) <= 1e-9 * (np.abs(right) + reach)) | np.isnan(right)), name
 
 
+def test_a_long_history_equals_the_present_to_the_bit_across_its_runs() -> None:
+    rng = np.random.default_rng(8)
+    values = panel_of(5e4 * np.exp(np.cumsum(rng.standard_t(4, 2_300) * 1e-3))).values
+    values[rng.random(2_300) < 0.1, 0, VOLUME] = 0.0
+    panel, features = panel_with(values), f.FeatureSet(f.alpha158())
+    history, online = features.compute_panel(panel), features.online(panel.symbols)
+    present = np.stack([online.update(slice) for slice in panel])
+    np.testing.assert_array_equal(present, history)
+
+
 def test_a_market_that_stands_still_has_no_line_and_no_correlation_and_is_balanced() -> None:
     panel = market("flat")
     features = f.FeatureSet(f.alpha158())
