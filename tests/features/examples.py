@@ -100,6 +100,18 @@ def every_feature() -> f.FeatureSet:
             f.chaikin_money_flow(5),
             f.mfi(4),
             f.true_range(),
+            f.alpha_candle(),
+            f.alpha_extremes(5),
+            f.alpha_moves(4),
+            f.alpha_quantiles(6),
+            f.alpha_roc(3),
+            f.alpha_trend(5),
+            f.alpha_change_correlation(4),
+            f.alpha_correlation(6),
+            f.alpha_turbulence(5),
+            f.alpha_volume(3),
+            f.alpha_volume_moves(7),
+            f.alpha_vwap(),
         ]
     )
 

@@ -12,13 +12,25 @@ from hypothesis import strategies as st
 from cryptoquant import features as f
 from cryptoquant.errors import SchemaError
 from tests.features.examples import panel_of, panel_with
-from tests.market_makers import HOUR, frame_of, gapping_panel
+from tests.market_makers import HOUR, START, frame_of, gapping_panel
 
 TRIPLE = f.triple_barrier(take=2.0, stop=1.0, horizon=timedelta(hours=6), volatility_window=5)
 FORWARD = f.forward_return(timedelta(hours=6))
+SIGN = f.sign(timedelta(hours=6), 0.02)
+SCALED = f.scaled_return(timedelta(hours=6), 5)
+TREND = f.trend_scanning(3, 7)
+SIGNALS = pl.DataFrame(
+    {
+        "symbol": ["A/USD", "B/USD", "BTC/USD"] * 120,
+        "time": np.repeat(START + HOUR * np.arange(1, 121), 3),
+        "side": np.random.default_rng(2).integers(-1, 2, 360),
+    }
+).with_columns(pl.from_epoch("time", "ns").dt.replace_time_zone("UTC"))
+META = f.meta_label(SIGNALS, TRIPLE, f.triple_barrier(1.0, 2.0, timedelta(hours=3), 7))
+KINDS = [TRIPLE, FORWARD, SIGN, SCALED, TREND, META]
 
 
-@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.3]), st.integers(0, 119), st.sampled_from([TRIPLE, FORWARD]))
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.3]), st.integers(0, 119), st.sampled_from(KINDS))
 def test_bars_after_label_known_never_change_a_label(seed: int, absent: float, cut: int, label: f.Label) -> None:
     late = pl.duration(nanoseconds=pl.Series(np.random.default_rng(seed).integers(0, 3 * HOUR, 240)))
     bars = frame_of(gapping_panel(120, ("A/USD", "B/USD"), seed=seed, absent=absent))
@@ -94,9 +106,42 @@ def test_a_flat_past_gives_no_label() -> None:
     assert TRIPLE.build(frame_of(panel_of(np.full(50, 7.0), spread=0.0))).height == 0
 
 
-@pytest.mark.parametrize("label", [TRIPLE, FORWARD])
+@pytest.mark.parametrize("label", KINDS)
 def test_a_label_survives_json(label: f.Label) -> None:
     assert f.label_from_dict(json.loads(json.dumps(label.to_dict()))) == label
+
+
+def test_direction_and_scaled_return_follow_from_the_forward_return() -> None:
+    bars = frame_of(gapping_panel(90, ("A/USD", "B/USD"), seed=4, absent=0.1))
+    forward, direction, scaled = (label.build(bars) for label in (FORWARD, SIGN, SCALED))
+    assert direction.select("symbol", "time", "label_known", "label_return").equals(forward.drop("label"))
+    wanted = [0.0 if abs(value) <= 0.02 else np.sign(value) for value in forward["label"]]
+    assert direction["label"].to_list() == wanted
+    assert set(wanted) == {-1.0, 0.0, 1.0}
+    closes = bars.filter(symbol="B/USD")["close"].log().diff().to_list()
+    times = bars.filter(symbol="B/USD")["time"].to_list()
+    rows = scaled.filter(symbol="B/USD")
+    assert rows["time"][0] == times[5]
+    for row in rows.iter_rows(named=True):
+        place = times.index(row["time"])
+        reach = np.std(closes[place - 4 : place + 1], ddof=1) * np.sqrt(6)
+        assert row["label"] == pytest.approx(row["label_return"] / reach, rel=1e-9)
+    assert rows.height == forward.filter(symbol="B/USD").height - 5
+
+
+def test_a_return_of_exactly_the_dead_zone_is_no_direction() -> None:
+    bars = frame_of(panel_of(np.array([1.0, np.e, 1.0, 1.0, 2.0])))
+    assert f.sign(timedelta(hours=1), 1.0).build(bars)["label"].to_list() == [0.0, 0.0, 0.0, 0.0]
+    assert f.sign(timedelta(hours=1)).build(bars)["label"].to_list() == [1.0, -1.0, 0.0, 1.0]
+
+
+def test_a_late_bar_inside_the_path_delays_when_the_label_is_known() -> None:
+    bars = frame_of(panel_of(np.arange(100.0, 106.0)))
+    late = bars.with_columns(
+        known=pl.when(pl.col("close") == 102.0).then(pl.col("known") + timedelta(hours=9)).otherwise("known")
+    )
+    known = f.forward_return(timedelta(hours=2)).build(late)["label_known"] - bars["time"][0]
+    assert (known.dt.total_hours()).to_list() == [11, 11, 11, 5]
 
 
 def test_wrong_parameters_are_refused_by_name() -> None:
@@ -108,6 +153,14 @@ def test_wrong_parameters_are_refused_by_name() -> None:
         f.triple_barrier(1.0, 1.0, hour, 1)
     with pytest.raises(ValueError, match="horizon"):
         f.forward_return(timedelta(0))
+    for wrong in (-0.1, float("nan")):
+        with pytest.raises(ValueError, match="sign: dead_zone"):
+            f.sign(hour, wrong)
+    with pytest.raises(ValueError, match="scaled_return: volatility_window"):
+        f.scaled_return(hour, 1)
+    for kind in (f.sign, f.scaled_return):
+        with pytest.raises(ValueError, match=f"{kind.__name__}: horizon"):
+            kind(timedelta(0))
     with pytest.raises(ValueError, match="unknown name 'oracle'"):
         f.label_from_dict({"name": "oracle"})
     with pytest.raises(ValueError, match="cannot be read"):

@@ -98,7 +98,7 @@ class Study:
             strategy=self.strategy,
             execution=self.execution,
             costs=self.venue.costs,
-            horizon=self.dataset.label.horizon,
+            horizon=self.dataset.horizon,
             evidence=self.evidence,
             fingerprints={"data": self.dataset.fingerprint, "configuration": self.key},
             study=self.name,
@@ -251,7 +251,7 @@ def _signals(dataset: Dataset, results: list[FoldResult], name: str, kind: str) 
             name=pl.lit(name),
             kind=pl.lit(kind),
             value=pl.Series(values),
-            horizon=pl.lit(dataset.label.horizon).cast(pl.Duration("ns")),
+            horizon=pl.lit(dataset.horizon).cast(pl.Duration("ns")),
         )
         .select(*SIGNALS)
     )

@@ -1,5 +1,23 @@
 """Turning the past into columns, without a glance at the future; and the labels that a model learns from."""
 
+from cryptoquant.features.barriers import MetaLabel, TripleBarrier, meta_label, triple_barrier
+from cryptoquant.features.catalogue.alpha158 import ALPHA158, alpha158
+from cryptoquant.features.catalogue.alpha_prices import (
+    alpha_candle,
+    alpha_extremes,
+    alpha_moves,
+    alpha_quantiles,
+    alpha_roc,
+    alpha_trend,
+)
+from cryptoquant.features.catalogue.alpha_volumes import (
+    alpha_change_correlation,
+    alpha_correlation,
+    alpha_turbulence,
+    alpha_volume,
+    alpha_volume_moves,
+    alpha_vwap,
+)
 from cryptoquant.features.catalogue.averages import dema, ema, kama, sma, tema, wma
 from cryptoquant.features.catalogue.books import book_depth, book_imbalance, book_slope, depth_within
 from cryptoquant.features.catalogue.calendar import day_of_week, hour, hour_of_day, weekday, weekend
@@ -68,10 +86,12 @@ from cryptoquant.features.feature_set import FeatureSet, timeframe
 from cryptoquant.features.labels import (
     ForwardReturn,
     Label,
-    TripleBarrier,
+    ScaledReturn,
+    Sign,
     forward_return,
     label_from_dict,
-    triple_barrier,
+    scaled_return,
+    sign,
 )
 from cryptoquant.features.normalised import normalised
 from cryptoquant.features.online import OnlineFeatures
@@ -79,21 +99,41 @@ from cryptoquant.features.quality import FeatureQuality
 from cryptoquant.features.scaling import Scaler, Scaling
 from cryptoquant.features.tick_feature import TickFeature
 from cryptoquant.features.ticks import Ticks
+from cryptoquant.features.trends import TrendScanning, trend_scanning
+from cryptoquant.features.weights import return_attribution, sequential_bootstrap, time_decay, uniqueness
 
 __all__ = [
+    "ALPHA158",
     "Feature",
     "FeatureQuality",
     "FeatureSet",
     "ForwardReturn",
     "Label",
+    "MetaLabel",
     "OnlineFeatures",
+    "ScaledReturn",
     "Scaler",
     "Scaling",
+    "Sign",
     "TickFeature",
     "Ticks",
+    "TrendScanning",
     "TripleBarrier",
     "accumulation_distribution",
     "adx",
+    "alpha158",
+    "alpha_candle",
+    "alpha_change_correlation",
+    "alpha_correlation",
+    "alpha_extremes",
+    "alpha_moves",
+    "alpha_quantiles",
+    "alpha_roc",
+    "alpha_trend",
+    "alpha_turbulence",
+    "alpha_volume",
+    "alpha_volume_moves",
+    "alpha_vwap",
     "aroon",
     "atr",
     "autocorrelation",
@@ -147,6 +187,7 @@ __all__ = [
     "lowest",
     "macd",
     "mean",
+    "meta_label",
     "mfi",
     "microprice",
     "mid_price",
@@ -166,23 +207,30 @@ __all__ = [
     "realized_volatility",
     "regime",
     "relative_return",
+    "return_attribution",
     "roc",
     "rogers_satchell",
     "roll_spread",
     "rsi",
+    "scaled_return",
+    "sequential_bootstrap",
     "session_vwap",
+    "sign",
     "skew",
     "sma",
     "stochastic",
     "stochastic_rsi",
     "supertrend",
     "tema",
+    "time_decay",
     "timeframe",
     "trade_flow",
+    "trend_scanning",
     "triple_barrier",
     "true_range",
     "tsi",
     "ultimate_oscillator",
+    "uniqueness",
     "variance_ratio",
     "volume_ratio",
     "vpin",

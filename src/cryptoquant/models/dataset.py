@@ -14,9 +14,10 @@ from cryptoquant.errors import ModelError, SchemaError
 from cryptoquant.features.feature_set import FeatureSet
 from cryptoquant.features.labels import Label
 from cryptoquant.features.ticks import Ticks
+from cryptoquant.features.trends import TrendScanning
 from cryptoquant.market.schema import check_bars, validate
 from cryptoquant.market.slice import FIELDS
-from cryptoquant.market.time import timeframe_name
+from cryptoquant.market.time import span, timeframe_name
 
 Floats = NDArray[np.float64]
 
@@ -145,6 +146,13 @@ class Dataset:
     def times(self) -> NDArray[np.int64]:
         """The close of each row's bar, nanoseconds UTC, shape (rows,)."""
         return self.frame["time"].dt.epoch("ns").to_numpy()
+
+    @property
+    def horizon(self) -> timedelta:
+        """How long a label looks ahead."""
+        if isinstance(self.label, TrendScanning):
+            return (self.label.most - 1) * span(self.timeframe)
+        return self.label.horizon
 
     @property
     def label_known(self) -> NDArray[np.int64]:

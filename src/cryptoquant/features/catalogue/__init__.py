@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cryptoquant.features.catalogue import (
+    alpha_prices,
+    alpha_volumes,
     averages,
     books,
     calendar,
@@ -32,6 +34,8 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(subject, name)
         for subject in (
+            alpha_prices,
+            alpha_volumes,
             averages,
             books,
             calendar,
