@@ -66,6 +66,7 @@ from cryptoquant.features.catalogue.ranks import (
     rank,
     winsorised,
 )
+from cryptoquant.features.catalogue.sets import classic, microstructure
 from cryptoquant.features.catalogue.statistics import deviation, kurtosis, mean, skew, zscore
 from cryptoquant.features.catalogue.stops import parabolic_sar, supertrend
 from cryptoquant.features.catalogue.trades import (
@@ -150,6 +151,7 @@ __all__ = [
     "cci",
     "chaikin_money_flow",
     "chaikin_oscillator",
+    "classic",
     "correlation",
     "cross_sectional_rank",
     "cross_sectional_zscore",
@@ -190,6 +192,7 @@ __all__ = [
     "meta_label",
     "mfi",
     "microprice",
+    "microstructure",
     "mid_price",
     "momentum",
     "natr",
