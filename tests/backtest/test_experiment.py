@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cryptoquant import features as f
 from cryptoquant.backtest.experiment import Experiment
 from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket
@@ -68,6 +69,23 @@ def test_the_example_is_read_into_typed_settings():
     assert plan.tune.trials == 20
     assert plan.tune.space["learning_rate"] == (0.01, 0.2, "log")
     assert (plan.contents.data.start, plan.contents.data.end) == (date(2024, 1, 1), date(2024, 9, 6))
+
+
+def test_ready_sets_longer_timeframes_and_other_labels_are_read(tmp_path):
+    rows = """features = [
+    { name = "classic" },
+    { name = "timeframe", timeframe = "4h", stale = "12h", features = [ { name = "rsi", window = 14 } ] },
+]"""
+    text = re.sub(r"features = .*", lambda _: rows, SMALL, count=1)
+    text = text.replace('kind = "forward_return"', 'kind = "sign"\ndead_zone = 0.001')
+    plan = Experiment.read(written(tmp_path, text))
+    wanted = [*f.classic(), f.timeframe("4h", [f.rsi(14)], stale=timedelta(hours=12))]
+    assert plan.features == f.FeatureSet(wanted)
+    assert plan.label == f.sign(timedelta(hours=6), 0.001)
+    with pytest.raises(ConfigurationError, match=r"features\[1\].features\[0\]: 'rsy' is unknown, did you mean 'rsi'"):
+        Experiment.read(written(tmp_path, text.replace('{ name = "rsi"', '{ name = "rsy"')))
+    with pytest.raises(ConfigurationError, match=r"features\[1\]: cannot read the timeframe 'soon'"):
+        Experiment.read(written(tmp_path, text.replace('stale = "12h"', 'stale = "soon"')))
 
 
 def test_what_is_left_out_is_tier_one_and_what_is_said_is_taken(tmp_path):

@@ -13,6 +13,7 @@ from tests.examples.notebook_cells import ROOT, SCRIPTS
 PAPER_TRADE = ROOT / "examples" / "paper_trade.py"
 ORDERS = ROOT / "examples" / "orders.py"
 STRATEGIES = ROOT / "examples" / "strategies.py"
+FEATURES = ROOT / "examples" / "features.py"
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,15 @@ def test_the_script_of_strategies_trades_each_of_them():
     lines = done.stdout.splitlines()
     assert len(lines) == 7
     assert all(int(line.rsplit(" ", 1)[1]) > 0 for line in lines)
+
+
+def test_the_script_of_features_proves_them_causal_and_finds_the_present_in_history():
+    done = subprocess.run([sys.executable, str(FEATURES)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "2,880 rows of 68 columns from 50 features"
+    assert lines[1] == "no column changed when the future did"
+    assert lines[2] == "the present is the last row of history: True"
 
 
 def test_the_script_of_orders_compares_venues_and_exits():

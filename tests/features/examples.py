@@ -165,3 +165,16 @@ def panel_with(values: NDArray[np.float64]) -> Panel:
     times = START + HOUR * np.arange(1, len(values) + 1, dtype=np.int64)
     symbols = tuple(f"S{index}/USD" for index in range(values.shape[1]))
     return Panel.from_values(times, times.copy(), symbols, values, HOUR)
+
+
+if __name__ == "__main__":
+    every = [
+        *every_feature().features,
+        *every_tick_feature().features,
+        *f.alpha158(),
+        *f.classic(),
+        *f.microstructure(),
+    ]
+    for number, feature in enumerate(every):
+        f.FeatureSet([feature]).online([f"S{number}/USD"])
+    f.FeatureSet(every_comparison("S0/USD").features).online(["S0/USD"])

@@ -41,6 +41,7 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+READY = {"classic": catalogue.classic, "alpha158": catalogue.alpha158}
 
 
 class DataSection(Section):
@@ -56,11 +57,14 @@ class DataSection(Section):
 class LabelSection(Section):
     """What is to be predicted."""
 
-    kind: Literal["triple_barrier", "forward_return"] = "triple_barrier"
-    horizon: Span
+    kind: Literal["triple_barrier", "forward_return", "sign", "scaled_return", "trend_scanning"] = "triple_barrier"
+    horizon: Span | None = None
     take: float | None = None
     stop: float | None = None
     volatility_window: int | None = None
+    dead_zone: float | None = None
+    least: int | None = None
+    most: int | None = None
 
 
 class SplitsSection(Section):
@@ -221,8 +225,22 @@ def _readable(moment: Instant) -> Instant:
 
 
 def _features(rows: list[dict[str, Any]]) -> FeatureSet:
-    chosen = [_kind(f"features[{number}]", row, CONSTRUCTORS, "name") for number, row in enumerate(rows)]
+    chosen = [one for number, row in enumerate(rows) for one in _chosen(f"features[{number}]", row)]
     return made("features", "FeatureSet", {"features": chosen}, {"FeatureSet": FeatureSet})  # type: ignore[no-any-return]
+
+
+def _chosen(where: str, row: dict[str, Any]) -> list[Any]:
+    """Return the features of a table: one, a ready set, or those of a longer timeframe with its own ``features``."""
+    rest = {key: value for key, value in row.items() if key != "name"}
+    if row.get("name") in READY:
+        return list(made(where, row["name"], rest, READY))
+    if row.get("name") != "timeframe":
+        return [_kind(where, row, CONSTRUCTORS, "name")]
+    inner = enumerate(rest.pop("features", []))
+    rest["features"] = [one for number, part in inner for one in _chosen(f"{where}.features[{number}]", part)]
+    if "stale" in rest:
+        rest["stale"] = made(where, "span", {"timeframe": rest["stale"]}, {"span": span})
+    return [made(where, "timeframe", rest, {"timeframe": catalogue.timeframe})]
 
 
 def _label(section: LabelSection) -> Label:
