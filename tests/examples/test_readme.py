@@ -5,6 +5,7 @@ import sys
 
 import cryptoquant as cq
 from cryptoquant.cli.app import VERBS
+from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.performance.evidence import Gate
 from tests.examples.notebook_cells import ROOT
 
@@ -20,7 +21,7 @@ def test_every_python_block_of_the_readme_runs_as_it_stands(tmp_path):
     market = cq.SyntheticMarket(symbols=["BTC/USD"], days=30, timeframe="1h")
     cq.Store(tmp_path / "data").write("bars", market.bars())
     runnable = blocks("python", with_keys=False)
-    assert len(runnable) == 3
+    assert len(runnable) == 4
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("CQ_", "APCA_", "ALPACA_"))}
     command = [sys.executable, "-c", "\n".join(runnable)]
     done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=300)
@@ -73,3 +74,10 @@ def test_the_changelog_has_a_line_for_each_public_name_and_verb():
 def test_the_changelog_opens_with_the_version_of_the_package():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(r"^## \[([^\]]+)\]", changelog, re.MULTILINE).group(1) == cq.__version__
+
+
+def test_the_readme_lists_every_feature_once_and_no_other():
+    table = README.split("## Features")[1].split("| ready sets")[0]
+    listed = re.findall(r"`(\w+)`", "\n".join(line for line in table.splitlines() if line.startswith("|")))
+    library = {name for name in CONSTRUCTORS if not name.startswith("alpha_")} - {"expression"}
+    assert sorted(listed) == sorted(library)

@@ -112,6 +112,7 @@ def every_feature() -> f.FeatureSet:
             f.alpha_volume(3),
             f.alpha_volume_moves(7),
             f.alpha_vwap(),
+            f.amihud(4),
         ]
     )
 

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -217,3 +218,13 @@ def test_an_expression_is_saved_and_read() -> None:
 def test_expressions_that_cannot_be_kept_are_refused(wrong: pl.Expr | str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         f.expression("wrong", wrong, lookback=0)
+
+
+def test_a_step_that_was_typed_and_is_kept_nowhere_has_a_fingerprint_too() -> None:
+    typed: dict[str, Any] = {"__name__": "typed"}
+    for name, factor in (("one", 1.0), ("two", 2.0), ("again", 1.0)):
+        exec(f"def twofold(state, settings, bar, out):\n    out[0] = bar[0] * {factor}", typed)
+        typed[name] = typed["twofold"]
+    sets = {name: f.FeatureSet([f.custom(inputs=["close"])(typed[name])()]) for name in ("one", "two", "again")}
+    assert sets["one"].fingerprint == sets["again"].fingerprint != sets["two"].fingerprint
+    np.testing.assert_array_equal(sets["two"].compute_panel(PANEL)[..., 0], 2.0 * PANEL.field("close"))

@@ -41,6 +41,7 @@ from cryptoquant.features.catalogue.estimators import (
     rogers_satchell,
     yang_zhang,
 )
+from cryptoquant.features.catalogue.liquidity import amihud
 from cryptoquant.features.catalogue.momentum import log_return, momentum, roc, rsi, tsi
 from cryptoquant.features.catalogue.money_flow import (
     accumulation_distribution,
@@ -135,6 +136,7 @@ __all__ = [
     "alpha_volume",
     "alpha_volume_moves",
     "alpha_vwap",
+    "amihud",
     "aroon",
     "atr",
     "autocorrelation",

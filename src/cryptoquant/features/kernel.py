@@ -246,17 +246,26 @@ def source_digest(step: Callable[..., None]) -> str:
     return hashlib.sha256("\n".join(texts[name] for name in sorted(texts)).encode()).hexdigest()
 
 
+def _text(function: Any) -> str:
+    """Return the source of a function without its docstring; its bytecode where it was typed and is kept nowhere."""
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+    except OSError:
+        code = function.__code__
+        return f"{code.co_code.hex()} {code.co_names} {code.co_consts}"
+    body = ast.parse(source).body[0].body  # type: ignore[attr-defined]
+    lines = [line.rstrip() for line in source.splitlines()]
+    if ast.get_docstring(ast.parse(source).body[0]) is not None:  # type: ignore[arg-type]
+        del lines[body[0].lineno - 1 : body[0].end_lineno]
+    return "\n".join(lines)
+
+
 def _collect(step: Callable[..., Any], texts: dict[str, str]) -> None:
     function: Any = getattr(step, "py_func", step)
     name = f"{function.__module__}.{function.__qualname__}"
     if name in texts:
         return
-    source = textwrap.dedent(inspect.getsource(function))
-    body = ast.parse(source).body[0].body  # type: ignore[attr-defined]
-    lines = [line.rstrip() for line in source.splitlines()]
-    if ast.get_docstring(ast.parse(source).body[0]) is not None:  # type: ignore[arg-type]
-        del lines[body[0].lineno - 1 : body[0].end_lineno]
-    texts[name] = "\n".join(lines)
+    texts[name] = _text(function)
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     captured = {used: cell.cell_contents for used, cell in cells}
     for used in (*function.__code__.co_names, *captured):
