@@ -90,8 +90,11 @@ def borrowing(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def uncached(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a kernel of the user's own; its machine code is not kept, since nothing tells when its source changes."""
-    return _compiled(function, cache=False)
+    """Compile a kernel of the user's own: a place outside of an array is an error.
+
+    Its machine code is not kept, since nothing tells when its source changes.
+    """
+    return _compiled(function, cache=False, boundscheck=True)
 
 
 _COMPILING = threading.RLock()

@@ -7,15 +7,9 @@ import polars as pl
 import pytest
 
 from cryptoquant import features as f
-from cryptoquant.errors import LeakageError
-from cryptoquant.features.causality import (
-    check_features,
-    check_futures,
-    check_isolation,
-    check_online,
-    check_prefixes,
-    check_row_order,
-)
+from cryptoquant.errors import DataError, LeakageError
+from cryptoquant.features.causality import check_futures, check_isolation, check_prefixes, check_row_order
+from cryptoquant.features.gate import check_features, check_online
 from cryptoquant.market.slice import Floats, Panel
 from tests.features.examples import every_feature
 from tests.market_makers import frame_of, gapping_panel
@@ -157,6 +151,16 @@ def test_a_computation_that_loses_rows_is_caught() -> None:
 
 def test_all_our_features_pass_the_whole_gate() -> None:
     every_feature().check_causal(BARS)
+
+
+def test_a_symbol_that_appears_late_and_fields_that_are_missing_are_no_leaks() -> None:
+    late = BARS.filter((pl.col("symbol") == "A/USD") | (pl.col("time").rank("dense") > 20))
+    features = [f.cross_sectional_rank(2), f.beta("B/USD", 5), f.timeframe("3h", [f.relative_return(2)])]
+    f.FeatureSet(features).check_causal(late)
+    holed = BARS.with_columns(trade_count=pl.when(pl.int_range(pl.len()) % 7 > 0).then("trade_count"))
+    f.FeatureSet([f.mean("trade_count", 5), f.rsi(3)]).check_causal(holed)
+    with pytest.raises(DataError, match="no bars to prove anything on"):
+        f.FeatureSet([f.rsi(3)]).check_causal(BARS.clear())
 
 
 class Smoothed(f.FeatureSet):

@@ -132,6 +132,38 @@ def test_a_step_that_raises_is_named() -> None:
         f.FeatureSet([broken()]).compute_panel(PANEL)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_step_that_leaves_its_arrays_is_stopped_before_it_touches_another_one() -> None:
+    @f.custom(inputs=["close"])
+    def forgetful(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
+        state[0] += bar[0]
+
+    @f.custom(inputs=["close"])
+    def generous(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
+        out[1] = bar[0]
+
+    for feature in (forgetful(), generous()):
+        with pytest.raises(RuntimeError, match="its step raised"):
+            f.FeatureSet([feature, f.rsi(5)]).compute_panel(PANEL)
+
+
+def test_two_customs_of_one_function_stay_apart() -> None:
+    one, two = decorated(change, compiled=False), decorated(change, compiled=True)
+    assert change.__qualname__ == "change"
+    found = f.FeatureSet([one(window=2), two(window=3)]).compute_panel(PANEL)
+    assert found.shape[2] == 4
+
+
+def test_a_step_cannot_begin_before_what_it_reads() -> None:
+    assert plain_return().lookback == 1
+
+
+@pytest.mark.parametrize("name", ["time", "known", "symbol", "close", "label"])
+def test_columns_with_the_names_of_others_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is the name of something else"):
+        f.FeatureSet([f.expression(name, CLOSE * 2, lookback=0)])
+
+
 def test_a_step_that_cannot_be_compiled_is_named() -> None:
     @f.custom(inputs=["close"])
     def strange(state: Floats, settings: Floats, bar: Floats, out: Floats) -> None:
@@ -144,11 +176,17 @@ def test_a_step_that_cannot_be_compiled_is_named() -> None:
 def test_wrong_parameters_are_refused() -> None:
     with pytest.raises(TypeError, match=r"change: unknown parameter length; wanted some of window"):
         change_compiled(length=3)
-    for value in (2.5, "many", None):
+    for value in (2.5, "many", None, float("inf"), True):
         with pytest.raises(ValueError, match="window must be a number like 5"):
             change_compiled(window=value)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="unknown input colour"):
-        f.custom(inputs=["colour"])(change)()
+    with pytest.raises(ValueError, match=r"wanted a list of inputs of .* found \['colour'\]"):
+        f.custom(inputs=["colour"])
+    with pytest.raises(ValueError, match="at most 64 outputs"):
+        f.custom(inputs=["close"], outputs="abc")
+    with pytest.raises(ValueError, match="memory must be"):
+        f.custom(inputs=["close"], memory="foo")(change)()  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="wanted a polars expression"):
+        f.expression("x", None, lookback=0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="wanted a list of inputs"):
         f.custom(inputs=[])
     with pytest.raises(ValueError, match="lookback must be a whole number"):
@@ -190,6 +228,7 @@ def test_an_expression_may_read_the_clock_and_several_fields() -> None:
         (CLOSE.shift(1).fill_null(strategy="backward") + CLOSE.len(), 2),
         (CLOSE.reverse(), 0),
         (CLOSE.rank() / CLOSE.len(), 10),
+        ((CLOSE.shift(-1) > CLOSE).cast(pl.Float64).fill_null(0.0) * 1e-11, 0),
     ],
 )
 def test_an_expression_that_looks_ahead_or_further_back_than_it_says_is_caught(leak: pl.Expr, lookback: int) -> None:
@@ -211,7 +250,20 @@ def test_an_expression_is_saved_and_read() -> None:
         (pl.col("price") + 1, "unknown column price"),
         (pl.lit(1.0), "unknown column none"),
         (pl.col("log_return"), "unknown column log_return"),
-        (CLOSE.map_batches(lambda series: series), "Python function"),
+        (CLOSE.map_batches(lambda series: series), "with AnonymousFunction cannot be kept safely"),
+        (CLOSE.rolling_map(lambda series: 1.0, 3), "with Map cannot be kept safely"),
+        (pl.fold(0.0, lambda one, two: one + two, [CLOSE]), "with FoldHorizontal cannot"),
+        (pl.reduce(lambda one, two: one + two, [CLOSE, CLOSE]), "with ReduceHorizontal cannot"),
+        (pl.cum_fold(0.0, lambda one, two: one + two, [CLOSE]), "with CumFoldHorizontal cannot"),
+        (pl.struct("close").name.map_fields(str.upper), "cannot be kept safely"),
+        (CLOSE.is_in([1.0, 2.0]), "cannot be kept safely"),
+        (CLOSE + pl.selectors.float().sum(), "with Selector cannot"),
+        (
+            '{"Function":{"input":[{"Column":"close"}],"function":{"FfiPlugin":{"lib":"x.so"}}}}',
+            "with FfiPlugin cannot",
+        ),
+        ('{"Alias":[{"Literal":{"Scalar":{"List":[1,11,7,128,5,149]}}},"x"]}', "cannot be kept safely"),
+        ("[" * 5_000 + "]" * 5_000, "unreadable"),
         ("{nonsense", "unreadable"),
     ],
 )

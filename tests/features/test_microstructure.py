@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cryptoquant import features as f
-from cryptoquant.features.causality import check_online, check_ticks
+from cryptoquant.features.gate import check_online, check_ticks
 from cryptoquant.features.spans import PIECES
 from cryptoquant.features.ticks import LEVELS
 from cryptoquant.market.book import Book, book_rows, book_updates
@@ -79,7 +79,7 @@ def past(ticks: f.Ticks, moment: int) -> list[Event]:
 
 def is_recent(event_known: float, moment: int, seconds: float) -> bool:
     step = seconds / PIECES
-    return math.floor(event_known / 1e9 / step) >= math.floor(moment / 1e9 / step) - PIECES
+    return math.ceil(event_known / 1e9 / step) - 1 >= math.floor(moment / 1e9 / step) - PIECES
 
 
 def sides_of(events: list[Event]) -> list[float]:
@@ -124,7 +124,7 @@ def naive_effective(events: list[Event], moment: int, seconds: float) -> list[fl
     trades = [event for event in events if isinstance(event, Trade)]
     cost = volume = 0.0
     for side, mid, trade in zip(sides_of(events), quotes_before(events), trades, strict=True):
-        if not math.isnan(mid) and is_recent(trade.known, moment, seconds):
+        if side != 0 and not math.isnan(mid) and is_recent(trade.known, moment, seconds):
             cost += 2 * side * (trade.price - mid) / mid * trade.size
             volume += trade.size
     return [cost / volume if volume else math.nan]
@@ -168,7 +168,7 @@ def naive_kyle(events: list[Event], moment: int, seconds: float) -> list[float]:
         change = 0.0 if math.isnan(before) else math.log(trade.price / before)
         before = trade.price
         if is_recent(trade.known, moment, seconds):
-            sums = pieces.setdefault(math.floor(trade.known / 1e9 / (seconds / PIECES)), [0.0, 0.0])
+            sums = pieces.setdefault(math.ceil(trade.known / 1e9 / (seconds / PIECES)) - 1, [0.0, 0.0])
             sums[0] += change
             sums[1] += side * trade.size
     if len(pieces) < 3:

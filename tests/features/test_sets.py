@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from cryptoquant import features as f
-from cryptoquant.features.causality import check_online, check_ticks
+from cryptoquant.features.gate import check_online, check_ticks
 from cryptoquant.market.slice import Panel
 from tests.features.test_microstructure import closes, market
 from tests.market_makers import frame_of, gapping_panel

@@ -1,5 +1,8 @@
 """Features of ticks see what was known at the slice and no more; their present is their history to the bit."""
 
+import pickle
+from datetime import timedelta
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,12 +13,12 @@ from numpy.typing import NDArray
 from cryptoquant import features as f
 from cryptoquant.compiled import borrowing
 from cryptoquant.errors import DataError, LeakageError, SchemaError
-from cryptoquant.features.causality import check_online, check_ticks
+from cryptoquant.features.gate import check_online, check_ticks
 from cryptoquant.features.ticks import BID_SIZES, BIDS, KIND, KNOWN, PRICE, QUOTE, SIDE, SIZE, TRADE, Source
 from cryptoquant.market.book import book_rows
 from cryptoquant.market.schema import BookUpdate, Quote, Trade
 from cryptoquant.market.slice import Floats, Panel
-from tests.market_makers import HOUR, START, gapping_panel
+from tests.market_makers import HOUR, START, frame_of, gapping_panel
 
 SYMBOLS = ("A/USD", "B/USD")
 INSTANTS = ("time", "known")
@@ -183,6 +186,69 @@ def test_books_are_rebuilt_level_by_level() -> None:
     assert online.update(panel[0])[0, :3].tolist() == [100.0, 2.0, 3.0]
     online.observe(updates[2])
     assert online.update(panel[1])[0, :3].tolist() == [99.0, 3.0, 5.0]
+
+
+def changes_of(rng: np.random.Generator, slices: int) -> list[BookUpdate]:
+    """Return a reset for each symbol and single levels after it, in an order of arrival that is not that of time."""
+    stamps = START + np.sort(rng.integers(1, slices * HOUR, 60))
+    updates = []
+    for number, stamp in enumerate(stamps.tolist()):
+        symbol = SYMBOLS[number % 2]
+        level = ((float(90 + rng.integers(0, 9)), float(rng.integers(0, 5))),)
+        updates.append(BookUpdate(symbol, stamp, stamp, level, ((101.0, 2.0),), number < 2))
+    return updates
+
+
+def test_a_book_of_single_changes_is_the_same_in_history_and_in_every_copy_of_the_present() -> None:
+    updates, panel = changes_of(np.random.default_rng(4), 9), panel_of(9)
+    features = f.FeatureSet([best_bid()])
+    books = book_rows(updates)
+    history = features.compute_panel(panel, f.Ticks(books=books))
+    shuffled = book_rows([*updates[30:], *updates[:30]])
+    np.testing.assert_array_equal(features.compute_panel(panel, f.Ticks(books=shuffled)), history)
+    check_ticks(features, panel, f.Ticks(books=books))
+    check_online(features, panel, f.Ticks(books=books))
+    online = features.online(SYMBOLS)
+    online.warm(panel.between(0, int(panel.times[2])), f.Ticks(books=books))
+    online.warm(panel.between(int(panel.times[2]), int(panel.times[4])), f.Ticks(books=books))
+    copies = [online, online.copy(), pickle.loads(pickle.dumps(online))]
+    for row in range(5, 9):
+        for other in copies:
+            for update in updates:
+                if panel.known[row - 1] < update.known <= panel.known[row]:
+                    other.observe(update)
+            np.testing.assert_array_equal(other.update(panel[row]), history[row])
+
+
+def test_a_history_taken_in_two_parts_counts_no_tick_twice_and_one_refused_counts_none() -> None:
+    panel, ticks = panel_of(9), ticks_of(80, 9, 2)
+    features = f.FeatureSet([f.obv(), tally()])
+    history = features.compute_panel(panel, ticks)
+    online = features.online(SYMBOLS)
+    with pytest.raises(DataError, match="reads"):
+        online.warm(panel.between(0, int(panel.times[2])))
+    online.warm(panel.between(0, int(panel.times[2])), ticks)
+    online.warm(panel.between(int(panel.times[2]), int(panel.times[5])), ticks)
+    for event in ticks.events():
+        if panel.known[5] < event.known <= panel.known[6]:
+            online.observe(event)
+    np.testing.assert_array_equal(online.update(panel[6]), history[6])
+
+
+def test_a_row_is_known_when_all_that_it_saw_was_known() -> None:
+    panel, ticks = panel_of(5), ticks_of(60, 5, 1)
+    late = pl.when(pl.col("symbol") == "B/USD").then(pl.duration(seconds=200)).otherwise(pl.duration(seconds=0))
+    bars = frame_of(panel).with_columns(known=pl.col("known") + late)
+    table = f.FeatureSet([tally()]).compute(bars, ticks)
+    assert (table["known"] - table["time"]).unique().to_list() == [timedelta(seconds=200)]
+    f.FeatureSet([tally(), f.roc(1)]).check_causal(bars, ticks)
+
+
+def test_quotes_without_a_price_are_passed_over() -> None:
+    panel, ticks = panel_of(2), ticks_of(20, 2, 1)
+    empty = ticks.quotes.with_columns(bid_price=pl.lit(0.0))
+    found = f.FeatureSet([tally()]).compute_panel(panel, f.Ticks(trades=ticks.trades, quotes=empty))
+    assert (found[:, :, 1] == 0.0).all()
 
 
 def test_the_gate_passes_honest_ticks_and_catches_a_history_that_knows_later_ones() -> None:

@@ -140,7 +140,7 @@ def test_what_a_set_needs_is_enough_and_not_far_from_it() -> None:
         assert np.isfinite(found[lookback])
     with pytest.raises(ValueError, match=r"rsi_5_1h: how many bars it needs depends on them"):
         _ = features.lookback
-    with pytest.raises(ValueError, match="7m do not make up bars of 1h"):
+    with pytest.raises(ValueError, match="7m do not make up longer bars of 1h"):
         features.needed("7m")
 
 
@@ -154,12 +154,34 @@ def test_a_set_with_longer_bars_is_saved_read_and_told_apart() -> None:
     assert other != features
 
 
+def test_damaged_descriptions_and_missing_fields_are_told() -> None:
+    saved = f.FeatureSet([f.timeframe("1h", [f.roc(1)]), f.normalised(f.roc(1), 4)]).to_dict()
+    for place, key, value in ((0, "timeframe", 5), (0, "stale_ns", "x"), (1, "feature", "{"), (1, "window", None)):
+        rows = [{**row, "parameters": dict(row["parameters"])} for row in saved["features"]]
+        rows[place]["parameters"][key] = value
+        with pytest.raises(ValueError, match=r"timeframe|normalised"):
+            f.FeatureSet.from_dict({"features": rows})
+        rows = [{**row, "version": 99} if number == place else row for number, row in enumerate(saved["features"])]
+        with pytest.raises(ValueError, match="was saved as version 99"):
+            f.FeatureSet.from_dict({"features": rows})
+    panel = minutes(30, 5)
+    part = Panel(
+        panel.times, panel.known, SYMBOLS, {name: panel.field(name) for name in ("open", "close")}, panel.width
+    )
+    with pytest.raises(DataError, match="holds no"):
+        f.FeatureSet([f.timeframe("15m", [f.atr(2)])]).compute_panel(part)
+    with pytest.raises(DataError, match="5m do not make up longer bars of 7m"):
+        f.FeatureSet([f.timeframe("7m", [f.roc(1)])]).online(SYMBOLS).warm(panel)
+
+
 def test_wrong_timeframes_are_refused() -> None:
-    with pytest.raises(DataError, match="5m do not make up bars of 7m"):
+    with pytest.raises(DataError, match="5m do not make up longer bars of 7m"):
         f.FeatureSet([f.timeframe("7m", [f.roc(1)])]).compute_panel(minutes(30, 5))
-    with pytest.raises(DataError, match="1h do not make up bars of 30m"):
+    with pytest.raises(DataError, match="1h do not make up longer bars of 30m"):
         f.FeatureSet([f.timeframe("30m", [f.roc(1)])]).compute(frame_of(gapping_panel(30, SYMBOLS)))
     with pytest.raises(ValueError, match="wanted at least its length"):
         f.timeframe("1h", [f.roc(1)], stale=timedelta(minutes=30))
+    with pytest.raises(ValueError, match="wanted '1h' and a timedelta"):
+        f.timeframe("1h", [f.roc(1)], stale=5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="stand in the set itself"):
         f.timeframe("1d", [f.timeframe("1h", [f.roc(1)])])

@@ -82,7 +82,8 @@ from cryptoquant.features.catalogue.transforms import difference, fractional_dif
 from cryptoquant.features.catalogue.trend import adx, aroon, linear_trend, macd
 from cryptoquant.features.catalogue.volatility import atr, bollinger, natr, realized_volatility, true_range
 from cryptoquant.features.catalogue.volume import force_index, obv, session_vwap, volume_ratio, vwap
-from cryptoquant.features.custom import custom, expression
+from cryptoquant.features.custom import custom
+from cryptoquant.features.expressions import expression
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.feature_set import FeatureSet, timeframe
 from cryptoquant.features.labels import (

@@ -1,19 +1,14 @@
-"""Features of the user's own: a step for one bar, compiled or in plain Python, or a polars expression."""
+"""Features of the user's own: a step for one bar, compiled or in plain Python."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
-import polars as pl
-
 from cryptoquant.compiled import uncached
-from cryptoquant.features.entries import ExpressionStep, expression_of
 from cryptoquant.features.feature import DERIVED, INPUTS, WIDEST, Feature, Memory, Parameter, feature_of, whole
 
 Size = int | Callable[..., int]
-
-PYTHON_NODES = {"AnonymousFunction", "AnonymousAgg", "AnonymousStreamingAgg", "PythonScan", "RenameAlias"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +46,9 @@ class Custom:
             wanted = f"wanted some of {', '.join(self.parameters)}" if self.parameters else "it takes none"
             raise TypeError(f"{self.name}: unknown parameter {', '.join(strange)}; {wanted}")
         parameters = {name: self._number(name, chosen.get(name, usual)) for name, usual in self.parameters.items()}
-        words = "".join(f"_{value:g}" for value in parameters.values())
-        lookback = self._size("lookback", self.lookback, parameters)
+        words = "".join(f"_{value:g}" if isinstance(value, float) else f"_{value}" for value in parameters.values())
+        lead = 0 if DERIVED.keys().isdisjoint(self.inputs) else 1
+        lookback = max(self._size("lookback", self.lookback, parameters), lead)
         warm_up = lookback + 1 if self.warm_up is None else self._size("warm_up", self.warm_up, parameters)
         return feature_of(
             self.step,
@@ -64,7 +60,7 @@ class Custom:
             parameters=parameters,
             memory=self.memory,
             state_size=self._size("state_size", self.state_size, parameters),
-            lead=0 if DERIVED.keys().isdisjoint(self.inputs) else 1,
+            lead=lead,
             version=self.version,
             form="bar" if self.is_compiled else "python",
         )
@@ -73,9 +69,9 @@ class Custom:
         usual = self.parameters[parameter]
         try:
             number = type(usual)(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{self.name}: {parameter} must be a number like {usual!r}, found {value!r}") from error
-        if isinstance(value, str) or number != value:
+        if isinstance(value, str) or isinstance(value, bool) is not isinstance(usual, bool) or number != value:
             raise ValueError(f"{self.name}: {parameter} must be a number like {usual!r}, found {value!r}")
         return number
 
@@ -99,8 +95,8 @@ def custom(
 
     The step takes one bar of one symbol: it reads ``bar``, the inputs in their order, and ``settings``, the parameters
     in theirs; it keeps what it likes in ``state``, zeros at the start; it writes ``out``, which holds NaN. All are
-    float64 arrays of one dimension. It is never called with a bar of which an input is missing, and must not raise.
-    History and present call the same step, so its numbers are equal to the bit.
+    float64 arrays of one dimension, and a place outside of them is an error. It is never called with a bar of which an
+    input is missing, and must not raise. History and present call the same step, so its numbers are equal to the bit.
 
     Parameters
     ----------
@@ -139,16 +135,16 @@ def custom(
     >>> cq.FeatureSet([close_location(), f.rsi(14)]).names
     ('close_location', 'rsi_14')
     """
-    if not 0 < len(inputs) <= len(INPUTS) or isinstance(inputs, str) or len(outputs) > WIDEST:
-        raise ValueError(f"custom feature: wanted a list of inputs and at most {WIDEST} outputs, found {inputs!r}")
+    if not 0 < len(inputs) <= len(INPUTS) or isinstance(inputs, str) or not set(inputs) <= set(INPUTS):
+        raise ValueError(f"custom feature: wanted a list of inputs of {', '.join(INPUTS)}, found {inputs!r}")
+    if isinstance(outputs, str) or len(outputs) > WIDEST:
+        raise ValueError(f"custom feature: wanted a list of at most {WIDEST} outputs, found {outputs!r}")
 
     def decorate(function: Callable[..., None]) -> Custom:
         name = function.__name__
-        # Where the step is found from now on, for pickle.
-        function.__qualname__ = f"{function.__qualname__}.step"
         return Custom(
             name=name,
-            step=uncached(function) if compiled else function,
+            step=uncached(_renamed(function)) if compiled else _renamed(function),
             inputs=tuple(inputs),
             outputs=tuple(outputs) or (name,),
             parameters=dict(parameters or {}),
@@ -163,71 +159,9 @@ def custom(
     return decorate
 
 
-def expression(name: str, expression: pl.Expr | str, lookback: int) -> Feature:
-    """Return a polars expression over the bars of one symbol as a feature.
-
-    Its history is computed in pieces and its present from the last ``lookback + 1`` bars, so that both are equal to
-    1e-10, not to the bit; one update takes a fraction of a millisecond. Inputs: the columns that it names, of the
-    fields of a bar and ``time``. Output: ``name``. Lookback: as given. Memory: finite. Warm-up: lookback + 1 bars.
-
-    Parameters
-    ----------
-    name
-        Of the column.
-    expression
-        One value for each bar; or what ``to_dict`` kept of one.
-    lookback
-        How many bars before the present one it needs. ``check_causal`` finds out when that is too few.
-
-    Raises
-    ------
-    ValueError
-        It names no column or an unknown one, or holds a Python function, which cannot be kept.
-
-    Examples
-    --------
-    >>> import polars as pl
-    >>> close = pl.col("close")
-    >>> expression("above_mean", close / close.rolling_mean(20) - 1, lookback=19).lookback
-    19
-    """
-    lookback = whole("expression", "lookback", lookback, 0)
-    text = expression if isinstance(expression, str) else expression.meta.serialize(format="json")
-    try:
-        nodes = set(_keys(json.loads(text)))
-        names = set() if nodes & PYTHON_NODES else set(expression_of(text).meta.root_names())
-    except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
-        raise ValueError(f"{name}: unreadable expression: {error}") from error
-    if nodes & PYTHON_NODES:
-        raise ValueError(f"{name}: a Python function inside an expression cannot be kept; use the decorator custom")
-    strange = sorted(names - (set(INPUTS) - DERIVED.keys()))
-    if strange or not names:
-        wanted = ", ".join(column for column in INPUTS if column not in DERIVED)
-        raise ValueError(f"{name}: unknown column {', '.join(strange) or 'none'}; wanted some of {wanted}")
-    inputs = tuple(column for column in INPUTS if column in names)
-    return Feature(
-        name="expression",
-        step=ExpressionStep(text, inputs, lookback),
-        parameters=(("name", name), ("expression", text), ("lookback", lookback)),
-        settings=(),
-        inputs=inputs,
-        outputs=(name,),
-        lookback=lookback,
-        memory="finite",
-        warm_up=lookback + 1,
-        history=lookback,
-        form="expression",
-    )
-
-
-def _keys(tree: Any) -> Iterator[str]:
-    """Yield the names of all nodes of an expression."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield key
-            yield from _keys(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _keys(value)
-    elif isinstance(tree, str):
-        yield tree
+def _renamed(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a copy of a function that says where it is found once it is decorated, for pickle."""
+    source: Any = function
+    copy = FunctionType(source.__code__, source.__globals__, source.__name__, source.__defaults__, source.__closure__)
+    copy.__module__, copy.__qualname__, copy.__doc__ = source.__module__, f"{source.__qualname__}.step", source.__doc__
+    return copy

@@ -42,6 +42,7 @@ from cryptoquant.features.kernel import (
     STATE_SIZE,
     TO,
     Integers,
+    source_digest,
 )
 from cryptoquant.market.slice import Floats
 
@@ -131,6 +132,11 @@ def entry_of(feature: Feature) -> int:
     if feature.form == "bar":
         return entry(_bar_entry, feature.step)
     return callback(PythonStep(feature.step) if feature.form == "python" else feature.step)
+
+
+def digest_of(feature: Feature) -> str:
+    """Return the sha256 of all source that makes the numbers of a feature."""
+    return source_digest(feature.step, *([_normalised_entry] if feature.form == "normalised" else []))
 
 
 def settings_of(feature: Feature) -> list[float]:

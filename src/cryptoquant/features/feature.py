@@ -92,6 +92,8 @@ class Feature:
         strange = [name for name in self.inputs if name not in INPUTS]
         if strange:
             raise ValueError(f"{self.name}: unknown input {', '.join(strange)}; wanted some of {', '.join(INPUTS)}")
+        if self.memory not in ("finite", "recursive", "cumulative"):
+            raise ValueError(f"{self.name}: memory must be finite, recursive or cumulative, found {self.memory!r}")
         is_derived = not DERIVED.keys().isdisjoint(self.inputs)
         if self.across and (self.lead or self.history or is_derived):
             raise ValueError(f"{self.name}: a panel feature reads fields and time of its slice: no lead, no history")

@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from cryptoquant.features.catalogue import CONSTRUCTORS
-from cryptoquant.features.causality import check_features
+from cryptoquant.features.entries import digest_of
 from cryptoquant.features.feature import Feature, whole
+from cryptoquant.features.gate import check_features
 from cryptoquant.features.history import run_panels, run_symbols, seconds_of
 from cryptoquant.features.kernel import Integers, source_digest
 from cryptoquant.features.normalised import normalised
@@ -21,13 +22,14 @@ from cryptoquant.features.quality import FeatureQuality, measure_quality
 from cryptoquant.features.tick_feature import TickFeature
 from cryptoquant.features.tick_program import programs_of
 from cryptoquant.features.ticks import Ticks
-from cryptoquant.features.timeframes import LongerBars
-from cryptoquant.market.schema import check_bars, validate
+from cryptoquant.features.timeframes import LongerBars, take_all
+from cryptoquant.market.schema import BARS, check_bars, validate
 from cryptoquant.market.slice import Floats, Panel
 from cryptoquant.market.time import Timeframe, span_ns
 
 AnyFeature = Feature | LongerBars | TickFeature
 NEVER = np.iinfo(np.int64).min
+RESERVED = {*BARS, "label", "label_return", "label_known", "row"} - {"trade_count", "vwap"}
 
 
 class FeatureSet:
@@ -64,6 +66,9 @@ class FeatureSet:
             if not isinstance(feature, Feature | LongerBars | TickFeature):
                 raise TypeError(f"a feature set holds features such as rsi(14), found {type(feature).__name__}")
         self.names = tuple(name for feature in self.features for name in feature.outputs)
+        taken = sorted(RESERVED.intersection(self.names))
+        if taken:
+            raise ValueError(f"feature set: column {', '.join(taken)} is the name of something else in its tables")
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice or not self.names:
             raise ValueError(f"feature set: {'duplicate column ' + ', '.join(twice) if twice else 'no feature given'}")
@@ -164,7 +169,8 @@ class FeatureSet:
         -------
         polars.DataFrame
             ``symbol``, ``time``, ``known`` and one float64 column per name, rows in the order of ``bars``; NaN where a
-            feature is not yet defined.
+            feature is not yet defined. With features of the panel, of a longer timeframe or of ticks, a row is known
+            when its slice is.
 
         Raises
         ------
@@ -197,7 +203,13 @@ class FeatureSet:
         elif self._by_slices:
             out[self._by_slices] = np.nan
         series = [pl.Series(name, out[index]) for index, name in enumerate(self.names)]
-        return frame.select("symbol", "time", "known").with_columns(series)
+        table = frame.select("symbol", "time", "known").with_columns(series)
+        if panel is None:
+            return table
+        # What looks at the other symbols of the slice is known when the slice is.
+        moments = np.maximum.accumulate(panel.known)[np.searchsorted(panel.times, times)]
+        latest = pl.from_epoch(pl.Series(moments), "ns").dt.replace_time_zone("UTC")
+        return table.with_columns(known=pl.max_horizontal("known", latest))
 
     def compute_panel(self, panel: Panel, ticks: Ticks | None = None, *, threads: int = 1) -> Floats:
         """Return the features of a panel, shape (slices, symbols, columns); NaN where absent or not yet defined.
@@ -299,22 +311,30 @@ def _rebuild(
     try:
         if name == "timeframe":
             width, stale = parameters["timeframe"], timedelta(microseconds=parameters["stale_ns"] // 1_000)
-            return timeframe(width, FeatureSet.from_dict(parameters, constructors), stale=stale)
+            inner_set = FeatureSet.from_dict(parameters, constructors)
+            return _of_version(timeframe(width, inner_set, stale=stale), version)
         if name == "normalised":
             inner = json.loads(parameters["feature"])
             feature = _rebuild(constructors, inner["name"], inner["parameters"], inner["version"])
-            return normalised(feature, parameters["window"])  # type: ignore[arg-type]
-    except (KeyError, TypeError) as error:
+            return _of_version(normalised(feature, parameters["window"]), version)  # type: ignore[arg-type]
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"feature set: {name} cannot be read: {error}") from error
-    if name not in constructors:
+    if not isinstance(name, str) or name not in constructors:
         raise ValueError(f"feature set: unknown feature {name!r}; wanted one of {', '.join(constructors)}")
     try:
         feature = constructors[name](**parameters)
     except TypeError as error:
         raise ValueError(f"feature set: {name} cannot take the parameters {parameters}: {error}") from error
-    found = feature.to_dict()["version"]
-    if found != version:
-        raise ValueError(f"feature set: {name} was saved as version {version}, this library has {found}")
+    return _of_version(feature, version)
+
+
+def _of_version(feature: AnyFeature, version: int) -> AnyFeature:
+    """Return a feature; raise ValueError if it was saved as another version than it is now."""
+    now = feature.to_dict()
+    if now["version"] != version:
+        raise ValueError(
+            f"feature set: {now['name']} was saved as version {version}, this library has {now['version']}"
+        )
     return feature
 
 
@@ -348,6 +368,8 @@ def timeframe(
     >>> f.FeatureSet([f.rsi(14), f.timeframe("1h", [f.rsi(14)])]).needed("5m")[0]
     191
     """
+    if not isinstance(timeframe, str | timedelta) or not isinstance(stale, timedelta | None):
+        raise ValueError(f"timeframe: wanted '1h' and a timedelta, found {timeframe!r} and {stale!r}")
     width = span_ns(timeframe)
     limit = 2 * width if stale is None else span_ns(stale)
     table = features if isinstance(features, FeatureSet) else FeatureSet(features)
@@ -363,9 +385,10 @@ def _fingerprint(features: Sequence[AnyFeature]) -> str:
     rows: list[Any] = []
     for feature in features:
         if isinstance(feature, LongerBars):
-            rows.append([feature.to_dict(), feature.features.fingerprint])
+            rows.append([feature.to_dict(), feature.features.fingerprint, source_digest(take_all)])
             continue
-        row = [feature.to_dict(), feature.outputs, feature.settings, feature.state_size, source_digest(feature.step)]
+        digest = digest_of(feature) if isinstance(feature, Feature) else source_digest(feature.step)
+        row = [feature.to_dict(), feature.outputs, feature.settings, feature.state_size, digest]
         if isinstance(feature, Feature):
             row += [feature.inputs, feature.across, feature.history, feature.lead, feature.form, feature.against]
         rows.append(row)

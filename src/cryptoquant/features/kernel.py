@@ -233,14 +233,16 @@ def run_panel(
 
 
 @lru_cache(maxsize=512)
-def source_digest(step: Callable[..., None]) -> str:
+def source_digest(step: Callable[..., Any], *others: Callable[..., Any]) -> str:
     """Return the sha256 of a step's source, of the kernels that it calls and of the derived inputs; no docstrings.
+
+    So of ``others``, through which it is called.
 
     A step that is data, such as an expression, is all in what it prints.
     """
     is_source = hasattr(step, "py_func") or inspect.isfunction(step)
     texts: dict[str, str] = {} if is_source else {"step": repr(step)}
-    functions: list[Callable[..., Any]] = [gather, log_return_of, true_range_of]
+    functions: list[Callable[..., Any]] = [*others, gather, log_return_of, true_range_of]
     for function in [step, *functions] if is_source else functions:
         _collect(function, texts)
     return hashlib.sha256("\n".join(texts[name] for name in sorted(texts)).encode()).hexdigest()
@@ -253,10 +255,13 @@ def _text(function: Any) -> str:
     except OSError:
         code = function.__code__
         return f"{code.co_code.hex()} {code.co_names} {code.co_consts}"
-    body = ast.parse(source).body[0].body  # type: ignore[attr-defined]
     lines = [line.rstrip() for line in source.splitlines()]
-    if ast.get_docstring(ast.parse(source).body[0]) is not None:  # type: ignore[arg-type]
-        del lines[body[0].lineno - 1 : body[0].end_lineno]
+    try:
+        definition = ast.parse(source).body[0]
+    except SyntaxError:
+        return "\n".join(lines)
+    if isinstance(definition, ast.FunctionDef) and ast.get_docstring(definition) is not None:
+        del lines[definition.body[0].lineno - 1 : definition.body[0].end_lineno]
     return "\n".join(lines)
 
 
@@ -272,5 +277,7 @@ def _collect(step: Callable[..., Any], texts: dict[str, str]) -> None:
         value: Any = captured.get(used, function.__globals__.get(used))
         if hasattr(value, "py_func") or inspect.isfunction(value):
             _collect(value, texts)
-        elif isinstance(value, int | float):
+        elif isinstance(value, np.ndarray):
+            texts[f"{function.__module__}.{used}"] = f"{used} = {value.dtype} {value.shape} {value.tobytes().hex()}"
+        elif isinstance(value, int | float | str | tuple):
             texts[f"{function.__module__}.{used}"] = f"{used} = {value!r}"

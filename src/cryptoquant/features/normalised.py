@@ -27,8 +27,8 @@ def normalised(feature: Feature, window: int) -> Feature:
     'macd_12_26_9_z96'
     """
     window = whole("normalised", "window", window, 2)
-    if feature.form != "run" or feature.across:
-        raise ValueError(f"normalised: {feature.name} is no feature of this library for the bars of one symbol")
+    if not isinstance(feature, Feature) or feature.form != "run" or feature.across:
+        raise ValueError(f"normalised: {feature.outputs[0]} is no feature of this library for the bars of one symbol")
     sizes = window, feature.state_size, feature.lookback - feature.lead, spreads_size(window)
     return replace(
         feature,

@@ -146,12 +146,17 @@ class OnlineFeatures:
                 part.observe(event)
 
     def warm(self, panel: Panel, ticks: Ticks | None = None) -> None:
-        """Take all slices of a history, oldest first, and what happened between them; errors as for ``update``."""
+        """Take all slices of a history, oldest first, and what was known between them; errors as for ``update``.
+
+        Ticks that were known only after the last slice are left for ``observe``.
+        """
         if np.any(np.diff(panel.times) <= 0):
             raise DataError("online features: the times of the history do not rise strictly")
         with self._lock:
             self._check(panel.symbols, int(panel.times[0]) if len(panel) else None)
             if len(panel):
+                for _, part in self._parts:
+                    part.check(panel, ticks or Ticks())
                 self._take(panel.values, np.ascontiguousarray(panel.times))
                 for _, part in self._parts:
                     part.warm(panel, ticks or Ticks())
@@ -323,6 +328,10 @@ class Part(Protocol):
 
     def observe(self, event: Event) -> None:
         """Take a trade, a quote or a change of a book."""
+        ...
+
+    def check(self, panel: Panel, ticks: Ticks) -> None:
+        """Raise DataError for a history that cannot be taken."""
         ...
 
     def warm(self, panel: Panel, ticks: Ticks) -> None:

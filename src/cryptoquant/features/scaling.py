@@ -25,7 +25,8 @@ class Scaler:
     kind
         ``standard``: (x - mean) / deviation. ``robust``: (x - median) / (quartile distance / 1.349), which is the same
         for a normal column and does not hear outliers. ``rank``: the share of the training values below x, from 0 to
-        1, between ``KNOTS`` quantiles by straight lines. A column without any spread becomes 0 (``rank``: 0.5).
+        1, between ``KNOTS`` quantiles by straight lines. In a column without any spread all becomes 0 (``rank``: 0
+        below, 0.5 at and 1 above its one value).
     limit
         What lies further from zero is cut off there; not for ``rank``.
 
@@ -138,6 +139,7 @@ class Scaling:
             scaler, numbers = Scaler(saved["kind"], saved["limit"]), np.array(saved["numbers"], dtype=np.float64)
         except (KeyError, TypeError) as error:
             raise ValueError(f"scaling: unreadable description ({type(error).__name__}: {error})") from error
-        if numbers.ndim != 2 or numbers.shape[1] != (KNOTS if scaler.kind == "rank" else 2):
+        is_shaped = numbers.ndim == 2 and numbers.shape[1] == (KNOTS if scaler.kind == "rank" else 2)
+        if not is_shaped or not np.isfinite(numbers).all():
             raise ValueError(f"scaling: numbers of shape {numbers.shape} do not fit the kind {scaler.kind}")
         return cls(scaler, numbers)

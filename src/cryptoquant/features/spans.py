@@ -1,8 +1,9 @@
 """Sums over the last minutes of a stream of events, in a memory that does not grow with the number of events.
 
 A span of time is cut into ``PIECES`` equal pieces on the clock, and each piece keeps its sums. A sum over the span adds
-the pieces up, oldest first, so that nothing is ever subtracted and nothing drifts. The span so begins at a border of a
-piece: when ``now`` lies on such a border it is exact, otherwise it reaches back up to one piece further.
+the pieces up, oldest first, so that nothing is ever subtracted and nothing drifts. A piece holds what is known after
+its beginning and up to its end. The span so begins at a border of a piece: when ``now`` lies on such a border, it is
+the span before now without its first instant; otherwise it reaches back up to one piece further.
 """
 
 import math
@@ -24,7 +25,7 @@ def piece_at(state: Floats, base: int, columns: int, seconds: float, time: float
 
     A time before the last one counts to the piece of the last one.
     """
-    number = math.floor(time / (seconds / PIECES))
+    number = math.ceil(time / (seconds / PIECES)) - 1.0
     last = state[base]
     if state[base + 1] == 0.0:
         last = number

@@ -24,6 +24,7 @@ from cryptoquant.market.schema import BookUpdate
 from cryptoquant.market.slice import Floats, Panel, Slice
 
 FRAME = 13
+EVERY_LEVEL = 1_000_000
 STEP: Any = None
 
 
@@ -46,18 +47,19 @@ def run_ticks(
     settings: Floats,
     state: Floats,
     events: Floats,
+    begin: int,
     ends: Integers,
     nows: Floats,
     frame: Integers,
     out: Floats,
 ) -> int:
-    """Take the events of one symbol up to each end through all steps; write what they see at each ``now``.
+    """Take the events of one symbol from ``begin`` up to each end through all steps; write what they see at each now.
 
     A row of ``table`` is one feature: the address of its step, where its state begins and its size, where its settings
     begin and how many there are, its first column and how many it has. ``out`` has shape (nows, columns). Return the
     row of the table whose step raised, -1 if none did.
     """
-    first = 0
+    first = begin
     for row in range(len(ends)):
         for index in range(len(table)):
             feature = table[index]
@@ -120,11 +122,11 @@ class TickProgram:
                 wanted = ", ".join(f"{kind}=..." for kind in missing)
                 raise DataError(f"{feature.name} reads {', '.join(missing)}: give them as ticks=Ticks({wanted})")
 
-    def run(self, state: Floats, events: Floats, ends: Integers, nows: Floats) -> NDArray[np.float64]:
+    def run(self, state: Floats, events: Floats, ends: Integers, nows: Floats, begin: int = 0) -> NDArray[np.float64]:
         """Take the events of one symbol through the steps; return what they see, shape (nows, columns)."""
         out = np.empty((len(nows), len(self.columns)))
         frame = np.empty(FRAME, dtype=np.int64)
-        failed = run_ticks(self.table, self.settings, state, events, ends, nows, frame, out)
+        failed = run_ticks(self.table, self.settings, state, events, begin, ends, nows, frame, out)
         if failed >= 0:
             raise RuntimeError(f"{self.features[failed].name}: its step raised an error; a step writes NaN instead")
         return out
@@ -141,7 +143,8 @@ class TickProgram:
         for place, symbol in enumerate(panel.symbols):
             known, events = ticks.table(self.source, symbol)
             ends = np.searchsorted(known, moments, side="right")
-            found = self.run(states[place], events, ends, moments / 1e9)
+            begin = int(np.searchsorted(known, since, side="right"))
+            found = self.run(states[place], events, ends, moments / 1e9, begin)
             out[there[:, place], place] = found[there[:, place]]
         return out, int(moments[-1]) if len(moments) else since
 
@@ -203,14 +206,27 @@ class TickPresent:
                 out[place] = found[0]
         return out
 
+    def check(self, panel: Panel, ticks: Ticks) -> None:
+        """Raise DataError when a frame is missing."""
+        self.program.check(ticks)
+
     def warm(self, panel: Panel, ticks: Ticks) -> None:
         """Take a history in at once."""
-        _, self._known = self.program.advance(self._states, panel, ticks, self._known)
+        since = self._known
+        _, self._known = self.program.advance(self._states, panel, ticks, since)
+        for symbol, book in self._books.items() if self.program.source == "books" else ():
+            for update in ticks.updates(symbol):
+                if since < update.known <= self._known:
+                    book.update(update)
 
     def memory(self) -> Floats:
-        """Return all that is remembered as floats; a book itself is not, it begins anew with its next reset."""
+        """Return all that is remembered as floats: states, what waits for the next slice, and the books."""
         head = np.array([self._known], dtype=np.int64).view(np.float64)
         parts = [head, self._states.ravel()]
+        for book in self._books.values():
+            bids, asks = book.depth(EVERY_LEVEL)
+            counts = np.array([float(book.is_ready), float(len(bids)), float(len(asks))])
+            parts += [counts, np.array([*bids, *asks], dtype=np.float64).ravel()]
         for waiting in self._waiting:
             stamps = np.array([len(waiting), *(known for known, _ in waiting)], dtype=np.int64).view(np.float64)
             parts += [stamps, np.array([row for _, row in waiting], dtype=np.float64).ravel()]
@@ -222,6 +238,14 @@ class TickPresent:
         self._known = int(memory[:1].view(np.int64)[0])
         end = 1 + self._states.size
         self._states.reshape(-1)[:] = memory[1:end]
+        for symbol in self._books:
+            is_ready, bids, asks = memory[end : end + 3].astype(np.int64).tolist()
+            flat = memory[end + 3 : end + 3 + 2 * (bids + asks)].tolist()
+            levels = tuple(zip(flat[::2], flat[1::2], strict=True))
+            end += 3 + 2 * (bids + asks)
+            self._books[symbol] = book = Book(symbol)
+            if is_ready:
+                book.update(BookUpdate(symbol, self._known, self._known, levels[:bids], levels[bids:], True))
         for place in range(len(self._waiting)):
             count = int(memory[end : end + 1].view(np.int64)[0])
             stamps = memory[end + 1 : end + 1 + count].view(np.int64).tolist()

@@ -1,6 +1,6 @@
 """Trades, quotes and books between the closes of bars, in the order in which they became known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -41,6 +41,7 @@ class Ticks:
     trades: Any = None
     quotes: Any = None
     books: Any = None
+    _updates: dict[str, list[BookUpdate]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for kind in ("trades", "quotes", "books"):
@@ -48,7 +49,10 @@ class Ticks:
                 object.__setattr__(self, kind, validate(getattr(self, kind), kind))
 
     def table(self, source: Source, symbol: str) -> tuple[Integers, Floats]:
-        """Return when the events of one symbol were known (ns UTC), and the events, shape (fields, events)."""
+        """Return when the events of one symbol were known (ns UTC), and the events, shape (fields, events).
+
+        A trade or quote of which a number is missing or infinite, or a price not above zero, is passed over.
+        """
         return self._book_table(symbol) if source == "books" else self._tick_table(symbol)
 
     def events(self) -> list[Event]:
@@ -62,6 +66,13 @@ class Ticks:
                 found += [kind(*row) for row in frame.with_columns(stamps).select(names).iter_rows()]
         found += [] if self.books is None else book_updates(self.books)
         return sorted(found, key=lambda event: event.known)
+
+    def updates(self, symbol: str) -> list[BookUpdate]:
+        """Return the changes of the book of one symbol in the order in which they became known."""
+        if not self._updates and self.books is not None:
+            for update in sorted(book_updates(self.books), key=lambda update: update.known):
+                self._updates.setdefault(update.symbol, []).append(update)
+        return self._updates.get(symbol, [])
 
     def until(self, known: int) -> "Ticks":
         """Return the events that were known at a time (ns UTC) or before."""
@@ -82,7 +93,7 @@ class Ticks:
         if self.books is None:
             return _sorted_table(pl.DataFrame(schema=list(BOOKS)))
         book, known, rows = Book(symbol), [], []
-        for update in book_updates(self.books.filter(pl.col("symbol") == symbol)):
+        for update in self.updates(symbol):
             book.update(update)
             if book.is_ready:
                 known.append(update.known)
@@ -90,8 +101,7 @@ class Ticks:
         stamps = np.array(known, dtype=np.int64)
         table = np.empty((len(BOOKS), len(rows)))
         table[0], table[1:] = stamps / 1e9, np.array(rows).reshape(len(rows), len(BOOKS) - 1).T
-        order = np.argsort(stamps, kind="stable")
-        return stamps[order], np.ascontiguousarray(table[:, order])
+        return stamps, np.ascontiguousarray(table)
 
 
 _TRADE_COLUMNS: dict[str, pl.Expr] = {
@@ -111,11 +121,13 @@ _QUOTE_COLUMNS: dict[str, pl.Expr] = {
 def _sorted_table(table: pl.DataFrame) -> tuple[Integers, Floats]:
     """Return the events in the order in which they were known; at one moment trades come before quotes.
 
-    An event of which a number is missing or infinite is passed over.
+    An event of which a number is missing or infinite, or a price not above zero, is passed over.
     """
     numbers = [name for name in table.columns if name != "known"]
-    complete = pl.all_horizontal(pl.col(name).cast(pl.Float64).is_finite().fill_null(False) for name in numbers)
-    ordered = table.filter(complete).sort(["known", numbers[0]], maintain_order=True) if table.height else table
+    finite = pl.all_horizontal(pl.col(name).cast(pl.Float64).is_finite().fill_null(False) for name in numbers)
+    is_quote = pl.col(TICKS[KIND]) == QUOTE
+    priced = (pl.col(TICKS[PRICE]) > 0) & (~is_quote | (pl.col(TICKS[ASK]) > 0))
+    ordered = table.filter(finite & priced).sort(["known", numbers[0]], maintain_order=True) if table.height else table
     known = ordered["known"].cast(pl.Int64).to_numpy()
     values = [known / 1e9, *(ordered[name].cast(pl.Float64).to_numpy() for name in numbers)]
     return known, np.ascontiguousarray(np.stack(values)) if len(known) else np.empty((len(values), 0))
@@ -131,9 +143,10 @@ def book_row(book: Book) -> list[float]:
 
 
 def tick_row(event: Trade | Quote) -> tuple[float, ...] | None:
-    """Return a trade or quote as the fields of ``TICKS``, None if a number is missing or infinite."""
+    """Return a trade or quote as the fields of ``TICKS``, None if it is passed over (see ``Ticks.table``)."""
     if isinstance(event, Trade):
         row = (event.known / 1e9, TRADE, event.price, event.size, SIDES.get(event.taker_side, 0.0), 0.0)
     else:
         row = (event.known / 1e9, QUOTE, event.bid_price, event.bid_size, event.ask_price, event.ask_size)
-    return row if np.isfinite(row).all() else None
+    is_priced = row[PRICE] > 0 and (row[KIND] == TRADE or row[ASK] > 0)
+    return row if is_priced and np.isfinite(row).all() else None

@@ -212,10 +212,18 @@ class LongerBars:
             Such bars do not divide the longer ones.
         """
         if not 0 < width < self.width or self.width % width:
-            raise ValueError(f"bars of {_name(width)} do not make up bars of {_name(self.width)}")
+            raise ValueError(f"bars of {_name(width)} do not make up longer bars of {_name(self.width)}")
         ratio = self.width // width
         lookback, warm_up = self.features.needed(_name(self.width))
         return (lookback + 2) * ratio - 1, (warm_up + 1) * ratio
+
+    def check(self, panel: Panel) -> None:
+        """Raise DataError when the bars of a panel do not divide the longer ones, or lack a field that is read."""
+        if panel.width and (panel.width >= self.width or self.width % panel.width):
+            raise DataError(f"bars of {_name(panel.width)} do not make up longer bars of {_name(self.width)}")
+        for feature in self.features.features:
+            for name in feature.reads - {"time"}:
+                panel.field(name)
 
     def compute_panel(self, panel: Panel) -> Floats:
         """Return the features as known at each slice of shorter bars, shape (slices, symbols, columns).
@@ -225,8 +233,7 @@ class LongerBars:
         DataError
             The bars of the panel do not divide the longer ones.
         """
-        if panel.width and (panel.width >= self.width or self.width % panel.width):
-            raise DataError(f"bars of {_name(panel.width)} do not make up bars of {_name(self.width)}")
+        self.check(panel)
         times = np.ascontiguousarray(panel.times)
         slices, symbols = len(times), len(panel.symbols)
         room = len(np.unique((times - 1) // self.width)) + 2
@@ -289,6 +296,10 @@ class LongerPresent:
 
     def observe(self, event: object) -> None:
         """Pass over what happens between the bars."""
+
+    def check(self, panel: Panel, ticks: object) -> None:
+        """Raise DataError for bars that do not make up the longer ones."""
+        self.longer.check(panel)
 
     def warm(self, panel: Panel, ticks: object) -> None:
         """Take a history in, slice by slice."""

@@ -179,6 +179,8 @@ class Dataset:
             digest.update(table[stamp].dt.epoch("ns").to_numpy().astype("<i8").tobytes())
         for field in FIELDS:
             digest.update(table[field].cast(pl.Float64).fill_null(np.nan).to_numpy().astype("<f8").tobytes())
+        if self.feature_set.reads_ticks:
+            digest.update(self.features.astype("<f8").tobytes())
         digest.update(self.feature_set.fingerprint.encode())
         digest.update(json.dumps(self.label.to_dict(), sort_keys=True).encode())
         return digest.hexdigest()

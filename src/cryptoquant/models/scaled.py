@@ -18,7 +18,7 @@ class Scaled:
     Parameters
     ----------
     model
-        What learns; its parameters are those of the whole.
+        What learns; its parameters are among those of the whole.
     scaler
         How the features are scaled before.
 
@@ -26,19 +26,27 @@ class Scaled:
     --------
     >>> from cryptoquant.models import Logistic, Scaled
     >>> Scaled(Logistic(), Scaler("robust", limit=5.0)).get_params()
-    {'strength': 1.0}
+    {'strength': 1.0, 'model': 'Logistic', 'scaler': 'robust', 'limit': 5.0}
     """
 
     model: Model
     scaler: Scaler = field(default_factory=Scaler)
 
     def get_params(self) -> dict[str, Any]:
-        """Return the parameters of the model by name."""
-        return self.model.get_params()
+        """Return the parameters of the model by name, and what it and its scaler are."""
+        own = {"model": type(self.model).__name__, "scaler": self.scaler.kind, "limit": self.scaler.limit}
+        return {**self.model.get_params(), **own}
 
     def with_params(self, **params: Any) -> Self:
-        """Return a copy whose model has other parameters; raises ValueError for an unknown name."""
-        return type(self)(self.model.with_params(**params), self.scaler)
+        """Return a copy with another ``scaler`` (its kind), ``limit`` or parameters of the model.
+
+        Raises
+        ------
+        ValueError
+            A name is unknown; another model is another ``Scaled``.
+        """
+        kind, limit = params.pop("scaler", self.scaler.kind), params.pop("limit", self.scaler.limit)
+        return type(self)(self.model.with_params(**params), Scaler(kind, limit))
 
     def fit(self, rows: Floats, rises: Floats, returns: Floats) -> Predictor:
         """Return the predictor learned from the rows on the scale of these rows."""

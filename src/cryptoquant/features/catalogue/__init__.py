@@ -28,7 +28,7 @@ from cryptoquant.features.catalogue import (
     volatility,
     volume,
 )
-from cryptoquant.features.custom import expression
+from cryptoquant.features.expressions import expression
 
 CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "expression": expression,

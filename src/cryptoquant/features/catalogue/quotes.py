@@ -73,7 +73,7 @@ def stand(state: Floats, seconds: float, until: float) -> None:
     while begin < until:
         end = min(until, (math.floor(begin / step) + 1.0) * step)
         end = end if end > begin else until
-        place = piece_at(state, 2, 2, seconds, begin)
+        place = piece_at(state, 2, 2, seconds, end)
         state[place] += state[1] * (end - begin)
         state[place + 1] += end - begin
         begin = end

@@ -74,7 +74,7 @@ def effective_spread_step(
             see_quote(state, events, place)
             continue
         side = side_of(state, events[PRICE, place], events[SIDE, place])
-        if state[HAS_QUOTE] > 0.0:
+        if state[HAS_QUOTE] > 0.0 and side != 0.0:
             sums = piece_at(state, SIDED, 2, settings[0], events[KNOWN, place])
             cost = 2.0 * side * (events[PRICE, place] - state[MID]) / state[MID]
             state[sums] += cost * events[SIZE, place]
@@ -252,7 +252,8 @@ def trade_flow(window: Timeframe) -> TickFeature:
 def effective_spread(window: Timeframe) -> TickFeature:
     """Return what takers paid over a span of time, as a fraction of the mid, weighed by size.
 
-    Formula: sum (2 side (price - mid) / mid x size) / sum size, the mid that of the last quote before the trade.
+    Formula: sum (2 side (price - mid) / mid x size) / sum size over the trades with a side, the mid that of the last
+    quote before the trade.
     Source: Huang, Stoll (1996), Journal of Financial Economics 41. Reads: trades, quotes. Output:
     ``effective_spread_{window}``; NaN without trades. The span begins at a 64th of itself on the clock.
 
