@@ -98,12 +98,11 @@ class FeatureQuality:
     @property
     def verdict(self) -> str:
         """How many pairs were looked at and how many of them are more than chance."""
-        features, horizons = self.frame["feature"].n_unique(), self.frame["horizon"].n_unique()
-        return (
-            f"{features} feature{'s' * (features != 1)} x {horizons} horizon{'s' * (horizons != 1)} = "
-            f"{self.frame.height} pairs looked at, {self.frame['significant'].sum()} significant at a false discovery "
-            f"rate of {DISCOVERY_RATE:.0%}."
-        )
+        frame = self.frame
+        counts = {"feature": frame["feature"].n_unique(), "horizon": frame["horizon"].n_unique(), "pair": frame.height}
+        features, horizons, pairs = (f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
+        found = f"{frame['significant'].sum()} significant at a false discovery rate of {DISCOVERY_RATE:.0%}"
+        return f"{features} x {horizons} = {pairs} looked at, {found}."
 
     def show(self, rows: int = 60) -> None:
         """Print the pairs, the strongest rank IC first, the clusters and the decay; in 100 columns.
@@ -136,7 +135,7 @@ def measure_quality(
 
     Returns over more than one bar overlap, so their rows are no independent witnesses. The intervals come from a
     circular block bootstrap over closes (Politis, Romano 1992), which keeps what neighbouring closes and all symbols
-    at a close have in common; blocks span twice the horizon and the cube root of the closes. Correlations are
+    at a close have in common; blocks span twice the horizon and the cube root of the closes, and there are eight or no interval. Correlations are
     linearised for it by their influence functions; so, to first order, ranks are drawn again and the fifths are not.
 
     Parameters

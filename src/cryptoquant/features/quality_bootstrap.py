@@ -11,6 +11,7 @@ from cryptoquant.market.slice import Floats
 DRAWS = 1_000
 CONFIDENCE = 0.95
 DISCOVERY_RATE = 0.05
+FEWEST_BLOCKS = 8
 MOST_STARTS = 4_000_000
 
 
@@ -41,6 +42,8 @@ def estimates(sums: Floats, counts: Integers, found: Floats, horizon: int, seed:
     two-sided, of Student's t with one degree of freedom less than there are blocks: counted draws could not tell
     p-values below 1 / draws apart, which the correction for many pairs needs.
 
+    Fewer than eight blocks say nothing: NaN.
+
     Source: Politis, Romano (1992), "A circular block-resampling procedure for stationary data".
 
     Parameters
@@ -54,7 +57,7 @@ def estimates(sums: Floats, counts: Integers, found: Floats, horizon: int, seed:
     """
     closes = len(counts)
     length = block_length(closes, horizon)
-    if closes < 2 * length:
+    if closes < FEWEST_BLOCKS * length:
         return [Estimate() for _ in found]
     drawn = _drawn(sums, counts, length, seed)
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]

@@ -18,9 +18,9 @@ GREY, FAINT, TEXT = "#8D959E", "#D9DDE2", "#2B3138"
 DIVERGING = ((0.0, "#0072B2"), (0.25, "#7FB8D8"), (0.5, "#FFFFFF"), (0.75, "#EAAE7F"), (1.0, "#D55E00"))
 MARKS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
 MOST_CURVES = 8
-ROW_PIXELS, LEAST_PIXELS, HEAD_PIXELS, GAP_PIXELS = 24, 220, 70, 110
+ROW_PIXELS, LEAST_PIXELS, EDGE_PIXELS, GAP_PIXELS = 24, 220, 240, 150
 WIDEST_NAME = 24
-MOST_TEXTS = 40
+MOST_WRITTEN = 4
 
 
 def figure_of(quality: "FeatureQuality") -> Any:
@@ -29,15 +29,15 @@ def figure_of(quality: "FeatureQuality") -> Any:
 
     names = by_strength(quality.frame)["feature"].unique(maintain_order=True).to_list()
     heights = _heights(len(names))
-    total = sum(heights) + 2 * GAP_PIXELS + HEAD_PIXELS + 60
+    total = sum(heights) + 2 * GAP_PIXELS + EDGE_PIXELS
     figure = make_subplots(
         rows=3,
         cols=2,
         specs=[[{}, {}], [{"colspan": 2}, None], [{}, {}]],
         row_heights=heights,
-        column_widths=[0.5, 0.5],
-        vertical_spacing=GAP_PIXELS / (total - HEAD_PIXELS - 60),
-        horizontal_spacing=0.13,
+        column_widths=[0.48, 0.52],
+        vertical_spacing=GAP_PIXELS / (total - EDGE_PIXELS),
+        horizontal_spacing=0.07,
         subplot_titles=(
             "Rank IC with 95 % interval, by horizon in bars",
             "Mean log return by fifth of the feature, bps",
@@ -128,8 +128,8 @@ def _draw_fifths(figure: Any, frame: pl.DataFrame, names: list[str]) -> None:
     figure.update_traces(
         selector={"name": _map_name(1, 2)},
         text=texts,
-        texttemplate="%{text}" if len(across) * len(horizons) <= MOST_TEXTS + 5 else "",
-        textfont={"size": 9},
+        texttemplate="%{text}" if len(horizons) <= MOST_WRITTEN else "",
+        textfont={"size": 10},
         hovertemplate="%{text} bps<extra></extra>",
     )
     middles = [place * (QUANTILES + 0.6) + (QUANTILES - 1) / 2 for place in range(len(horizons))]
@@ -175,7 +175,14 @@ def _draw_months(figure: Any, quality: "FeatureQuality", names: list[str]) -> No
     figure.update_traces(
         selector={"name": _map_name(2, 1)},
         showscale=True,
-        colorbar={"len": 0.18, "thickness": 12, "tickformat": "+.2f", "x": 1.01, "y": _middle(figure, "yaxis3")},
+        colorbar={
+            "len": 0.2,
+            "thickness": 12,
+            "title": {"text": "rank IC"},
+            "tickformat": "+.2f",
+            "x": 1.01,
+            "y": _middle(figure, "yaxis3"),
+        },
         hovertemplate="%{x}: rank IC %{z:.3f}<extra></extra>",
     )
     figure.update_xaxes(type="category", nticks=24, showgrid=False, tickangle=-45, row=2, col=1)
@@ -238,16 +245,25 @@ def _draw_decay(figure: Any, decay: pl.DataFrame, names: list[str]) -> None:
 
 
 def _dressed(figure: Any, quality: "FeatureQuality", height: float) -> Any:
-    words = f"{quality.sample}. {quality.verdict}"
-    top = max(figure.layout["yaxis4"].domain)
+    """Set titles over the left ends of the panels, with a line for a legend between, and the rest of the layout."""
+    panels = ("", "2", "3", "4", "5")
+    for title, panel in zip(list(figure.layout.annotations), panels, strict=True):
+        left, top = figure.layout[f"xaxis{panel}"].domain[0], figure.layout[f"yaxis{panel}"].domain[1]
+        title.update(x=left, xanchor="left", y=top, yshift=22, font={"size": 15, "color": TEXT})
+    side_by_side = {"orientation": "h", "xanchor": "left", "yanchor": "bottom", "font": {"size": 12}}
     figure.update_layout(
-        title={"text": f"Feature quality<br><sup>{words}</sup>", "x": 0.01, "xanchor": "left"},
+        title={"text": f"Feature quality<br><sup>{quality.sample}. {quality.verdict}</sup>", "x": 0.01},
         template="plotly_white",
         height=height,
         font={"color": TEXT, "size": 12},
-        margin={"l": 190, "r": 80, "t": 110, "b": 110},
-        legend={"orientation": "h", "x": 0.0, "y": 1.0, "yanchor": "bottom", "xanchor": "left", "yref": "paper"},
-        legend2={"orientation": "h", "x": 0.565, "xanchor": "left", "y": top, "yanchor": "bottom"},
+        margin={"l": 190, "r": 190, "t": 120, "b": 120},
+        legend={**side_by_side, "x": -0.005, "y": 1.0},
+        legend2={
+            "x": 1.01,
+            "y": figure.layout.yaxis5.domain[1],
+            "yanchor": "top",
+            "title": {"text": "strongest first"},
+        },
         hovermode="closest",
     )
     return figure

@@ -49,7 +49,7 @@ def write_page(quality: "FeatureQuality", path: Path) -> Path:
 
 def page_text(quality: "FeatureQuality") -> str:
     """Return the page as text."""
-    figure = quality.figure().update_layout(title=None, margin_t=60)
+    figure = quality.figure().update_layout(title=None, margin_t=70)
     pictures = figure.to_html(
         full_html=False, include_plotlyjs=True, include_mathjax=False, div_id="pictures", config={"displaylogo": False}
     )

@@ -265,7 +265,11 @@ def months_of(pair: Pair, rows: Rows) -> pl.DataFrame:
     with np.errstate(invalid="ignore"):
         means = np.bincount(month, np.nan_to_num(found) * defined) / totals
     there = np.flatnonzero(np.bincount(month, sizes))
-    table = {"month": [rows.names[place] for place in there], "rank_ic": means[there], "rows": totals[there]}
+    table = {
+        "month": [rows.names[place] for place in there],
+        "rank_ic": means[there],
+        "rows": totals[there].astype(np.int64),
+    }
     return pl.DataFrame(table)
 
 

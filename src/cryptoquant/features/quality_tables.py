@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cryptoquant.features.quality import FeatureQuality
 
 ABSENT = "-"
-LONGEST_NAME = 22
+LONGEST_NAME = 27
 MOST_DECAYS = 12
 MOST_HORIZONS = 9
 NOTES = (
@@ -33,7 +33,7 @@ def show(quality: "FeatureQuality", rows: int) -> None:
 
     console = Console()
     console.print(Text("Feature quality", style="bold"))
-    console.print(Text(f"{quality.sample}. {quality.verdict}"))
+    console.print(Text(f"{quality.sample}\n{quality.verdict}"))
     strongest = by_strength(quality.frame)
     console.print(_pairs_table(strongest.head(rows)))
     left = strongest.height - rows
@@ -142,11 +142,10 @@ def _decay_table(quality: "FeatureQuality") -> "Table":
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
     """Return a rich table; a head that begins with ``>`` is that of a column of numbers."""
-    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold underline")
     for head in heads:
         is_number = head.startswith(">")
         table.add_column(head.removeprefix(">"), justify="right" if is_number else "left", no_wrap=True)
