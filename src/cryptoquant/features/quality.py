@@ -135,8 +135,9 @@ def measure_quality(
 
     Returns over more than one bar overlap, so their rows are no independent witnesses. The intervals come from a
     circular block bootstrap over closes (Politis, Romano 1992), which keeps what neighbouring closes and all symbols
-    at a close have in common; blocks span twice the horizon and the cube root of the closes, and there are eight or no interval. Correlations are
-    linearised for it by their influence functions; so, to first order, ranks are drawn again and the fifths are not.
+    at a close have in common. Blocks span twice the horizon and the cube root of the closes; where there are fewer than
+    eight, there is no interval. Correlations are linearised by their influence functions: to first order, ranks are
+    drawn again. The bounds of the fifths are not.
 
     Parameters
     ----------
@@ -173,13 +174,12 @@ def measure_quality(
     rows, closes = Rows.of(table), table["close"].cast(pl.Float64).to_numpy()
     grid = sorted({*asked, *_grid(2 * max(asked))})
     ahead = {horizon: Column.of(rows.ahead(closes, horizon), rows) for horizon in grid}
-    columns = {name: Column.of(table[name].cast(pl.Float64).fill_null(math.nan).to_numpy(), rows) for name in names}
-    judged = [_judged(name, columns[name], rows, ahead, asked, seed) for name in names]
+    judged = [_judged(table[name], rows, ahead, asked, seed) for name in names]
     frame = pl.DataFrame([row for one in judged for row in one.pairs], infer_schema_length=None)
     q = q_values(frame["p_value"].to_numpy())
     added = pl.Series("q_value", q), pl.Series("significant", np.nan_to_num(q, nan=1.0) <= DISCOVERY_RATE)
     frame = frame.with_columns(added).select(FIGURES)
-    correlation = correlations_between(list(columns.values()), rows)
+    correlation = correlations_between([one.ranks for one in judged], rows)
     clusters = clusters_of(names, correlation, [_strongest(frame, name) for name in names])
     order = clusters["feature"].to_list()
     matrix = pl.DataFrame({"feature": names} | {name: correlation[:, names.index(name)] for name in order})
@@ -214,17 +214,17 @@ def _grid(longest: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What one feature shows: rows of ``frame``, ``decay`` and ``months``, and what no horizon changes."""
+    """What one feature shows: rows of ``frame``, ``decay`` and ``months``, what no horizon changes, and its ranks."""
 
     pairs: list[dict[str, Any]]
     decay: pl.DataFrame
     months: list[pl.DataFrame]
     steady: dict[str, Any]
+    ranks: Floats
 
 
-def _judged(
-    name: str, column: Column, rows: Rows, ahead: dict[int, Column], asked: tuple[int, ...], seed: int
-) -> Judged:
+def _judged(values: pl.Series, rows: Rows, ahead: dict[int, Column], asked: tuple[int, ...], seed: int) -> Judged:
+    name, column = values.name, Column.of(values.cast(pl.Float64).fill_null(math.nan).to_numpy(), rows)
     steady = _steady(column, rows)
     shared = {key: steady[key] for key in ("coverage", "autocorrelation")}
     pairs, ics, months = {}, {}, {}
@@ -239,7 +239,8 @@ def _judged(
     decay = pl.DataFrame({"feature": [name] * len(ics), "horizon": list(ics), "rank_ic": list(ics.values())})
     peak, half = half_life(list(ics), list(ics.values()))
     steady = {"feature": name, **steady, "peak_horizon": peak, "half_life": half}
-    return Judged([pairs[horizon] for horizon in asked], decay, [months[horizon] for horizon in asked], steady)
+    in_order = [pairs[horizon] for horizon in asked], decay, [months[horizon] for horizon in asked]
+    return Judged(*in_order, steady, column.ranks(rows))
 
 
 def _steady(column: Column, rows: Rows) -> dict[str, Any]:

@@ -6,23 +6,28 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from cryptoquant.features.quality_pairs import Column, Rows
-from cryptoquant.features.quality_ranks import centred, mean_ranks
+from cryptoquant.features.quality_pairs import Rows
 from cryptoquant.market.slice import Floats
 
 CLUSTER_CORRELATION = 0.7
+LEAST_VARIANCE = 1e-12
 
 
-def correlations_between(columns: list[Column], rows: Rows) -> Floats:
-    """Return Spearman's correlation between columns within symbols, averaged by rows; NaN where not defined.
+def correlations_between(ranks: list[Floats], rows: Rows) -> Floats:
+    """Return Spearman's correlation between features within symbols, averaged by rows; NaN where not defined.
 
-    A column is ranked among its own rows, and two columns are compared on the rows that both have: where the rows
-    differ, that is Spearman's correlation up to the ranking of the rows that they do not share.
+    A feature is ranked among its own rows, and two are compared on the rows that both have: where the rows differ, that
+    is Spearman's correlation up to the ranking of the rows that they do not share.
+
+    Parameters
+    ----------
+    ranks
+        Of each feature within symbols, less their mean; NaN where it has no value.
     """
     bounds = np.searchsorted(rows.symbols, np.arange(rows.symbols[-1] + 2))
-    total, weights = np.zeros((2, len(columns), len(columns)))
+    total, weights = np.zeros((2, len(ranks), len(ranks)))
     for start, end in pairwise(bounds.tolist()):
-        found, counts = _within(columns, start, end)
+        found, counts = _within(np.array([own[start:end] for own in ranks]))
         there = ~np.isnan(found)
         total[there] += found[there] * counts[there]
         weights[there] += counts[there]
@@ -31,22 +36,16 @@ def correlations_between(columns: list[Column], rows: Rows) -> Floats:
     return average
 
 
-def _within(columns: list[Column], start: int, end: int) -> tuple[Floats, Floats]:
-    """Return the correlations in one symbol and the rows that each pair shares."""
-    ranks, there = np.zeros((2, len(columns), end - start))
-    for place, column in enumerate(columns):
-        known = np.flatnonzero(column.finite[start:end])
-        if len(known):
-            found = column.by_symbol[start:end][known]
-            ranked = mean_ranks(found - found.min())
-            ranks[place, known] = centred(ranked, np.zeros(len(known), np.int64), np.array([len(known)])) / len(known)
-            there[place, known] = 1.0
+def _within(ranks: Floats) -> tuple[Floats, Floats]:
+    """Return the correlations in one symbol and the rows that each pair shares; ``ranks`` (features, rows)."""
+    there = np.isfinite(ranks).astype(np.float64)
+    ranks = np.nan_to_num(ranks)
     counts = there @ there.T
     with np.errstate(invalid="ignore", divide="ignore"):
         means = (ranks @ there.T) / counts
         variances = (ranks**2 @ there.T) / counts - means**2
-        between = ((ranks @ ranks.T) / counts - means * means.T) / np.sqrt(variances * variances.T)
-    between[(variances < 1e-12) | (variances.T < 1e-12)] = np.nan
+        between: Floats = ((ranks @ ranks.T) / counts - means * means.T) / np.sqrt(variances * variances.T)
+    between[(variances < LEAST_VARIANCE) | (variances.T < LEAST_VARIANCE)] = np.nan
     return between, counts
 
 

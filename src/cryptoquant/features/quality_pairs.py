@@ -85,6 +85,15 @@ class Column:
         by_close = places(found, rows.closes) if rows.has_cross_sections else None
         return cls(values, np.isfinite(values), places(found, rows.symbols), places(found, rows.months), by_close)
 
+    def ranks(self, rows: Rows) -> Floats:
+        """Return ranks within symbols less their mean, divided by the symbol's rows; NaN where there is no value."""
+        known = np.flatnonzero(self.finite)
+        symbols = rows.symbols[known]
+        sizes = np.bincount(symbols, minlength=1)
+        found = np.full(len(self.finite), np.nan)
+        found[known] = centred(mean_ranks(self.by_symbol[known]), symbols, sizes) / np.maximum(sizes, 1)[symbols]
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
