@@ -21,6 +21,7 @@ MOST_CURVES = 8
 ROW_PIXELS, LEAST_PIXELS, EDGE_PIXELS, GAP_PIXELS = 24, 220, 240, 150
 WIDEST_NAME = 24
 MOST_WRITTEN = 4
+BLOCK_GAP = 0.4
 
 
 def figure_of(quality: "FeatureQuality") -> Any:
@@ -93,7 +94,7 @@ def _draw_ics(figure: Any, frame: pl.DataFrame, names: list[str]) -> None:
             col=1,
         )
     figure.add_vline(x=0.0, line={"color": TEXT, "width": 1}, row=1, col=1)
-    figure.update_xaxes(tickformat=".2~f", title_text="rank IC (filled: significant among all pairs)", row=1, col=1)
+    figure.update_xaxes(tickformat="+.2f", title_text="rank IC (filled: significant among all pairs)", row=1, col=1)
     _name_rows(figure, [_short(name) for name in names], 1, 1)
 
 
@@ -104,6 +105,7 @@ def _name_rows(figure: Any, labels: list[str], row: int, col: int) -> None:
         tickvals=list(range(len(labels))),
         ticktext=labels,
         range=[len(labels) - 0.5, -0.5],
+        ticklabelstandoff=4,
         showgrid=False,
         zeroline=False,
         row=row,
@@ -115,16 +117,17 @@ def _draw_fifths(figure: Any, frame: pl.DataFrame, names: list[str]) -> None:
     """Draw the mean returns as a map, a block of fifths for each horizon, coloured by what is usual at the horizon."""
     horizons = frame["horizon"].unique().sort().to_list()
     fifths = [f"quantile_{place}" for place in range(1, QUANTILES + 1)]
-    values, colours, across, ticks = [], [], [], []
-    for place, horizon in enumerate(horizons):
+    texts: list[list[str]] = [[] for _ in names]
+    colours, edges = [], [0.0]
+    for horizon in horizons:
         rows = {row["feature"]: row for row in frame.filter(pl.col("horizon") == horizon).iter_rows(named=True)}
         block = np.array([[rows[name][fifth] for fifth in fifths] for name in names])
-        values.append(block)
-        colours.append(block / (_largest(block) or 1.0))
-        across += [place * (QUANTILES + 0.6) + number for number in range(QUANTILES)]
-        ticks.append(f"Q1 to Q5<br>{horizon} bar{'s' * (horizon != 1)}")
-    texts = [[bps(value) for value in row] for row in np.hstack(values)]
-    _add_map(figure, np.hstack(colours), across, list(range(len(names))), (1, 2))
+        gap = np.full((len(names), 1), np.nan)
+        colours += [block / (_largest(block) or 1.0), gap]
+        for own, row in zip(texts, block.tolist(), strict=True):
+            own += [*(bps(value) for value in row), ""]
+        edges += [edges[-1] + step for step in (1.0, 2.0, 3.0, 4.0, 5.0, 5.0 + BLOCK_GAP)]
+    _add_map(figure, np.hstack(colours), edges, list(range(len(names))), (1, 2))
     figure.update_traces(
         selector={"name": _map_name(1, 2)},
         text=texts,
@@ -132,8 +135,16 @@ def _draw_fifths(figure: Any, frame: pl.DataFrame, names: list[str]) -> None:
         textfont={"size": 10},
         hovertemplate="%{text} bps<extra></extra>",
     )
-    middles = [place * (QUANTILES + 0.6) + (QUANTILES - 1) / 2 for place in range(len(horizons))]
-    figure.update_xaxes(tickvals=middles, ticktext=ticks, showgrid=False, zeroline=False, row=1, col=2)
+    width = QUANTILES + BLOCK_GAP
+    figure.update_xaxes(
+        tickvals=[place * width + QUANTILES / 2 for place in range(len(horizons))],
+        ticktext=[f"Q1 to Q5<br>{horizon} bar{'s' * (horizon != 1)}" for horizon in horizons],
+        range=[0.0, len(horizons) * width - BLOCK_GAP],
+        showgrid=False,
+        zeroline=False,
+        row=1,
+        col=2,
+    )
     _name_rows(figure, [""] * len(names), 1, 2)
 
 

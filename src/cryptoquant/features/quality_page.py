@@ -19,7 +19,8 @@ h2{font-size:18px;margin:40px 0 8px}p{max-width:90ch;margin:4px 0}.soft{color:#5
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:4px 9px;border-bottom:1px solid #e3e6ea;text-align:right;white-space:nowrap}
 th{color:#5c6670;font-weight:600;position:sticky;top:0;background:#fff}
-.w{text-align:left}.found td{background:#eef5fa;font-weight:600}
+.w{text-align:left}td.w:first-child,th.w:first-child{position:sticky;left:0;background:#fff}
+.found td,.found td.w:first-child{background:#eef5fa;font-weight:600}
 """
 FOUND = ' class="found"'
 READING = (
