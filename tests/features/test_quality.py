@@ -72,6 +72,23 @@ def test_fifths_are_means_of_returns_by_the_order_of_the_feature() -> None:
     assert row["hit_rate"] == pytest.approx(np.average(hits, weights=weights))
 
 
+def test_turnover_counts_neighbouring_bars_of_one_symbol_only() -> None:
+    values = np.tile(np.arange(50.0), (2, 1))
+    values[0, 20:30] = np.nan
+    # The rows with a return are 0-19 and 30-48 of the one symbol and 0-48 of the other, both in ascending order: each
+    # leaves a fifth four times. Of the first, 8 values are to a fifth (39 / 5 = 7.8): bars 8, 16, 34 and 42 begin one,
+    # none of them after the gap.
+    row = only(measured(0.01 * noise(2, 50), x=values))
+    assert row["turnover"] == pytest.approx(8 / (19 + 18 + 48))
+
+
+def test_a_symbol_with_fewer_than_ten_rows_is_left_out() -> None:
+    returns, values = 0.01 * noise(2, 60), noise(2, 60, seed=1)
+    for rows, counted in ((9, 59), (10, 69)):
+        values[1] = np.where(np.arange(60) < rows, noise(60, seed=2), np.nan)
+        assert only(measured(returns, x=values))["rows"] == counted
+
+
 def test_by_hand_a_feature_that_is_the_next_return_orders_all_and_its_reverse_the_other_way() -> None:
     returns = np.array([0.0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5]) / 100
     row = only(measured(returns, x=foreseen(returns)))
@@ -144,6 +161,10 @@ def test_a_feature_that_stops_working_shows_in_the_months() -> None:
     assert rows["works"]["months_same_sign"] == 1.0
     assert rows["turns"]["months_same_sign"] == pytest.approx(0.75, abs=0.13)
     assert rows["turns"]["worst_month_ic"] < -0.5
+    mirrored = only(measured(returns, turns=-turns))
+    assert mirrored["worst_month_ic"] == pytest.approx(-rows["turns"]["worst_month_ic"])
+    assert mirrored["months_same_sign"] == rows["turns"]["months_same_sign"]
+    assert mirrored["worst_month"] == rows["turns"]["worst_month"]
     assert rows["turns"]["worst_month"] >= months["month"][half + 1]
 
 
@@ -217,6 +238,14 @@ def test_correlations_between_features_are_spearmans_averaged_over_symbols() -> 
     partly = measured(0.01 * noise(2, 300, seed=2), a=first, b=second).correlations.sort("feature")["b"][0]
     apart = [spearmanr(first[s][200 * (1 - s) :], second[s][200 * (1 - s) :]).statistic for s in range(2)]
     assert partly == pytest.approx(np.average(apart, weights=[100, 300]), abs=0.02)
+
+
+def test_features_of_different_rows_are_compared_where_both_are() -> None:
+    first, second = np.arange(300.0) + 40.0 * noise(300), np.arange(300.0) + 40.0 * noise(300, seed=1)
+    first[:150], second[250:] = np.nan, np.nan
+    table = measured(0.01 * noise(300, seed=2), a=first, b=second).correlations.sort("feature")
+    ranks = rankdata(first[150:])[:100], rankdata(second[:250])[150:]
+    assert table["b"][0] == pytest.approx(pearsonr(*ranks).statistic, abs=1e-9)
 
 
 def test_nothing_constant_and_partial_columns_are_told_apart() -> None:

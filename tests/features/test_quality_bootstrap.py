@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import false_discovery_control, spearmanr
+from scipy.stats import false_discovery_control, rankdata, spearmanr
 
 from cryptoquant.features.quality import measure_quality
 from cryptoquant.features.quality_bootstrap import block_length, estimates, q_values
@@ -54,6 +54,30 @@ def test_the_interval_is_that_of_drawing_blocks_and_ranking_them_again(noise: fl
         np.diff(np.quantile(ics, [0.025, 0.975]))[0], rel=0.1
     )
     assert row["t_ratio"] == pytest.approx(row["rank_ic"] / np.std(ics), rel=0.1)
+
+
+def test_the_interval_of_the_spread_is_that_of_drawing_blocks_with_their_fifths() -> None:
+    random = np.random.default_rng(2)
+    returns = 0.01 * random.standard_normal(600)
+    values = foreseen(returns)[0] + 0.01 * random.standard_normal(600)
+    row = measure_quality(*market(returns, {"x": values}), (1,)).frame.row(0, named=True)
+    fifths, later = np.floor(5 * (rankdata(values[:-1]) - 0.5) / 599), returns[1:]
+    length, spreads = block_length(599, 1), []
+    for _ in range(2_000):
+        starts = random.integers(0, 599, math.ceil(599 / length))
+        rows = (starts[:, None] + np.arange(length)).reshape(-1) % 599
+        spreads.append(later[rows][fifths[rows] == 4].mean() - later[rows][fifths[rows] == 0].mean())
+    low, high = np.quantile(spreads, [0.025, 0.975])
+    assert row["spread_low"] == pytest.approx(low, abs=0.1 * (high - low))
+    assert row["spread_high"] == pytest.approx(high, abs=0.1 * (high - low))
+
+
+def test_blocks_run_around_the_end_into_the_start() -> None:
+    ones = np.ones((1, 50))
+    (found,) = estimates(ones, np.ones(50, np.int64), np.ones(1), 1, 0)
+    assert (found.low, found.high) == (1.0, 1.0)
+    (half,) = estimates(2 * ones, np.full(50, 4), np.full(1, 0.5), 1, 0)
+    assert (half.low, half.high) == (0.5, 0.5)
 
 
 def test_draws_of_a_mean_scatter_like_the_mean_of_independent_rows() -> None:
