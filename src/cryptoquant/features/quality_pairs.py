@@ -235,7 +235,8 @@ def _monotonicity(means: Floats) -> float:
 
 def _turnover(pair: Pair, fifths: Integers) -> float:
     """Return the share of rows whose fifth is another than at the bar before."""
-    follows = (np.diff(pair.kept) == 1) & (np.diff(pair.symbols) == 0)
+    # A symbol's last bar has no return, so that rows next to each other are of one symbol.
+    follows = np.diff(pair.kept) == 1
     return float((np.diff(fifths) != 0)[follows].mean()) if follows.any() else math.nan
 
 
