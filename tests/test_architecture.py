@@ -43,7 +43,7 @@ OWNERS = {
     "starlette": {"backtest/sandbox/"},
     "uvicorn": {"backtest/sandbox/"},
     "msgpack": {"backtest/sandbox/"},
-    "plotly": {"performance/figures.py", "backtest/sweep.py"},
+    "plotly": {"performance/figures.py", "backtest/sweep.py", "features/quality_figures.py"},
     "joblib": {"backtest/walk_forward.py", "backtest/sweep.py"},
     "typer": {"cli/"},
     "sqlite3": {"live/journal.py"},
