@@ -1,0 +1,105 @@
+"""How two series go together: sums of products and squares of their deviations, and the correlation."""
+
+import math
+
+from cryptoquant.compiled import borrowing
+from cryptoquant.features.folds.memory import blank
+from cryptoquant.market.slice import Floats
+
+
+def products_size(window: int) -> int:
+    """Return the state that ``products`` needs, in floats."""
+    return 6 * window + 14
+
+
+@borrowing
+def products(
+    state: Floats,
+    base: int,
+    window: int,
+    firsts: Floats,
+    seconds: Floats,
+    seen: int,
+    mixed: Floats,
+    first_squares: Floats,
+    second_squares: Floats,
+    pairs: Floats,
+) -> None:
+    """Write the sums of products and of squares of the deviations of the last ``window`` pairs of numbers.
+
+    A pair that is not finite is left out; ``pairs`` says how many are left. Where a block begins with no pair, the
+    deviations are those from 0.
+    """
+    heads = state[base + 2 : base + 8]
+    slots = state[base + 8 : base + 14 + 6 * window]
+    rows = len(firsts)
+    position = seen % window
+    done = 0
+    while done < rows:
+        if position == 0:
+            first, second = firsts[done], seconds[done]
+            is_pair = (first - first) + (second - second) == 0.0
+            anchor = first if is_pair else 0.0
+            other_anchor = second if is_pair else 0.0
+            state[base] = anchor
+            state[base + 1] = other_anchor
+            for index in range(6):
+                heads[index] = 0.0
+            if seen + done >= window:
+                n, x, y, xx, yy, xy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+                for place in range(window - 1, 0, -1):
+                    slot = slots[6 * place : 6 * place + 6]
+                    a, b = slot[1] - anchor, slot[2] - other_anchor
+                    is_pair = (a - a) + (b - b) == 0.0
+                    a, b = a if is_pair else 0.0, b if is_pair else 0.0
+                    n += 1.0 if is_pair else 0.0
+                    x += a
+                    y += b
+                    xx += a * a
+                    yy += b * b
+                    xy += a * b
+                    slot[0], slot[1], slot[2], slot[3], slot[4], slot[5] = n, x, y, xx, yy, xy
+        anchor, other_anchor = state[base], state[base + 1]
+        n, x, y, xx, yy, xy = heads[0], heads[1], heads[2], heads[3], heads[4], heads[5]
+        count = min(window - position, rows - done)
+        fresh, other_fresh = firsts[done : done + count], seconds[done : done + count]
+        tail = slots[6 * position : 6 * (position + count) + 6]
+        found, found_pairs = mixed[done : done + count], pairs[done : done + count]
+        found_squares, found_others = first_squares[done : done + count], second_squares[done : done + count]
+        for row in range(count):
+            first, second = fresh[row], other_fresh[row]
+            tail[6 * row + 1], tail[6 * row + 2] = first, second
+            a, b = first - anchor, second - other_anchor
+            is_pair = (a - a) + (b - b) == 0.0
+            a, b = a if is_pair else 0.0, b if is_pair else 0.0
+            n += 1.0 if is_pair else 0.0
+            x += a
+            y += b
+            xx += a * a
+            yy += b * b
+            xy += a * b
+            number, total, other_total = n + tail[6 * row + 6], x + tail[6 * row + 7], y + tail[6 * row + 8]
+            share = 1.0 / number
+            shift = total * share
+            square = (xx + tail[6 * row + 9]) - total * shift
+            other_square = (yy + tail[6 * row + 10]) - other_total * other_total * share
+            found[row] = (xy + tail[6 * row + 11]) - other_total * shift
+            found_squares[row] = square if square > 0.0 else 0.0
+            found_others[row] = other_square if other_square > 0.0 else 0.0
+            found_pairs[row] = number
+        heads[0], heads[1], heads[2], heads[3], heads[4], heads[5] = n, x, y, xx, yy, xy
+        done += count
+        position = position + count if position + count < window else 0
+    missing = window - 1 - seen
+    blank(mixed[:rows], missing)
+    blank(first_squares[:rows], missing)
+    blank(second_squares[:rows], missing)
+    blank(pairs[:rows], missing)
+
+
+@borrowing
+def correlation_of(mixed: float, first_square: float, second_square: float) -> float:
+    """Return Pearson's correlation from sums of products and squares of deviations; 0 where one side stands still."""
+    scale = math.sqrt(first_square) * math.sqrt(second_square)
+    found = 0.0 if scale == 0.0 else mixed / scale
+    return min(max(found, -1.0), 1.0) if found == found else found
