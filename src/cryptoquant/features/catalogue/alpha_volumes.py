@@ -47,9 +47,11 @@ def correlated(
     rows, pairs = len(found), scratch[2]
     products(state, 0, window, firsts[:rows], seconds[:rows], seen, found, firsts, seconds, pairs)
     for row in range(rows):
-        least = STILL * STILL * (pairs[row] - 1.0)
-        is_moving = pairs[row] > 1.0 and firsts[row] > least and seconds[row] > least
-        found[row] = correlation_of(found[row], firsts[row], seconds[row]) if is_moving else np.nan
+        count, square, other_square = pairs[row], firsts[row], seconds[row]
+        least = STILL * STILL * (count - 1.0)
+        share = correlation_of(found[row], square, other_square)
+        is_moving = (count > 1.0) & (square > least) & (other_square > least)
+        found[row] = share if is_moving else np.nan
 
 
 @borrowing

@@ -5,40 +5,38 @@ is ``state[base:]``, zeros at the start, of as many floats as ``{fold}_size(wind
 came before the run. However a series is cut into runs, the same bits come out. There are two families:
 
 - Folds that read their window again: ``fold(state, base, window, values, at, rows, seen, ...)``, where ``at`` is the
-  place of the run's first value in ``values``. Take one where the series is an input of the feature, and promise it in
-  the feature's ``history``. It must not write over what it reads.
+  place of the run's first value in ``values``. Take one where the series is an input of the feature, and promise the
+  window in the feature's ``history``. It must not write over what it reads.
 - Folds that remember: ``fold(state, base, window, values, seen, ...)``, where ``values`` are those of the run alone.
-  Take one where the step makes the series as it goes, in scratch space or in ``out``. It may write over what it reads.
+  Take one where the step makes the series as it goes, in scratch space or in ``out``; only there does a second memory
+  of the window pay. But for ``short_sums`` it may write over what it reads.
 
 In both a window is the head of the present block of ``window`` values and the tail of the block before (van Herk 1992;
-Gil, Werman 1993): constant cost, and nothing that leaves is ever subtracted, so nothing drifts. Moments are those of
-deviations from the first value of the present block. Every window holds that value, so a spike that has left leaves no
-trace, and cancellation costs no more than the factors below. A fold that remembers keeps each value in the place of a
-tail that has been used.
+Gil, Werman 1993): constant cost, and nothing that leaves is ever subtracted, so nothing drifts. What cancels is taken
+as deviations from the first value of the present block. Every window holds that value, so a spike that has left leaves
+no trace. A fold that remembers keeps a value in the place of a tail that has been used.
 
-======================= ========= ============= ======= ================================================================
-fold                    reads     state         ns, bar accuracy, in units of rounding; w = window
-======================= ========= ============= ======= ================================================================
-means                   again     w + 3         1       w of the window's reach
-weighted_means          again     w + 4         2       2 w^2 of the largest value
-exponential             nothing   1             1       what fades; TA-Lib's seed
-seeded                  nothing   1             1       the same, bar by bar, for averages of averages
-moments                 again     2 w + 5       3       4 (w + 1) of the squares
-lines                   again     3 w + 7       4       w^2 of the reach at worst, a spike at the far end
-extreme                 again     w + 2         1       exact
-places                  again     2 w + 4       2       exact
-changes                 again     2 w + 4       3       w
-turns                   again     2             1       exact
-sums                    remembers w + 2         1       w; values of one sign, since there is no anchor
-short_sums              remembers w + 2         1       the same, for windows up to ``SHORT``; not in place
-peaks                   remembers w + 2         1       exact
-spreads                 remembers 2 w + 5       3       4 (w + 1) of the squares
-powers                  remembers 4 w + 9       6       20 (w + 1) for the cubes, 40 (w + 1) for the fourths
-products                remembers 6 w + 14      15      8 (w + 1) of the root of both squares
-ordered (insert, ...)   remembers w             15 to   exact; a bar costs the window up to ``NARROW``, then a search
-                                                80      and a shift
-spans                   remembers 65 a column   100     w; spans of time, not of bars; each sum adds up ``PIECES``
-======================= ========= ============= ======= ================================================================
+================== ========= ========= ======= =========================================================================
+fold               window    state     ns/bar  rounding at worst, w the window; the tests hold it on the worst of prices
+================== ========= ========= ======= =========================================================================
+``means``          again     w + 3     3       w of the window's reach
+``weighted_means`` again     w + 4     5       2 w^2 of the mean, while a spike is at the far end
+``exponential``    not read  1         3       one per bar, which fades; ``seeded`` is one bar of it for chains
+``moments``        again     2 w + 5   5       4 (w + 1) of the squares
+``lines``          again     3 w + 7   7       w^2 of the reach for the slope, while a spike is at the far end
+``extreme``        again     w + 2     3       none
+``places``         again     2 w + 4   7       none
+``changes``        again     2 w + 4   4       w of the sum
+``turns``          again     2         3       none: whole numbers
+``sums``           remembers w + 2     2       w of the sum of absolute values: no anchor, so best for one sign
+``short_sums``     remembers w + 2     2       the same; w additions per bar, for windows up to ``SHORT``
+``peaks``          remembers w + 2     3       none
+``spreads``        remembers 2 w + 5   5       4 (w + 1) of the squares
+``powers``         remembers 4 w + 9   13      20 (w + 1) of the squares^1.5, 40 (w + 1) of the fourth powers
+``products``       remembers 6 w + 14  17      8 (w + 1) of the root of both squares; pairs not finite are left out
+``ordered``        remembers w         6 - 110 none; a bar costs the window up to ``NARROW``, then a search and a shift
+``spans``          remembers 65 a sum  64 adds as ``sums``; a span of time for ticks, not of bars
+================== ========= ========= ======= =========================================================================
 
-``memory`` has what the folds share. A new fold belongs beside those that compute the same of the other family.
+``memory`` holds what they share. A new fold belongs into the file of what it computes, whichever family it is of.
 """

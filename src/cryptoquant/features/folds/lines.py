@@ -1,4 +1,4 @@
-"""The straight line of best fit through the last values, from what its slope, its fit and its residual follow."""
+"""The straight line of best fit through the last values: all that its slope, its fit and its residual follow from."""
 
 from cryptoquant.compiled import borrowing
 from cryptoquant.features.folds.memory import blank

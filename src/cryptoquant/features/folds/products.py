@@ -30,8 +30,13 @@ def products(
     A pair that is not finite is left out; ``pairs`` says how many are left. Where a block begins with no pair, the
     deviations are those from 0.
     """
-    heads = state[base + 2 : base + 8]
-    slots = state[base + 8 : base + 14 + 6 * window]
+    heads, width = state[base + 2 : base + 8], window + 1
+    counts = state[base + 8 : base + 8 + width]
+    tails = state[base + 8 + width : base + 8 + 2 * width]
+    other_tails = state[base + 8 + 2 * width : base + 8 + 3 * width]
+    square_tails = state[base + 8 + 3 * width : base + 8 + 4 * width]
+    other_square_tails = state[base + 8 + 4 * width : base + 8 + 5 * width]
+    mixed_tails = state[base + 8 + 5 * width : base + 8 + 6 * width]
     rows = len(firsts)
     position = seen % window
     done = 0
@@ -39,51 +44,53 @@ def products(
         if position == 0:
             first, second = firsts[done], seconds[done]
             is_pair = (first - first) + (second - second) == 0.0
-            anchor = first if is_pair else 0.0
-            other_anchor = second if is_pair else 0.0
-            state[base] = anchor
-            state[base + 1] = other_anchor
+            state[base] = first if is_pair else 0.0
+            state[base + 1] = second if is_pair else 0.0
             for index in range(6):
                 heads[index] = 0.0
-            if seen + done >= window:
-                n, x, y, xx, yy, xy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-                for place in range(window - 1, 0, -1):
-                    slot = slots[6 * place : 6 * place + 6]
-                    a, b = slot[1] - anchor, slot[2] - other_anchor
-                    is_pair = (a - a) + (b - b) == 0.0
-                    a, b = a if is_pair else 0.0, b if is_pair else 0.0
-                    n += 1.0 if is_pair else 0.0
-                    x += a
-                    y += b
-                    xx += a * a
-                    yy += b * b
-                    xy += a * b
-                    slot[0], slot[1], slot[2], slot[3], slot[4], slot[5] = n, x, y, xx, yy, xy
         anchor, other_anchor = state[base], state[base + 1]
+        if position == 0 and seen + done >= window:
+            n, x, y, xx, yy, xy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for place in range(window - 1, 0, -1):
+                a, b = tails[place] - anchor, other_tails[place] - other_anchor
+                is_pair = (a - a) + (b - b) == 0.0
+                a, b = a if is_pair else 0.0, b if is_pair else 0.0
+                n += 1.0 if is_pair else 0.0
+                x += a
+                y += b
+                xx += a * a
+                yy += b * b
+                xy += a * b
+                counts[place], tails[place], other_tails[place] = n, x, y
+                square_tails[place], other_square_tails[place], mixed_tails[place] = xx, yy, xy
         n, x, y, xx, yy, xy = heads[0], heads[1], heads[2], heads[3], heads[4], heads[5]
         count = min(window - position, rows - done)
+        after = position + 1
         fresh, other_fresh = firsts[done : done + count], seconds[done : done + count]
-        tail = slots[6 * position : 6 * (position + count) + 6]
+        kept, other_kept = tails[position : position + count], other_tails[position : position + count]
+        older = counts[after : after + count]
+        tail, other_tail = tails[after : after + count], other_tails[after : after + count]
+        square_tail, other_square_tail = square_tails[after : after + count], other_square_tails[after : after + count]
+        mixed_tail = mixed_tails[after : after + count]
         found, found_pairs = mixed[done : done + count], pairs[done : done + count]
         found_squares, found_others = first_squares[done : done + count], second_squares[done : done + count]
         for row in range(count):
             first, second = fresh[row], other_fresh[row]
-            tail[6 * row + 1], tail[6 * row + 2] = first, second
+            kept[row], other_kept[row] = first, second
             a, b = first - anchor, second - other_anchor
-            is_pair = (a - a) + (b - b) == 0.0
-            a, b = a if is_pair else 0.0, b if is_pair else 0.0
-            n += 1.0 if is_pair else 0.0
-            x += a
-            y += b
-            xx += a * a
-            yy += b * b
-            xy += a * b
-            number, total, other_total = n + tail[6 * row + 6], x + tail[6 * row + 7], y + tail[6 * row + 8]
+            if (a - a) + (b - b) == 0.0:
+                n += 1.0
+                x += a
+                y += b
+                xx += a * a
+                yy += b * b
+                xy += a * b
+            number, total, other_total = n + older[row], x + tail[row], y + other_tail[row]
             share = 1.0 / number
             shift = total * share
-            square = (xx + tail[6 * row + 9]) - total * shift
-            other_square = (yy + tail[6 * row + 10]) - other_total * other_total * share
-            found[row] = (xy + tail[6 * row + 11]) - other_total * shift
+            square = (xx + square_tail[row]) - total * shift
+            other_square = (yy + other_square_tail[row]) - other_total * other_total * share
+            found[row] = (xy + mixed_tail[row]) - other_total * shift
             found_squares[row] = square if square > 0.0 else 0.0
             found_others[row] = other_square if other_square > 0.0 else 0.0
             found_pairs[row] = number
@@ -101,5 +108,7 @@ def products(
 def correlation_of(mixed: float, first_square: float, second_square: float) -> float:
     """Return Pearson's correlation from sums of products and squares of deviations; 0 where one side stands still."""
     scale = math.sqrt(first_square) * math.sqrt(second_square)
-    found = 0.0 if scale == 0.0 else mixed / scale
-    return min(max(found, -1.0), 1.0) if found == found else found
+    found = mixed / scale
+    found = 0.0 if scale == 0.0 else found
+    found = 1.0 if found > 1.0 else found
+    return -1.0 if found < -1.0 else found
