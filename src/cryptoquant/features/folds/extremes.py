@@ -121,9 +121,9 @@ def places(
                 before = values[at + done - window : at + done]
                 for place in range(window - 1, 0, -1):
                     value = sign * before[place]
-                    is_top = value > top if latest else value >= top
+                    is_top = (value > top) | ((value == top) & (not latest))
                     where = float(place) if is_top else where
-                    top = value if is_top else top
+                    top = value if value > top else top
                     tails[place] = top
                     tail_places[place] = where
         head = state[base]
@@ -134,22 +134,14 @@ def places(
         tail_place = tail_places[position + 1 : position + 1 + count]
         found = tops[done : done + count]
         found_orders = orders[done : done + count]
-        if latest:
-            for row in range(count):
-                value, here = sign * present[row], float(position + row)
-                head_place = here if value >= head else head_place
-                head = value if value >= head else head
-                is_older = tail[row] > head
-                found[row] = sign * (tail[row] if is_older else head)
-                found_orders[row] = (tail_place[row] if is_older else window + head_place) - here
-        else:
-            for row in range(count):
-                value, here = sign * present[row], float(position + row)
-                head_place = here if value > head else head_place
-                head = value if value > head else head
-                is_older = tail[row] >= head
-                found[row] = sign * (tail[row] if is_older else head)
-                found_orders[row] = (tail_place[row] if is_older else window + head_place) - here
+        for row in range(count):
+            value, here = sign * present[row], float(position + row)
+            is_top = (value > head) | ((value == head) & latest)
+            head_place = here if is_top else head_place
+            head = value if value > head else head
+            is_older = (tail[row] > head) | ((tail[row] == head) & (not latest))
+            found[row] = sign * (tail[row] if tail[row] > head else head)
+            found_orders[row] = (tail_place[row] if is_older else window + head_place) - here
         state[base] = head
         state[base + 1] = head_place
         done += count

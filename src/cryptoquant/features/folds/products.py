@@ -53,14 +53,13 @@ def products(
             n, x, y, xx, yy, xy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for place in range(window - 1, 0, -1):
                 a, b = tails[place] - anchor, other_tails[place] - other_anchor
-                is_pair = (a - a) + (b - b) == 0.0
-                a, b = a if is_pair else 0.0, b if is_pair else 0.0
-                n += 1.0 if is_pair else 0.0
-                x += a
-                y += b
-                xx += a * a
-                yy += b * b
-                xy += a * b
+                if (a - a) + (b - b) == 0.0:
+                    n += 1.0
+                    x += a
+                    y += b
+                    xx += a * a
+                    yy += b * b
+                    xy += a * b
                 counts[place], tails[place], other_tails[place] = n, x, y
                 square_tails[place], other_square_tails[place], mixed_tails[place] = xx, yy, xy
         n, x, y, xx, yy, xy = heads[0], heads[1], heads[2], heads[3], heads[4], heads[5]
