@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptoquant import features as f
-from cryptoquant.features.passing import passing_size, peaks, short_sums, sums
-from cryptoquant.features.slopes import line_size, lines, weighted_means, weighted_size
+from cryptoquant.features.folds.averages import weighted_means, weighted_means_size
+from cryptoquant.features.folds.extremes import peaks
+from cryptoquant.features.folds.lines import lines, lines_size
+from cryptoquant.features.folds.sums import short_sums, sums, sums_size
 from tests.features.examples import panel_of
 from tests.features.test_formulas import KINDS, agree, column, computed, series
 
@@ -65,20 +67,21 @@ def test_kaufman_follows_a_straight_road_fast_and_a_crooked_one_slowly() -> None
 
 
 def folded(values: np.ndarray, window: int, cuts: list[int]) -> np.ndarray:
-    """Return both sums, highest, lowest, weighted mean, slope and R squared of a series that is taken in runs."""
-    found = np.empty((7, len(values)))
-    sizes = [passing_size] * 3 + [weighted_size, line_size, passing_size]
+    """Return both sums, highest, lowest, weighted mean, mean, squares and slope of a series that is taken in runs."""
+    found = np.empty((8, len(values)))
+    sizes = [sums_size] * 3 + [weighted_means_size, lines_size, sums_size]
     memories = [np.zeros(size(window)) for size in sizes]
     ends = sorted({0, len(values), *(cut for cut in cuts if cut < len(values))})
     for at, stop in itertools.pairwise(ends):
         rows = stop - at
-        total, same, top, bottom, weighted, slope, fit = (out[at:stop] for out in found)
-        sums(memories[0], 0, window, values[at:stop], rows, at, total)
-        short_sums(memories[5], 0, window, values[at:stop], rows, at, same)
-        peaks(memories[1], 0, window, 1.0, values[at:stop], rows, at, top)
-        peaks(memories[2], 0, window, -1.0, values[at:stop], rows, at, bottom)
+        total, same, top, bottom, weighted, average, square, slope = (out[at:stop] for out in found)
+        sums(memories[0], 0, window, values[at:stop], at, total)
+        short_sums(memories[5], 0, window, values[at:stop], at, same)
+        peaks(memories[1], 0, window, 1.0, values[at:stop], at, top)
+        peaks(memories[2], 0, window, -1.0, values[at:stop], at, bottom)
         weighted_means(memories[3], 0, window, values, at, rows, at, weighted)
-        lines(memories[4], 0, window, values, at, rows, at, slope, fit)
+        lines(memories[4], 0, window, values, at, rows, at, average, square, slope)
+        slope *= 12 / (window * (window**2 - 1))
     return found
 
 
@@ -92,7 +95,7 @@ def test_a_fold_gives_the_same_bits_however_its_series_is_cut_and_equals_numpy(
     np.testing.assert_array_equal(found, folded(values, window, list(range(200))))
     assert np.isnan(found[:, : window - 1]).all()
     windows = np.lib.stride_tricks.sliding_window_view(values.astype(np.longdouble), window)
-    total, same, top, bottom, weighted, slope, fit = found[:, window - 1 :]
+    total, same, top, bottom, weighted, average, square, slope = found[:, window - 1 :]
     np.testing.assert_array_equal([top, bottom], [windows.max(axis=1), windows.min(axis=1)])
     np.testing.assert_allclose([total, same], [windows.sum(axis=1).astype(float)] * 2, rtol=1e-13)
     weights = np.arange(1, window + 1)
@@ -101,10 +104,14 @@ def test_a_fold_gives_the_same_bits_however_its_series_is_cut_and_equals_numpy(
     deviations = windows - windows.mean(axis=1, keepdims=True)
     places = weights - weights.mean()
     product, spread = (deviations * places).sum(axis=1), (places**2).sum()
+    squares = (deviations**2).sum(axis=1)
     reach = np.ptp(values)
+    np.testing.assert_allclose(average, windows.mean(axis=1).astype(float), rtol=1e-13)
     np.testing.assert_allclose(slope, (product / spread).astype(float), rtol=1e-9, atol=1e-13 * reach)
+    np.testing.assert_allclose(square, squares.astype(float), rtol=1e-9, atol=1e-13 * reach**2 * window)
     calm = np.ptp(windows, axis=1) > 1e-6 * reach
-    wanted = product**2 / spread / (deviations**2).sum(axis=1)
+    wanted = product**2 / spread / squares
+    fit = slope**2 * float(spread) / np.where(square > 0, square, 1.0)
     np.testing.assert_allclose(fit[calm], wanted[calm].astype(float), rtol=1e-6, atol=1e-9)
 
 
@@ -114,8 +121,8 @@ def test_a_spike_that_has_left_the_window_leaves_no_trace() -> None:
     spiked[50] = 1e15
     np.testing.assert_allclose(folded(spiked, 20, [])[:, 100:], folded(values, 20, [])[:, 100:], rtol=1e-9)
     still = folded(np.where(np.arange(200) < 40, 1e9, 0.1), 20, [])[:, 80:]
-    assert set(still[4]) == {0.1}
-    assert set(still[5]) == set(still[6]) == {0.0}
+    assert set(still[4]) == set(still[5]) == {0.1}
+    assert set(still[6]) == set(still[7]) == {0.0}
 
 
 @pytest.mark.parametrize("window", [5, 20, 240])

@@ -16,7 +16,9 @@ from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.errors import DataError
 from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, Bars, Run
-from cryptoquant.features.rolling import extreme, extreme_size, mean_size, means, moments, moments_size
+from cryptoquant.features.folds.averages import means, means_size
+from cryptoquant.features.folds.extremes import extreme, extreme_size
+from cryptoquant.features.folds.moments import moments, moments_size
 from cryptoquant.market.slice import FIELDS, Floats, Panel, Slice
 from tests.features.examples import every_comparison, every_feature, every_tick_feature, panel_of
 from tests.market_makers import frame_of, gapping_panel
@@ -160,7 +162,7 @@ def test_after_its_warm_up_a_feature_forgets_where_the_series_began() -> None:
 def folded(values: np.ndarray, window: int, cuts: list[int]) -> np.ndarray:
     """Return mean, mean of ``moments``, squares, highest and lowest of a series that is taken in runs."""
     found = np.empty((5, len(values)))
-    memories = [np.zeros(size(window)) for size in (mean_size, moments_size, extreme_size, extreme_size)]
+    memories = [np.zeros(size(window)) for size in (means_size, moments_size, extreme_size, extreme_size)]
     ends = sorted({0, len(values), *(cut for cut in cuts if cut < len(values))})
     for at, stop in itertools.pairwise(ends):
         place = (window, values, at, stop - at, at)

@@ -9,8 +9,8 @@ from scipy.stats import spearmanr
 
 from cryptoquant import features as f
 from cryptoquant.errors import SchemaError
-from cryptoquant.features import rolling
 from cryptoquant.features.catalogue import calendar, volatility
+from cryptoquant.features.folds.averages import means
 from cryptoquant.features.kernel import source_digest
 from tests.features.examples import every_feature, panel_of
 from tests.market_makers import frame_of, gapping_panel
@@ -47,7 +47,7 @@ def test_the_digest_of_a_step_covers_what_it_calls_and_nothing_else(monkeypatch:
     monkeypatch.setattr(calendar, "SECONDS_PER_DAY", 90_000.0)
     clock = {"hour_of_day", "hour", "weekday", "weekend"}
     assert {name for name, digest in digests().items() if digest != before[name]} == clock
-    monkeypatch.setattr(volatility, "moments", rolling.means)
+    monkeypatch.setattr(volatility, "moments", means)
     changed = {name for name, digest in digests().items() if digest != before[name]}
     assert changed == clock | {"bollinger", "realized_volatility"}
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cryptoquant import features as f
+from cryptoquant.features.folds.spans import PIECES
 from cryptoquant.features.gate import check_online, check_ticks
-from cryptoquant.features.spans import PIECES
 from cryptoquant.features.ticks import LEVELS
 from cryptoquant.market.book import Book, book_rows, book_updates
 from cryptoquant.market.schema import BookUpdate, Quote, Trade

@@ -18,8 +18,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import callback, entry, flags_at, floats_at, integers_at, table_at
-from cryptoquant.features.blocks import spreads
 from cryptoquant.features.feature import Feature
+from cryptoquant.features.folds.moments import spreads
 from cryptoquant.features.kernel import (
     AT,
     BARS,

@@ -35,7 +35,7 @@ from cryptoquant.compiled import (
     floats_at,
 )
 from cryptoquant.features.feature import CLOSE, INPUTS, TIME
-from cryptoquant.features.rolling import blank
+from cryptoquant.features.folds.memory import blank
 from cryptoquant.market.slice import Floats
 
 Integers = NDArray[np.int64]

@@ -3,8 +3,8 @@
 import json
 from dataclasses import replace
 
-from cryptoquant.features.blocks import spreads_size
 from cryptoquant.features.feature import Feature, whole
+from cryptoquant.features.folds.moments import spreads_size
 
 
 def normalised(feature: Feature, window: int) -> Feature:

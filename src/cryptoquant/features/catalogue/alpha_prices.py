@@ -12,24 +12,17 @@ import numpy as np
 
 from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, OPEN, Bars, Feature, Run, feature_of, whole
-from cryptoquant.features.rolling import blank
-from cryptoquant.features.windows import (
-    STILL,
-    change_size,
-    changes,
-    line_size,
-    lines,
-    place_size,
-    places,
-    sorted_size,
-    sorted_values,
-    turns,
-)
+from cryptoquant.features.folds.extremes import places, places_size
+from cryptoquant.features.folds.lines import lines, lines_size
+from cryptoquant.features.folds.memory import blank
+from cryptoquant.features.folds.ordered import insert, mean_rank, quantile_of, replace
+from cryptoquant.features.folds.sums import changes, changes_size, turns
 from cryptoquant.market.slice import Floats
 
 __all__ = ["alpha_candle", "alpha_extremes", "alpha_moves", "alpha_quantiles", "alpha_roc", "alpha_trend"]
 
 POINT = 1e-12
+STILL = 2e-5
 
 
 @borrowing
@@ -113,7 +106,9 @@ def alpha_extremes_step(state: Floats, settings: Floats, bars: Bars, run: Run, s
         # One call for both: the lows lie behind the highs in the bars, and are the highs of the market upside down.
         extremes = floats_at(bars[HIGH + index], at + rows)
         found, orders = scratch[index], scratch[index + 2]
-        places(state, index * (2 * window + 4), window, 1.0 - 2.0 * index, extremes, at, rows, seen, found, orders)
+        places(
+            state, index * (2 * window + 4), window, 1.0 - 2.0 * index, False, extremes, at, rows, seen, found, orders
+        )
     close = floats_at(bars[CLOSE], at + rows)[at:]
     highest, lowest, positions = out[0, to : to + rows], out[1, to : to + rows], out[2, to : to + rows]
     for row in range(rows):
@@ -135,12 +130,17 @@ def alpha_quantiles_step(state: Floats, settings: Floats, bars: Bars, run: Run, 
     window = int(settings[0])
     closes = floats_at(bars[CLOSE], at + rows)
     upper, lower, ranks = out[0, to : to + rows], out[1, to : to + rows], out[2, to : to + rows]
-    sorted_values(state, 0, window, 0.8, closes, at, rows, seen, upper, lower, ranks)
-    close = closes[at:]
     for row in range(rows):
-        upper[row], lower[row] = upper[row] / close[row], lower[row] / close[row]
-    for row in range(rows):
-        ranks[row] = ranks[row] / window
+        count, close = seen + row, closes[at + row]
+        if count < window:
+            insert(state, count, close)
+        else:
+            replace(state, window, closes[at + row - window], close)
+        upper[row], lower[row] = quantile_of(state, window, 0.8) / close, quantile_of(state, window, 0.2) / close
+    for row in range(max(window - 1 - seen, 0), rows):
+        ranks[row] = mean_rank(closes[at + row + 1 - window : at + row + 1], closes[at + row]) / window
+    for column in range(out.shape[0]):
+        blank(out[column, to : to + rows], window - 1 - seen)
 
 
 @borrowing
@@ -216,7 +216,7 @@ def alpha_trend(window: int) -> Feature:
         *(alpha_trend_step, ("close",), window - 1),
         outputs=_names(window, "MA", "STD", "BETA", "RSQR", "RESI"),
         parameters={"window": window},
-        state_size=line_size(window),
+        state_size=lines_size(window),
         history=window,
     )
 
@@ -240,7 +240,7 @@ def alpha_extremes(window: int) -> Feature:
         *(alpha_extremes_step, ("high", "low", "close"), window - 1),
         outputs=_names(window, "MAX", "MIN", "RSV", "IMAX", "IMIN", "IMXD"),
         parameters={"window": window},
-        state_size=2 * place_size(window),
+        state_size=2 * places_size(window),
         history=window,
     )
 
@@ -262,7 +262,7 @@ def alpha_quantiles(window: int) -> Feature:
         *(alpha_quantiles_step, ("close",), window - 1),
         outputs=_names(window, "QTLU", "QTLD", "RANK"),
         parameters={"window": window},
-        state_size=sorted_size(window),
+        state_size=window,
         history=window,
     )
 
@@ -285,7 +285,7 @@ def alpha_moves(window: int) -> Feature:
         *(alpha_moves_step, ("close",), window),
         outputs=_names(window, "CNTP", "CNTN", "CNTD", "SUMP", "SUMN", "SUMD"),
         parameters={"window": window},
-        state_size=2 + change_size(window),
+        state_size=2 + changes_size(window),
         history=window + 1,
         lead=1,
     )

@@ -7,11 +7,14 @@ qlib/data/ops.py. As in ``alpha_prices``, a window speaks when it is full. All o
 
 import math
 
+import numpy as np
+
 from cryptoquant.compiled import borrowing, floats_at
-from cryptoquant.features.catalogue.alpha_prices import POINT
+from cryptoquant.features.catalogue.alpha_prices import POINT, STILL
 from cryptoquant.features.feature import CLOSE, VOLUME, VWAP, Bars, Feature, Run, feature_of, whole
-from cryptoquant.features.rolling import moments, moments_size
-from cryptoquant.features.windows import change_size, changes, correlations, kept_moments, kept_size, pair_size
+from cryptoquant.features.folds.moments import moments, moments_size, spreads, spreads_size
+from cryptoquant.features.folds.products import correlation_of, products, products_size
+from cryptoquant.features.folds.sums import changes, changes_size
 from cryptoquant.market.slice import Floats
 
 __all__ = [
@@ -37,14 +40,29 @@ def alpha_vwap_step(state: Floats, settings: Floats, bars: Bars, run: Run, scrat
 
 
 @borrowing
+def correlated(
+    state: Floats, window: int, firsts: Floats, seconds: Floats, seen: int, scratch: Floats, found: Floats
+) -> None:
+    """Write the correlation of the last pairs, NaN where a series stands still; both are overwritten."""
+    rows, pairs = len(found), scratch[2]
+    products(state, 0, window, firsts[:rows], seconds[:rows], seen, found, firsts, seconds, pairs)
+    for row in range(rows):
+        count, square, other_square = pairs[row], firsts[row], seconds[row]
+        least = STILL * STILL * (count - 1.0)
+        share = correlation_of(found[row], square, other_square)
+        is_moving = (count > 1.0) & (square > least) & (other_square > least)
+        found[row] = share if is_moving else np.nan
+
+
+@borrowing
 def alpha_correlation_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write the correlation of close and ln(volume + 1)."""
     at, rows, seen, to = run
     closes, volumes = floats_at(bars[CLOSE], at + rows)[at:], floats_at(bars[VOLUME], at + rows)[at:]
-    logs, found = scratch[0], out[0, to : to + rows]
+    prices, logs = scratch[0], scratch[1]
     for row in range(rows):
-        logs[row] = math.log(volumes[row] + 1.0)
-    correlations(state, 0, int(settings[0]), closes, logs, rows, seen, found)
+        prices[row], logs[row] = closes[row], math.log(volumes[row] + 1.0)
+    correlated(state, int(settings[0]), prices, logs, seen, scratch, out[0, to : to + rows])
 
 
 @borrowing
@@ -56,13 +74,13 @@ def alpha_change_correlation_step(
     closes, volumes = floats_at(bars[CLOSE], at + rows), floats_at(bars[VOLUME], at + rows)
     close, before = closes[at:], closes[at - 1 : at - 1 + rows]
     volume, volume_before = volumes[at:], volumes[at - 1 : at - 1 + rows]
-    ratios, logs, found = scratch[0], scratch[1], out[0, to : to + rows]
+    ratios, logs = scratch[0], scratch[1]
     # Near 0, so that sums lose nothing: where a block begins with no pair, its anchor is 0.
     for row in range(rows):
         ratios[row] = close[row] / before[row] - 1.0
     for row in range(rows):
         logs[row] = math.log(volume[row] / volume_before[row] + 1.0) - LOG_TWO
-    correlations(state, 0, int(settings[0]), ratios, logs, rows, seen, found)
+    correlated(state, int(settings[0]), ratios, logs, seen, scratch, out[0, to : to + rows])
 
 
 @borrowing
@@ -87,10 +105,10 @@ def alpha_turbulence_step(state: Floats, settings: Floats, bars: Bars, run: Run,
     window = int(settings[0])
     closes, volume = floats_at(bars[CLOSE], at + rows), floats_at(bars[VOLUME], at + rows)[at:]
     close, before = closes[at:], closes[at - 1 : at - 1 + rows]
-    flows, means, squares, found = scratch[0], scratch[1], scratch[2], out[0, to : to + rows]
+    flows, means, squares, found = scratch[0][:rows], scratch[1], scratch[2], out[0, to : to + rows]
     for row in range(rows):
         flows[row] = abs(close[row] / before[row] - 1.0) * volume[row]
-    kept_moments(state, 0, window, flows, rows, seen, means, squares)
+    spreads(state, 0, window, flows, seen, means, squares)
     for row in range(rows):
         found[row] = math.sqrt(squares[row] / (window - 1.0)) / (means[row] + POINT)
 
@@ -138,7 +156,7 @@ def alpha_correlation(window: int) -> Feature:
         *(alpha_correlation_step, ("close", "volume"), window - 1),
         outputs=(f"CORR{window}",),
         parameters={"window": window},
-        state_size=pair_size(window),
+        state_size=products_size(window),
     )
 
 
@@ -160,7 +178,7 @@ def alpha_change_correlation(window: int) -> Feature:
         *(alpha_change_correlation_step, ("close", "volume"), window),
         outputs=(f"CORD{window}",),
         parameters={"window": window},
-        state_size=pair_size(window),
+        state_size=products_size(window),
         history=1,
         lead=1,
     )
@@ -204,7 +222,7 @@ def alpha_turbulence(window: int) -> Feature:
         *(alpha_turbulence_step, ("close", "volume"), window),
         outputs=(f"WVMA{window}",),
         parameters={"window": window},
-        state_size=kept_size(window),
+        state_size=spreads_size(window),
         history=1,
         lead=1,
     )
@@ -227,7 +245,7 @@ def alpha_volume_moves(window: int) -> Feature:
         *(alpha_volume_moves_step, ("volume",), window),
         outputs=(f"VSUMP{window}", f"VSUMN{window}", f"VSUMD{window}"),
         parameters={"window": window},
-        state_size=change_size(window),
+        state_size=changes_size(window),
         history=window + 1,
         lead=1,
     )

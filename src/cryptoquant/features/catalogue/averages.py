@@ -4,9 +4,16 @@ from collections.abc import Callable
 
 from cryptoquant.compiled import borrowing, floats_at, fused
 from cryptoquant.features.feature import CLOSE, Bars, Feature, Run, fading, feature_of, whole
-from cryptoquant.features.passing import passing_size, seeded, sums
-from cryptoquant.features.rolling import blank, exponential, mean_size, means
-from cryptoquant.features.slopes import weighted_means, weighted_size
+from cryptoquant.features.folds.averages import (
+    exponential,
+    means,
+    means_size,
+    seeded,
+    weighted_means,
+    weighted_means_size,
+)
+from cryptoquant.features.folds.memory import blank
+from cryptoquant.features.folds.sums import sums, sums_size
 from cryptoquant.market.slice import Floats
 
 __all__ = ["dema", "ema", "kama", "sma", "tema", "wma"]
@@ -110,10 +117,10 @@ def kama_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
     window = int(settings[0])
     closes, found = floats_at(bars[CLOSE], at + rows), out[0, to : to + rows]
     close, before = closes[at:], closes[at - 1 : at - 1 + rows]
-    steps, weights = scratch[0], scratch[1]
+    steps, weights = scratch[0][:rows], scratch[1]
     for row in range(rows):
         steps[row] = abs(close[row] - before[row])
-    sums(state, 1, window, steps, rows, seen, weights)
+    sums(state, 1, window, steps, seen, weights)
     early = min(max(window - 1 - seen, 0), rows)
     begin, late, path = closes[at + early - window :], close[early:], weights[early:rows]
     for row in range(rows - early):
@@ -144,7 +151,7 @@ def sma(window: int, *, relative: bool = False) -> Feature:
         The window is smaller than 1.
     """
     window = whole("sma", "window", window)
-    return _average(sma_step, window, relative, window - 1, state_size=mean_size(window), history=window)
+    return _average(sma_step, window, relative, window - 1, state_size=means_size(window), history=window)
 
 
 def ema(window: int, *, relative: bool = False) -> Feature:
@@ -177,7 +184,7 @@ def wma(window: int, *, relative: bool = False) -> Feature:
         The window is smaller than 1.
     """
     window = whole("wma", "window", window)
-    return _average(wma_step, window, relative, window - 1, state_size=weighted_size(window), history=window)
+    return _average(wma_step, window, relative, window - 1, state_size=weighted_means_size(window), history=window)
 
 
 def dema(window: int, *, relative: bool = False) -> Feature:
@@ -231,7 +238,7 @@ def kama(window: int = 10, *, relative: bool = False) -> Feature:
         The window is smaller than 2.
     """
     window = whole("kama", "window", window, 2)
-    size = 1 + passing_size(window)
+    size = 1 + sums_size(window)
     faded = fading(KAMA_SLOW**2)
     return _average(kama_step, window, relative, window, fading_bars=faded, state_size=size, history=window, lead=1)
 

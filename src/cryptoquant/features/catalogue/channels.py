@@ -19,7 +19,10 @@ from cryptoquant.features.feature import (
     positive,
     whole,
 )
-from cryptoquant.features.rolling import blank, exponential, extreme, extreme_size, moments, moments_size
+from cryptoquant.features.folds.averages import exponential
+from cryptoquant.features.folds.extremes import extreme, extreme_size
+from cryptoquant.features.folds.memory import blank
+from cryptoquant.features.folds.moments import moments, moments_size
 from cryptoquant.market.slice import Floats
 
 __all__ = [

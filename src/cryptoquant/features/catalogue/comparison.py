@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import kernel
-from cryptoquant.features.blocks import correlation_of, products, products_size
 from cryptoquant.features.feature import Feature, whole
+from cryptoquant.features.folds.products import correlation_of, products, products_size
 from cryptoquant.market.slice import Floats
 
 __all__ = ["beta", "correlation"]
@@ -22,12 +22,12 @@ __all__ = ["beta", "correlation"]
 def pair_products(
     state: Floats, window: int, bars: Floats, present: NDArray[np.bool_], other: int
 ) -> NDArray[np.float64]:
-    """Return for each symbol the sums of products and squares of the last ``window`` pairs of log returns.
+    """Return for each symbol what ``products`` says of the last ``window`` pairs of log returns.
 
     State of a symbol: how many slices have counted, the two closes of the last of them, the memory of ``products``.
     """
     symbols = bars.shape[0]
-    found = np.full((symbols, 3), np.nan)
+    found = np.full((symbols, 4), np.nan)
     if not present[other]:
         return found
     mine, its = np.empty(1), np.empty(1)
@@ -39,7 +39,7 @@ def pair_products(
         if seen > 0:
             mine[0], its[0] = math.log(close / memory[1]), math.log(other_close / memory[2])
             sums = found[symbol]
-            products(memory, 3, window, mine, its, seen - 1, sums[0:1], sums[1:2], sums[2:3])
+            products(memory, 3, window, mine, its, seen - 1, sums[0:1], sums[1:2], sums[2:3], sums[3:4])
         memory[0], memory[1], memory[2] = seen + 1, close, other_close
     return found
 

@@ -3,18 +3,12 @@
 import math
 
 from cryptoquant.compiled import borrowing, floats_at
-from cryptoquant.features.blocks import (
-    correlation_of,
-    products,
-    products_size,
-    spreads,
-    spreads_size,
-    totals,
-    totals_size,
-)
 from cryptoquant.features.feature import CLOSE, LOG_RETURN, Bars, Feature, Run, feature_of, whole
-from cryptoquant.features.ordered import count_below
-from cryptoquant.features.rolling import blank
+from cryptoquant.features.folds.memory import blank
+from cryptoquant.features.folds.moments import spreads, spreads_size
+from cryptoquant.features.folds.ordered import count_below
+from cryptoquant.features.folds.products import correlation_of, products, products_size
+from cryptoquant.features.folds.sums import sums, sums_size
 from cryptoquant.market.slice import Floats
 
 __all__ = ["autocorrelation", "entropy", "hurst", "variance_ratio"]
@@ -28,7 +22,7 @@ def autocorrelation_step(state: Floats, settings: Floats, bars: Bars, run: Run, 
     returns = floats_at(bars[LOG_RETURN], at + rows)
     present, before = returns[at:], returns[at - lag : at - lag + rows]
     squares, before_squares, found = scratch[0], scratch[1], out[0, to : to + rows]
-    products(state, 0, window, present, before, seen, found, squares, before_squares)
+    products(state, 0, window, present, before, seen, found, squares, before_squares, scratch[2])
     for row in range(rows):
         found[row] = correlation_of(found[row], squares[row], before_squares[row])
 
@@ -63,7 +57,7 @@ def variance_ratio_step(state: Floats, settings: Floats, bars: Bars, run: Run, s
 def hurst_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write half the slope of log mean squared changes on log lags; settings: the window.
 
-    State: the memory of ``totals`` for each lag.
+    State: the memory of ``sums`` for each lag.
     """
     at, rows, seen, to = run
     window = int(settings[0])
@@ -82,7 +76,7 @@ def hurst_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: F
         for row in range(rows):
             change = math.log(close[row] / before[row])
             squares[row] = change * change
-        totals(state, power * (window + 2), window, squares, seen, squares)
+        sums(state, power * (window + 2), window, squares, seen, squares)
         for row in range(rows):
             moved[row] = squares[row] if power == 0 else moved[row]
             found[row] += weight * (power - middle) * math.log(1e-300 if squares[row] < 1e-300 else squares[row])
@@ -197,7 +191,7 @@ def hurst(window: int) -> Feature:
         ("close",),
         window - 1 + farthest,
         parameters={"window": window},
-        state_size=lags * totals_size(window),
+        state_size=lags * sums_size(window),
         history=farthest,
         lead=farthest,
     )

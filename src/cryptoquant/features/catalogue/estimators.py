@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import SupportsFloat
 
 from cryptoquant.compiled import borrowing, floats_at, fused
-from cryptoquant.features.blocks import spreads, spreads_size, totals, totals_size
 from cryptoquant.features.feature import (
     CLOSE,
     HIGH,
@@ -20,6 +19,8 @@ from cryptoquant.features.feature import (
     positive,
     whole,
 )
+from cryptoquant.features.folds.moments import spreads, spreads_size
+from cryptoquant.features.folds.sums import sums, sums_size
 from cryptoquant.market.slice import Floats
 
 __all__ = [
@@ -37,7 +38,7 @@ LOG_TWO = math.log(2.0)
 @borrowing
 def volatility_of(state: Floats, base: int, window: int, seen: int, scale: float, found: Floats) -> None:
     """Turn variances of single bars into the root of ``scale`` times their mean over the last ``window`` ones."""
-    totals(state, base, window, found, seen, found)
+    sums(state, base, window, found, seen, found)
     share = scale / window
     for row in range(len(found)):
         variance = found[row] * share
@@ -94,7 +95,7 @@ def rogers_satchell_step(state: Floats, settings: Floats, bars: Bars, run: Run, 
 def yang_zhang_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write the volatility from all four prices and the gaps between bars.
 
-    State: the memories of ``spreads`` for the gaps and for the changes inside bars, then that of ``totals``.
+    State: the memories of ``spreads`` for the gaps and for the changes inside bars, then that of ``sums``.
     """
     at, rows, seen, to = run
     window = int(settings[0])
@@ -105,7 +106,7 @@ def yang_zhang_step(state: Floats, settings: Floats, bars: Bars, run: Run, scrat
         gaps[row] = math.log(first[row] / before[row])
     rogers_satchell_variances(bars, at, rows, changes, found)
     size = 2 * window + 5
-    totals(state, 2 * size, window, found, seen, found)
+    sums(state, 2 * size, window, found, seen, found)
     for part in range(2):
         spreads(state, part * size, window, scratch[part][:rows], seen, averages, scratch[part][:rows])
     weight = 0.34 / (1.34 + (count + 1.0) / (count - 1.0))
@@ -210,7 +211,7 @@ def yang_zhang(window: int) -> Feature:
         ("open", "high", "low", "close"),
         window,
         parameters={"window": window},
-        state_size=2 * spreads_size(window) + totals_size(window),
+        state_size=2 * spreads_size(window) + sums_size(window),
         history=1,
         lead=1,
     )
@@ -231,7 +232,7 @@ def bipower_variation(window: int) -> Feature:
         The window is smaller than 1.
     """
     window = whole("bipower_variation", "window", window)
-    size = totals_size(window)
+    size = sums_size(window)
     parameters = {"window": window}
     return feature_of(
         bipower_variation_step, ("log_return",), window + 1, parameters=parameters, state_size=size, history=1, lead=2
@@ -262,4 +263,4 @@ def ewma_volatility(half_life: SupportsFloat) -> Feature:
 def _of_bars(step: Callable[..., None], inputs: tuple[str, ...], window: int) -> Feature:
     window = whole(step.__name__.removesuffix("_step"), "window", window)
     parameters = {"window": window}
-    return feature_of(step, inputs, window - 1, parameters=parameters, state_size=totals_size(window))
+    return feature_of(step, inputs, window - 1, parameters=parameters, state_size=sums_size(window))

@@ -3,8 +3,8 @@
 import numpy as np
 
 from cryptoquant.compiled import borrowing, floats_at
-from cryptoquant.features.blocks import totals, totals_size
 from cryptoquant.features.feature import CLOSE, LOG_RETURN, VOLUME, Bars, Feature, Run, feature_of, whole
+from cryptoquant.features.folds.sums import sums, sums_size
 from cryptoquant.market.slice import Floats
 
 __all__ = ["amihud"]
@@ -12,7 +12,7 @@ __all__ = ["amihud"]
 
 @borrowing
 def amihud_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
-    """Write the mean of |return| / money over the bars with trades; state: two totals."""
+    """Write the mean of |return| / money over the bars with trades; state: two sums."""
     at, rows, seen, to = run
     window = int(settings[0])
     returns, close = floats_at(bars[LOG_RETURN], at + rows)[at:], floats_at(bars[CLOSE], at + rows)[at:]
@@ -22,8 +22,8 @@ def amihud_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: 
         money = close[row] * volume[row]
         ratios[row] = abs(returns[row]) / money if money > 0.0 else 0.0
         counts[row] = 1.0 if money > 0.0 else 0.0
-    totals(state, 0, window, ratios, seen, ratios)
-    totals(state, window + 2, window, counts, seen, counts)
+    sums(state, 0, window, ratios, seen, ratios)
+    sums(state, window + 2, window, counts, seen, counts)
     for row in range(rows):
         found[row] = ratios[row] / counts[row] if counts[row] != 0.0 else np.nan
 
@@ -46,6 +46,6 @@ def amihud(window: int = 20) -> Feature:
         ("log_return", "close", "volume"),
         window,
         parameters={"window": window},
-        state_size=2 * totals_size(window),
+        state_size=2 * sums_size(window),
         lead=1,
     )

@@ -7,8 +7,8 @@ import numpy as np
 
 from cryptoquant.compiled import borrowing, floats_at, fused
 from cryptoquant.features.feature import CLOSE, Bars, Feature, Run, fading, feature_of, whole
-from cryptoquant.features.passing import seeded
-from cryptoquant.features.rolling import blank
+from cryptoquant.features.folds.averages import seeded
+from cryptoquant.features.folds.memory import blank
 from cryptoquant.market.slice import Floats
 
 __all__ = ["log_return", "momentum", "roc", "rsi", "tsi"]

@@ -2,8 +2,8 @@
 
 from cryptoquant.compiled import borrowing, floats_at, fused
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, VOLUME, Bars, Feature, Run, fading, feature_of, whole
-from cryptoquant.features.passing import passing_size, sums
-from cryptoquant.features.rolling import blank
+from cryptoquant.features.folds.memory import blank
+from cryptoquant.features.folds.sums import sums, sums_size
 from cryptoquant.market.slice import Floats
 
 __all__ = ["accumulation_distribution", "chaikin_money_flow", "chaikin_oscillator", "mfi"]
@@ -64,10 +64,10 @@ def chaikin_money_flow_step(
     at, rows, seen, to = run
     window = int(settings[0])
     volume, found = floats_at(bars[VOLUME], at + rows)[at:], out[0, to : to + rows]
-    money, traded = scratch[0], scratch[1]
-    flows(bars, at, rows, money)
-    sums(state, 0, window, money, rows, seen, found)
-    sums(state, window + 2, window, volume, rows, seen, traded)
+    traded = scratch[0]
+    flows(bars, at, rows, found)
+    sums(state, 0, window, found, seen, found)
+    sums(state, window + 2, window, volume, seen, traded)
     for row in range(rows):
         found[row] = found[row] / traded[row] if traded[row] > 0.0 else 0.0
     blank(found, window - 1 - seen)
@@ -83,17 +83,17 @@ def mfi_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Flo
     high, high_before = highs[at:], highs[at - 1 : at - 1 + rows]
     low, low_before = lows[at:], lows[at - 1 : at - 1 + rows]
     close, close_before = closes[at:], closes[at - 1 : at - 1 + rows]
-    rises, falls, fallen, found = scratch[0], scratch[1], scratch[2], out[0, to : to + rows]
+    falls, found = scratch[0][:rows], out[0, to : to + rows]
     for row in range(rows):
         typical = (high[row] + low[row] + close[row]) / 3.0
         before = (high_before[row] + low_before[row] + close_before[row]) / 3.0
         money = typical * volume[row]
-        rises[row] = money if typical > before else 0.0
+        found[row] = money if typical > before else 0.0
         falls[row] = money if typical < before else 0.0
-    sums(state, 0, window, rises, rows, seen, found)
-    sums(state, window + 2, window, falls, rows, seen, fallen)
+    sums(state, 0, window, found, seen, found)
+    sums(state, window + 2, window, falls, seen, falls)
     for row in range(rows):
-        total = found[row] + fallen[row]
+        total = found[row] + falls[row]
         found[row] = 100.0 * found[row] / total if total > 0.0 else 0.0
     blank(found, window - 1 - seen)
 
@@ -159,7 +159,7 @@ def chaikin_money_flow(window: int = 21) -> Feature:
         ("high", "low", "close", "volume"),
         window - 1,
         parameters={"window": window},
-        state_size=2 * passing_size(window),
+        state_size=2 * sums_size(window),
     )
 
 
@@ -182,7 +182,7 @@ def mfi(window: int = 14) -> Feature:
         ("high", "low", "close", "volume"),
         window,
         parameters={"window": window},
-        state_size=2 * passing_size(window),
+        state_size=2 * sums_size(window),
         history=1,
         lead=1,
     )

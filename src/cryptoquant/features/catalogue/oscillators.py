@@ -4,8 +4,9 @@ from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.catalogue.channels import range_of
 from cryptoquant.features.catalogue.momentum import rsi_step
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, TRUE_RANGE, Bars, Feature, Run, fading, feature_of, whole
-from cryptoquant.features.passing import SHORT, keep, passing_size, peaks, short_sums, sums
-from cryptoquant.features.rolling import blank, extreme_size
+from cryptoquant.features.folds.extremes import extreme_size, peaks
+from cryptoquant.features.folds.memory import blank, keep
+from cryptoquant.features.folds.sums import SHORT, short_sums, sums, sums_size
 from cryptoquant.market.slice import Floats
 
 __all__ = ["cci", "stochastic", "stochastic_rsi", "ultimate_oscillator", "williams_r"]
@@ -25,11 +26,11 @@ def smoothed(
 ) -> None:
     """Write the mean of the last ``window`` values of a series whose first ``missing`` are NaN."""
     skip = min(max(missing - seen, 0), rows)
-    found = out[skip:rows]
+    found, fresh = out[skip:rows], values[skip:rows]
     if window <= SHORT:
-        short_sums(state, base, window, values[skip:], rows - skip, seen + skip - missing, found)
+        short_sums(state, base, window, fresh, seen + skip - missing, found)
     else:
-        sums(state, base, window, values[skip:], rows - skip, seen + skip - missing, found)
+        sums(state, base, window, fresh, seen + skip - missing, found)
     for row in range(rows - skip):
         found[row] /= window
     blank(out[:rows], missing - seen)
@@ -62,8 +63,8 @@ def stochastic_rsi_step(state: Floats, settings: Floats, bars: Bars, run: Run, s
     skip = min(max(window - 1 - seen, 0), rows)
     index, tops, bottoms = scratch[0, skip:rows], scratch[1], scratch[2]
     count, begun = rows - skip, seen + skip - window + 1
-    peaks(state, 2, range_window, 1.0, index, count, begun, tops)
-    peaks(state, range_window + 4, range_window, -1.0, index, count, begun, bottoms)
+    peaks(state, 2, range_window, 1.0, index, begun, tops)
+    peaks(state, range_window + 4, range_window, -1.0, index, begun, bottoms)
     places(index, tops, bottoms, count, lines[skip:])
     smoothed(state, 2 * range_window + 6, signal, lines, rows, seen, window + range_window - 2, signals)
     blank(lines, window + range_window + signal - 3 - seen)
@@ -120,7 +121,7 @@ def cci_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Flo
             total[row] += abs(young[row] - middle[row])
     for row in range(rows):
         found[row] = -shifts[row] / (0.015 * found[row] / window) if found[row] > 0.0 else 0.0
-    keep(state, window - 1, prices, rows)
+    keep(state[: window - 1], prices[:rows])
     blank(found, window - 1 - seen)
 
 
@@ -133,15 +134,15 @@ def ultimate_oscillator_step(
     closes, lows = floats_at(bars[CLOSE], at + rows), floats_at(bars[LOW], at + rows)
     close, before, low = closes[at:], closes[at - 1 : at - 1 + rows], lows[at:]
     ranges = floats_at(bars[TRUE_RANGE], at + rows)[at:]
-    pressures, pressed, ranged, found = scratch[0], scratch[1], scratch[2], out[0, to : to + rows]
+    pressures, pressed, ranged, found = scratch[0][:rows], scratch[1], scratch[2], out[0, to : to + rows]
     for row in range(rows):
         pressures[row] = close[row] - (low[row] if low[row] < before[row] else before[row])
         found[row] = 0.0
     base, share = 0, 400.0 / 7.0
     for number in range(len(settings)):
         window = int(settings[number])
-        sums(state, base, window, pressures, rows, seen, pressed)
-        sums(state, base + window + 2, window, ranges, rows, seen, ranged)
+        sums(state, base, window, pressures, seen, pressed)
+        sums(state, base + window + 2, window, ranges, seen, ranged)
         for row in range(rows):
             found[row] += share * pressed[row] / ranged[row] if ranged[row] > 0.0 else 0.0
         base += 2 * (window + 2)
@@ -170,7 +171,7 @@ def stochastic(window: int = 14, smooth: int = 3, signal: int = 3) -> Feature:
         window + smooth + signal - 3,
         outputs=tuple(f"stochastic_{line}_{window}_{smooth}_{signal}" for line in ("k", "d")),
         parameters={"window": window, "smooth": smooth, "signal": signal},
-        state_size=2 * extreme_size(window) + passing_size(smooth) + passing_size(signal),
+        state_size=2 * extreme_size(window) + sums_size(smooth) + sums_size(signal),
         history=window,
     )
 
@@ -200,7 +201,7 @@ def stochastic_rsi(window: int = 14, range_window: int = 14, signal: int = 3) ->
         outputs=tuple(f"stochastic_rsi_{line}_{window}_{range_window}_{signal}" for line in ("k", "d")),
         fading_bars=fading(1 / window),
         parameters={"window": window, "range_window": range_window, "signal": signal},
-        state_size=2 + 2 * passing_size(range_window) + passing_size(signal),
+        state_size=2 + 2 * sums_size(range_window) + sums_size(signal),
         history=1,
         lead=1,
     )
@@ -274,7 +275,7 @@ def ultimate_oscillator(short: int = 7, medium: int = 14, long: int = 28) -> Fea
         ("low", "close", "true_range"),
         long,
         parameters={"short": short, "medium": medium, "long": long},
-        state_size=2 * sum(passing_size(window) for window in (short, medium, long)),
+        state_size=2 * sum(sums_size(window) for window in (short, medium, long)),
         history=1,
         lead=1,
     )

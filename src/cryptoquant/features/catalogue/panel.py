@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.compiled import kernel
 from cryptoquant.features.feature import Feature, feature_of, whole
-from cryptoquant.features.rolling import ring, ring_size
+from cryptoquant.features.folds.memory import ring, ring_size
 from cryptoquant.market.slice import Floats
 
 __all__ = ["cross_sectional_rank", "cross_sectional_zscore", "relative_return"]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from cryptoquant.compiled import borrowing
-from cryptoquant.features.spans import PIECES, piece_at, span_size, span_sum
+from cryptoquant.features.folds.spans import PIECES, piece_at, span_size, span_sum
 from cryptoquant.features.tick_feature import TickFeature, span_name, tick_feature_of
 from cryptoquant.features.ticks import ASK, ASK_SIZE, BID, BID_SIZE, KIND, KNOWN, QUOTE
 from cryptoquant.market.slice import Floats

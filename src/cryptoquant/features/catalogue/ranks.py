@@ -7,8 +7,9 @@ import numpy as np
 from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.catalogue.statistics import of_series
 from cryptoquant.features.feature import Bars, Feature, Run, positive, whole
-from cryptoquant.features.ordered import insert, quantile_of, replace
-from cryptoquant.features.rolling import blank, extreme, extreme_size
+from cryptoquant.features.folds.extremes import extreme, extreme_size
+from cryptoquant.features.folds.memory import blank
+from cryptoquant.features.folds.ordered import insert, mean_rank, quantile_of, replace
 from cryptoquant.market.slice import Floats
 
 __all__ = ["bars_since_highest", "bars_since_lowest", "quantile", "range_position", "rank", "winsorised"]
@@ -53,16 +54,9 @@ def rank_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
     at, rows, seen, to = run
     window = int(settings[1])
     values, found = floats_at(bars[int(settings[0])], at + rows), out[0, to : to + rows]
-    share = 0.5 / (window - 1.0)
     for row in range(max(window - 1 - seen, 0), rows):
         place = at + row
-        value = values[place]
-        recent = values[place - window + 1 : place + 1]
-        below, above = 0, 0
-        for index in range(window):
-            below += 1 if recent[index] < value else 0
-            above += 1 if recent[index] > value else 0
-        found[row] = 0.5 + (below - above) * share
+        found[row] = (mean_rank(values[place - window + 1 : place + 1], values[place]) - 1.0) / (window - 1.0)
     blank(found, window - 1 - seen)
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cryptoquant.compiled import borrowing, floats_at
-from cryptoquant.features.blocks import powers, powers_size
 from cryptoquant.features.feature import DERIVED, Bars, Feature, Parameter, Run, feature_of, whole
-from cryptoquant.features.rolling import mean_size, means, moments, moments_size
+from cryptoquant.features.folds.averages import means, means_size
+from cryptoquant.features.folds.moments import moments, moments_size, powers, powers_size
 from cryptoquant.market.slice import FIELDS, Floats
 
 __all__ = ["deviation", "kurtosis", "mean", "skew", "zscore"]
@@ -90,7 +90,7 @@ def mean(field: str, window: int) -> Feature:
         The field is unknown or the window smaller than 1.
     """
     window = whole("mean", "window", window)
-    parameters, size = {"window": window}, mean_size(window)
+    parameters, size = {"window": window}, means_size(window)
     return of_series(mean_step, field, window - 1, parameters=parameters, state_size=size, history=window)
 
 

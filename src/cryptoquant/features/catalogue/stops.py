@@ -15,7 +15,8 @@ from cryptoquant.features.feature import (
     positive,
     whole,
 )
-from cryptoquant.features.rolling import blank, exponential
+from cryptoquant.features.folds.averages import exponential
+from cryptoquant.features.folds.memory import blank
 from cryptoquant.market.slice import Floats
 
 __all__ = ["parabolic_sar", "supertrend"]

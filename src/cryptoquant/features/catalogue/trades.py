@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from cryptoquant.compiled import borrowing
 from cryptoquant.features.feature import Parameter, positive, whole
-from cryptoquant.features.spans import piece_at, piece_back, pieces_left, span_size, span_sum
+from cryptoquant.features.folds.spans import piece_at, piece_back, pieces_left, span_size, span_sum
 from cryptoquant.features.tick_feature import TickFeature, span_name, tick_feature_of
 from cryptoquant.features.ticks import ASK, BID, KIND, KNOWN, PRICE, QUOTE, SIDE, SIZE, TRADE
 from cryptoquant.market.slice import Floats

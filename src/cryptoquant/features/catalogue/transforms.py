@@ -3,11 +3,11 @@
 import math
 
 from cryptoquant.compiled import borrowing, floats_at, fused
-from cryptoquant.features.blocks import spreads, spreads_size
 from cryptoquant.features.catalogue.statistics import of_series
 from cryptoquant.features.feature import CLOSE, LOG_RETURN, Bars, Feature, Run, feature_of, positive, whole
-from cryptoquant.features.ordered import insert, quantile_of, replace
-from cryptoquant.features.rolling import blank
+from cryptoquant.features.folds.memory import blank
+from cryptoquant.features.folds.moments import spreads, spreads_size
+from cryptoquant.features.folds.ordered import insert, quantile_of, replace
 from cryptoquant.market.slice import Floats
 
 __all__ = ["difference", "fractional_difference", "lag", "regime"]

@@ -1,12 +1,11 @@
 """Which way the market goes and how firmly: MACD, directional movement, Aroon, and the straight line of best fit."""
 
-import numpy as np
-
 from cryptoquant.compiled import borrowing, floats_at, fused
 from cryptoquant.features.feature import CLOSE, HIGH, LOW, TRUE_RANGE, Bars, Feature, Run, fading, feature_of, whole
-from cryptoquant.features.passing import seeded
-from cryptoquant.features.rolling import blank
-from cryptoquant.features.slopes import line_size, lines
+from cryptoquant.features.folds.averages import seeded
+from cryptoquant.features.folds.extremes import places, places_size
+from cryptoquant.features.folds.lines import lines, lines_size
+from cryptoquant.features.folds.memory import blank
 from cryptoquant.market.slice import Floats
 
 __all__ = ["adx", "aroon", "linear_trend", "macd"]
@@ -94,66 +93,20 @@ def adx_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Flo
 
 
 @borrowing
-def ages(
-    state: Floats, base: int, window: int, sign: float, values: Floats, at: int, rows: int, seen: int, out: Floats
-) -> None:
-    """Write how long ago the largest (``sign`` 1) or smallest (-1) of the last ``window`` values was, in bars.
-
-    The latest of equals counts. By blocks as in ``rolling``, where the tail also remembers places.
-    """
-    tails = state[base + 2 : base + 3 + window]
-    places = state[base + 3 + window : base + 4 + 2 * window]
-    position = seen % window
-    done = 0
-    while done < rows:
-        if position == 0:
-            top = -np.inf
-            found_at = 0.0
-            state[base] = top
-            tails[window] = top
-            if seen + done >= window:
-                before = values[at + done - window : at + done]
-                for place in range(window - 1, 0, -1):
-                    value = sign * before[place]
-                    found_at = float(place) if value > top else found_at
-                    top = value if value > top else top
-                    tails[place] = top
-                    places[place] = found_at
-        head = state[base]
-        head_place = state[base + 1]
-        count = min(window - position, rows - done)
-        present = values[at + done : at + done + count]
-        tail = tails[position + 1 : position + 1 + count]
-        tail_places = places[position + 1 : position + 1 + count]
-        found = out[done : done + count]
-        along = float(position)
-        for row in range(count):
-            value = sign * present[row]
-            head_place = along if value >= head else head_place
-            head = value if value >= head else head
-            found[row] = along - (tail_places[row] - window if tail[row] > head else head_place)
-            along += 1.0
-        state[base] = head
-        state[base + 1] = head_place
-        done += count
-        position = position + count if position + count < window else 0
-
-
-@borrowing
 def aroon_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Floats, out: Floats) -> None:
     """Write Aroon up, down and their difference."""
     at, rows, seen, to = run
     window = int(settings[0])
     ups, downs, gaps = out[0, to : to + rows], out[1, to : to + rows], out[2, to : to + rows]
-    ages(state, 0, window + 1, 1.0, floats_at(bars[HIGH], at + rows), at, rows, seen, ups)
-    ages(state, 2 * window + 6, window + 1, -1.0, floats_at(bars[LOW], at + rows), at, rows, seen, downs)
+    for index in range(2):
+        # One call for both: the lows lie behind the highs in the bars, and are the highs of the market upside down.
+        extremes, orders = floats_at(bars[HIGH + index], at + rows), out[index, to : to + rows]
+        base, sign = index * (2 * window + 6), 1.0 - 2.0 * index
+        places(state, base, window + 1, sign, True, extremes, at, rows, seen, scratch[0], orders)
     share = 100.0 / window
     for row in range(rows):
-        ups[row] = share * (window - ups[row])
-        downs[row] = share * (window - downs[row])
+        ups[row], downs[row] = share * (ups[row] - 1.0), share * (downs[row] - 1.0)
         gaps[row] = ups[row] - downs[row]
-    for column in range(out.shape[0]):
-        blank(out[column, to : to + rows], window - seen)
 
 
 @borrowing
@@ -161,9 +114,16 @@ def linear_trend_step(state: Floats, settings: Floats, bars: Bars, run: Run, scr
     """Write the slope of the closes, over the close where that is asked for, and R squared."""
     at, rows, seen, to = run
     closes, slopes, fits = floats_at(bars[CLOSE], at + rows), out[0, to : to + rows], out[1, to : to + rows]
-    lines(state, 0, int(settings[0]), closes, at, rows, seen, slopes, fits)
+    window, close = int(settings[0]), closes[at:]
+    lines(state, 0, window, closes, at, rows, seen, scratch[0], fits, slopes)
+    share = 12.0 / (window * (window * float(window) - 1.0))
+    for row in range(rows):
+        slope = slopes[row] * share
+        fit = slopes[row] * slope / fits[row] if fits[row] > 0.0 else 0.0
+        fits[row] = fit if fit < 1.0 else 1.0
+        slopes[row] = slope
+    blank(fits, window - 1 - seen)
     if settings[1] > 0.0:
-        close = closes[at:]
         for row in range(rows):
             slopes[row] /= close[row]
 
@@ -247,7 +207,7 @@ def aroon(window: int = 14) -> Feature:
         window,
         outputs=(f"aroon_up_{window}", f"aroon_down_{window}", f"aroon_oscillator_{window}"),
         parameters={"window": window},
-        state_size=2 * (2 * window + 6),
+        state_size=2 * places_size(window + 1),
         history=window + 1,
     )
 
@@ -275,6 +235,6 @@ def linear_trend(window: int, *, relative: bool = False) -> Feature:
         window - 1,
         outputs=(f"{prefix}_slope_{window}", f"{prefix}_r_squared_{window}"),
         parameters={"window": window, "relative": bool(relative)},
-        state_size=line_size(window),
+        state_size=lines_size(window),
         history=window,
     )

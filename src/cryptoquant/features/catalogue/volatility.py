@@ -16,7 +16,8 @@ from cryptoquant.features.feature import (
     positive,
     whole,
 )
-from cryptoquant.features.rolling import exponential, moments, moments_size
+from cryptoquant.features.folds.averages import exponential
+from cryptoquant.features.folds.moments import moments, moments_size
 from cryptoquant.market.slice import Floats
 
 __all__ = ["atr", "bollinger", "natr", "realized_volatility", "true_range"]

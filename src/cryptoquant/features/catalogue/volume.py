@@ -5,8 +5,9 @@ import math
 from cryptoquant.compiled import borrowing, floats_at
 from cryptoquant.features.catalogue.averages import above
 from cryptoquant.features.feature import CLOSE, TIME, VOLUME, VWAP, Bars, Feature, Run, fading, feature_of, whole
-from cryptoquant.features.passing import passing_size, sums
-from cryptoquant.features.rolling import blank, exponential, mean_size, means
+from cryptoquant.features.folds.averages import exponential, means, means_size
+from cryptoquant.features.folds.memory import blank
+from cryptoquant.features.folds.sums import sums, sums_size
 from cryptoquant.market.slice import Floats
 
 __all__ = ["force_index", "obv", "session_vwap", "volume_ratio", "vwap"]
@@ -64,11 +65,11 @@ def vwap_step(state: Floats, settings: Floats, bars: Bars, run: Run, scratch: Fl
     at, rows, seen, to = run
     window = int(settings[0])
     price, volume = floats_at(bars[VWAP], at + rows)[at:], floats_at(bars[VOLUME], at + rows)[at:]
-    values, traded, found = scratch[0], scratch[1], out[0, to : to + rows]
+    traded, found = scratch[0], out[0, to : to + rows]
     for row in range(rows):
-        values[row] = price[row] * volume[row]
-    sums(state, 0, window, values, rows, seen, found)
-    sums(state, window + 2, window, volume, rows, seen, traded)
+        found[row] = price[row] * volume[row]
+    sums(state, 0, window, found, seen, found)
+    sums(state, window + 2, window, volume, seen, traded)
     for row in range(rows):
         found[row] = found[row] / traded[row] if traded[row] > 0.0 else price[row]
     if settings[1] > 0.0:
@@ -112,7 +113,7 @@ def volume_ratio(window: int) -> Feature:
         ("volume",),
         window - 1,
         parameters={"window": window},
-        state_size=mean_size(window),
+        state_size=means_size(window),
         history=window,
     )
 
@@ -175,7 +176,7 @@ def vwap(window: int, *, relative: bool = False) -> Feature:
         window - 1,
         outputs=(f"vwap_relative_{window}" if relative else f"vwap_{window}",),
         parameters={"window": window, "relative": bool(relative)},
-        state_size=2 * passing_size(window),
+        state_size=2 * sums_size(window),
     )
 
 

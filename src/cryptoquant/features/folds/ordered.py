@@ -7,6 +7,7 @@ from cryptoquant.compiled import borrowing
 from cryptoquant.market.slice import Floats
 
 FEW = 64
+NARROW = 64
 
 
 @borrowing
@@ -16,6 +17,18 @@ def count_below(values: Floats, value: float) -> int:
     for place in range(len(values)):
         below += 1 if values[place] < value else 0
     return below
+
+
+@borrowing
+def mean_rank(values: Floats, value: float) -> float:
+    """Return the rank that a number has among values of which it is one, from 1; equals share their mean rank."""
+    count = len(values)
+    below = 0
+    above = 0
+    for place in range(count):
+        below += 1 if values[place] < value else 0
+        above += 1 if values[place] > value else 0
+    return 0.5 * (count + 1 + below - above)
 
 
 @borrowing
@@ -44,7 +57,21 @@ def insert(ordered: Floats, count: int, value: float) -> None:
 
 @borrowing
 def replace(ordered: Floats, count: int, leaving: float, value: float) -> None:
-    """Take one of the first ``count`` numbers away and put another one among them."""
+    """Take one of the first ``count`` numbers away and put another one among them.
+
+    A narrow window is written anew in one pass without a branch: with c what is left without the number that leaves,
+    the new one is min(c[k], max(value, c[k - 1])).
+    """
+    if count <= NARROW:
+        before, here = value, ordered[0]
+        for place in range(count - 1):
+            after = ordered[place + 1]
+            left = here if here < leaving else after
+            ordered[place] = left if left < before else before
+            before = left if left > value else value
+            here = after
+        ordered[count - 1] = before
+        return
     gap = place_of(ordered, count, leaving)
     place = place_of(ordered, count, value)
     if place > gap:

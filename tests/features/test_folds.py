@@ -1,4 +1,4 @@
-"""Folds that keep their own window: the same bits however cut, and near the long double on the worst of prices."""
+"""Folds that remember their window: the same bits however cut, and near the long double on the worst of prices."""
 
 import itertools
 
@@ -7,17 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoquant.features.blocks import (
-    powers,
-    powers_size,
-    products,
-    products_size,
-    spreads,
-    spreads_size,
-    totals,
-    totals_size,
-)
-from cryptoquant.features.ordered import insert, place_of, quantile_of, replace
+from cryptoquant.features.folds.extremes import places, places_size
+from cryptoquant.features.folds.moments import powers, powers_size, spreads, spreads_size
+from cryptoquant.features.folds.ordered import insert, mean_rank, place_of, quantile_of, replace
+from cryptoquant.features.folds.products import products, products_size
+from cryptoquant.features.folds.sums import sums, sums_size
 from tests.features.test_drivers import same_bits
 
 EPSILON = np.finfo(float).eps
@@ -26,17 +20,19 @@ EPSILON = np.finfo(float).eps
 def folded(values: np.ndarray, others: np.ndarray, window: int, cuts: list[int]) -> np.ndarray:
     """Return the results of all four folds on a series (and a second one) that is taken in runs."""
     found = np.empty((9, len(values)))
-    sizes = (totals_size, spreads_size, powers_size, products_size)
+    pairs = np.empty(len(values))
+    sizes = (sums_size, spreads_size, powers_size, products_size)
     memories = [np.zeros(size(window) + 3) for size in sizes]
     ends = sorted({0, len(values), *(cut for cut in cuts if cut < len(values))})
     for at, stop in itertools.pairwise(ends):
         total, mean, squares, *more = (out[at:stop] for out in found)
         run = values[at:stop]
-        totals(memories[0], 3, window, run, at, total)
+        sums(memories[0], 3, window, run, at, total)
         spreads(memories[1], 3, window, run, at, mean, squares)
         powers(memories[2], 3, window, run, at, *more[:3])
-        products(memories[3], 3, window, run, others[at:stop], at, *more[3:])
+        products(memories[3], 3, window, run, others[at:stop], at, *more[3:], pairs[at:stop])
     assert all((memory[:3] == 0).all() for memory in memories)
+    assert (pairs[window - 1 :] == window).all()
     return found
 
 
@@ -104,6 +100,47 @@ def test_what_has_left_a_window_leaves_no_trace() -> None:
         assert not folded(quiet, quiet, window, [])[:, 2 * window :].any()
 
 
+@given(st.integers(1, 40), st.integers(0, 10_000), st.lists(st.integers(1, 200), max_size=12))
+def test_pairs_that_are_not_finite_are_left_out_of_products(window: int, seed: int, cuts: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    firsts, seconds = rng.normal(0, 1e-2, (2, 200))
+    for series in (firsts, seconds):
+        series[rng.random(200) < 0.3] = rng.choice([np.nan, np.inf, -np.inf])
+
+    def taken(ends: list[int]) -> np.ndarray:
+        found, memory = np.empty((4, 200)), np.zeros(products_size(window))
+        for at, stop in itertools.pairwise(sorted({0, 200, *(end for end in ends if end < 200)})):
+            products(memory, 0, window, firsts[at:stop], seconds[at:stop], at, *(out[at:stop] for out in found))
+        return found
+
+    found = taken(cuts)
+    assert same_bits(found, taken(list(range(200))))
+    assert np.isnan(found[:, : window - 1]).all()
+    for row in range(window - 1, 200):
+        x, y = firsts[row + 1 - window : row + 1], seconds[row + 1 - window : row + 1]
+        is_pair = np.isfinite(x) & np.isfinite(y)
+        assert found[3, row] == is_pair.sum()
+        if is_pair.any():
+            a, b = x[is_pair] - x[is_pair].mean(), y[is_pair] - y[is_pair].mean()
+            np.testing.assert_allclose(found[:3, row], [(a * b).sum(), (a * a).sum(), (b * b).sum()], atol=1e-14)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=200), st.integers(1, 40), st.booleans(), st.booleans())
+def test_the_place_of_an_extreme_is_that_of_the_oldest_or_the_latest_of_equals(
+    numbers: list[int], window: int, latest: bool, top: bool
+) -> None:
+    values, sign = np.array(numbers, dtype=float), 1.0 if top else -1.0
+    found, memory = np.empty((2, len(values))), np.zeros(places_size(window))
+    for at, stop in itertools.pairwise([0, len(values) // 3, len(values)]):
+        places(memory, 0, window, sign, latest, values, at, stop - at, at, found[0, at:stop], found[1, at:stop])
+    assert np.isnan(found[:, : window - 1]).all()
+    for row in range(window - 1, len(values)):
+        recent = sign * values[row + 1 - window : row + 1]
+        places_of_it = np.flatnonzero(recent == recent.max())
+        assert found[0, row] == sign * recent.max()
+        assert found[1, row] == 1 + places_of_it[-1 if latest else 0]
+
+
 @given(st.lists(st.integers(-3, 3) | st.floats(-1e6, 1e6), min_size=2, max_size=300), st.integers(1, 150))
 def test_an_ordered_window_stays_the_sorted_window(values: list[float], window: int) -> None:
     numbers = np.array(values, dtype=float)
@@ -117,6 +154,8 @@ def test_an_ordered_window_stays_the_sorted_window(values: list[float], window: 
         wanted = np.sort(numbers[row + 1 - count : row + 1])
         np.testing.assert_array_equal(ordered[:count], wanted)
         assert place_of(ordered, count, value) == np.searchsorted(wanted, value)
+        below, upto = np.searchsorted(wanted, value), np.searchsorted(wanted, value, side="right")
+        assert mean_rank(numbers[row + 1 - count : row + 1], value) == (below + 1 + upto) / 2
         assert quantile_of(ordered, count, 0.0) == wanted[0]
         assert quantile_of(ordered, count, 1.0) == wanted[-1]
         np.testing.assert_allclose(quantile_of(ordered, count, 0.3), np.quantile(wanted, 0.3), rtol=1e-9, atol=1e-9)

@@ -1,21 +1,13 @@
-"""Folds over numbers that a step makes as it goes: totals, spreads, powers and products of the last ones.
-
-They are the two-block folds of ``rolling``, but remember the last ``window`` numbers themselves, so that nothing has to
-be made again. ``present`` holds the numbers of the run, ``seen`` says how many came before it; the fold writes one
-number per row, NaN while there are fewer than ``window``, and may write over what it reads. However a series is cut
-into runs, the same bits come out. The place of a tail that has been used keeps the number that has come instead.
-"""
-
-import math
+"""How far values lie from their mean: sums of squared deviations, and of their third and fourth powers."""
 
 from cryptoquant.compiled import borrowing
-from cryptoquant.features.rolling import blank
+from cryptoquant.features.folds.memory import blank
 from cryptoquant.market.slice import Floats
 
 
-def totals_size(window: int) -> int:
-    """Return the state that ``totals`` needs, in floats."""
-    return window + 2
+def moments_size(window: int) -> int:
+    """Return the state that ``moments`` needs, in floats."""
+    return 2 * window + 5
 
 
 def spreads_size(window: int) -> int:
@@ -28,56 +20,80 @@ def powers_size(window: int) -> int:
     return 4 * window + 9
 
 
-def products_size(window: int) -> int:
-    """Return the state that ``products`` needs, in floats."""
-    return 5 * window + 12
-
-
 @borrowing
-def totals(state: Floats, base: int, window: int, present: Floats, seen: int, out: Floats) -> None:
-    """Write the sum of the last ``window`` numbers of one sign: nothing cancels, so nothing is taken off them."""
-    tails = state[base + 1 : base + 2 + window]
-    rows = len(present)
-    position = seen % window
-    done = 0
-    while done < rows:
-        if position == 0:
-            state[base] = 0.0
-            total = 0.0
-            for place in range(window - 1, 0, -1):
-                total += tails[place]
-                tails[place] = total
-        head = state[base]
-        count = min(window - position, rows - done)
-        fresh = present[done : done + count]
-        kept = tails[position : position + count]
-        tail = tails[position + 1 : position + 1 + count]
-        found = out[done : done + count]
-        for row in range(count):
-            value = fresh[row]
-            head += value
-            found[row] = head + tail[row]
-            kept[row] = value
-        state[base] = head
-        done += count
-        position = position + count if position + count < window else 0
-    blank(out[:rows], window - 1 - seen)
-
-
-@borrowing
-def spreads(
-    state: Floats, base: int, window: int, present: Floats, seen: int, averages: Floats, squares: Floats
+def moments(
+    state: Floats,
+    base: int,
+    window: int,
+    values: Floats,
+    at: int,
+    rows: int,
+    seen: int,
+    averages: Floats,
+    squares: Floats,
 ) -> None:
-    """Write the mean and the sum of squared deviations of the last ``window`` numbers."""
+    """Write the mean and the sum of squared deviations of the last ``window`` values; reads ``window`` values again."""
     tails = state[base + 3 : base + 4 + window]
     square_tails = state[base + 4 + window : base + 5 + 2 * window]
-    rows = len(present)
     share = 1.0 / window
     position = seen % window
     done = 0
     while done < rows:
         if position == 0:
-            anchor = present[done]
+            anchor = values[at + done]
+            state[base] = anchor
+            state[base + 1] = 0.0
+            state[base + 2] = 0.0
+            if seen + done >= window:
+                before = values[at + done - window : at + done]
+                total = 0.0
+                square_total = 0.0
+                for place in range(window - 1, 0, -1):
+                    deviation = before[place] - anchor
+                    total += deviation
+                    square_total += deviation * deviation
+                    tails[place] = total
+                    square_tails[place] = square_total
+        anchor = state[base]
+        head = state[base + 1]
+        square_head = state[base + 2]
+        count = min(window - position, rows - done)
+        present = values[at + done : at + done + count]
+        tail = tails[position + 1 : position + 1 + count]
+        square_tail = square_tails[position + 1 : position + 1 + count]
+        found = averages[done : done + count]
+        found_squares = squares[done : done + count]
+        for row in range(count):
+            deviation = present[row] - anchor
+            head += deviation
+            square_head += deviation * deviation
+            total = head + tail[row]
+            shift = total * share
+            square = (square_head + square_tail[row]) - total * shift
+            found[row] = anchor + shift
+            found_squares[row] = square if square > 0.0 else 0.0
+        state[base + 1] = head
+        state[base + 2] = square_head
+        done += count
+        position = position + count if position + count < window else 0
+    blank(averages[:rows], window - 1 - seen)
+    blank(squares[:rows], window - 1 - seen)
+
+
+@borrowing
+def spreads(
+    state: Floats, base: int, window: int, values: Floats, seen: int, averages: Floats, squares: Floats
+) -> None:
+    """Write the mean and the sum of squared deviations of the last ``window`` numbers."""
+    tails = state[base + 3 : base + 4 + window]
+    square_tails = state[base + 4 + window : base + 5 + 2 * window]
+    rows = len(values)
+    share = 1.0 / window
+    position = seen % window
+    done = 0
+    while done < rows:
+        if position == 0:
+            anchor = values[done]
             state[base] = anchor
             state[base + 1] = 0.0
             state[base + 2] = 0.0
@@ -94,7 +110,7 @@ def spreads(
         head = state[base + 1]
         square_head = state[base + 2]
         count = min(window - position, rows - done)
-        fresh = present[done : done + count]
+        fresh = values[done : done + count]
         kept = tails[position : position + count]
         tail = tails[position + 1 : position + 1 + count]
         square_tail = square_tails[position + 1 : position + 1 + count]
@@ -121,7 +137,7 @@ def spreads(
 
 @borrowing
 def powers(
-    state: Floats, base: int, window: int, present: Floats, seen: int, squares: Floats, cubes: Floats, fourths: Floats
+    state: Floats, base: int, window: int, values: Floats, seen: int, squares: Floats, cubes: Floats, fourths: Floats
 ) -> None:
     """Write the sums of the second, third and fourth powers of the deviations of the last ``window`` numbers.
 
@@ -132,13 +148,13 @@ def powers(
     square_tails = state[base + 5 + width : base + 5 + 2 * width]
     cube_tails = state[base + 5 + 2 * width : base + 5 + 3 * width]
     fourth_tails = state[base + 5 + 3 * width : base + 5 + 4 * width]
-    rows = len(present)
+    rows = len(values)
     share = 1.0 / window
     position = seen % window
     done = 0
     while done < rows:
         if position == 0:
-            anchor = present[done]
+            anchor = values[done]
             state[base] = anchor
             for power in range(1, 5):
                 state[base + power] = 0.0
@@ -164,7 +180,7 @@ def powers(
         cube_head = state[base + 3]
         fourth_head = state[base + 4]
         count = min(window - position, rows - done)
-        fresh = present[done : done + count]
+        fresh = values[done : done + count]
         kept = tails[position : position + count]
         tail = tails[position + 1 : position + 1 + count]
         square_tail = square_tails[position + 1 : position + 1 + count]
@@ -201,84 +217,3 @@ def powers(
     blank(squares[:rows], missing)
     blank(cubes[:rows], missing)
     blank(fourths[:rows], missing)
-
-
-@borrowing
-def products(
-    state: Floats,
-    base: int,
-    window: int,
-    firsts: Floats,
-    seconds: Floats,
-    seen: int,
-    mixed: Floats,
-    first_squares: Floats,
-    second_squares: Floats,
-) -> None:
-    """Write the sums of products and of squares of the deviations of the last ``window`` pairs of numbers."""
-    width = window + 1
-    tails = state[base + 7 : base + 7 + width]
-    second_tails = state[base + 7 + width : base + 7 + 2 * width]
-    mixed_tails = state[base + 7 + 2 * width : base + 7 + 3 * width]
-    square_tails = state[base + 7 + 3 * width : base + 7 + 4 * width]
-    second_square_tails = state[base + 7 + 4 * width : base + 7 + 5 * width]
-    rows = len(firsts)
-    share = 1.0 / window
-    position = seen % window
-    for row in range(rows):
-        if position == 0:
-            anchor = firsts[row]
-            second_anchor = seconds[row]
-            state[base] = anchor
-            state[base + 1] = second_anchor
-            for place in range(2, 7):
-                state[base + place] = 0.0
-            if seen + row >= window:
-                first_total = 0.0
-                second_total = 0.0
-                mixed_total = 0.0
-                square_total = 0.0
-                second_square_total = 0.0
-                for place in range(window - 1, 0, -1):
-                    x = tails[place] - anchor
-                    y = second_tails[place] - second_anchor
-                    first_total += x
-                    second_total += y
-                    mixed_total += x * y
-                    square_total += x * x
-                    second_square_total += y * y
-                    tails[place] = first_total
-                    second_tails[place] = second_total
-                    mixed_tails[place] = mixed_total
-                    square_tails[place] = square_total
-                    second_square_tails[place] = second_square_total
-        first, second = firsts[row], seconds[row]
-        x, y = first - state[base], second - state[base + 1]
-        state[base + 2] += x
-        state[base + 3] += y
-        state[base + 4] += x * y
-        state[base + 5] += x * x
-        state[base + 6] += y * y
-        tails[position], second_tails[position] = first, second
-        position += 1
-        first_sum = state[base + 2] + tails[position]
-        second_sum = state[base + 3] + second_tails[position]
-        shift = first_sum * share
-        spread = (state[base + 5] + square_tails[position]) - first_sum * shift
-        second_spread = (state[base + 6] + second_square_tails[position]) - second_sum * second_sum * share
-        mixed[row] = (state[base + 4] + mixed_tails[position]) - second_sum * shift
-        first_squares[row] = spread if spread > 0.0 else 0.0
-        second_squares[row] = second_spread if second_spread > 0.0 else 0.0
-        position = position if position < window else 0
-    missing = window - 1 - seen
-    blank(mixed[:rows], missing)
-    blank(first_squares[:rows], missing)
-    blank(second_squares[:rows], missing)
-
-
-@borrowing
-def correlation_of(mixed: float, first_square: float, second_square: float) -> float:
-    """Return Pearson's correlation from sums of products and squares of deviations; 0 where one side stands still."""
-    scale = math.sqrt(first_square) * math.sqrt(second_square)
-    found = 0.0 if scale == 0.0 else mixed / scale
-    return min(max(found, -1.0), 1.0) if found == found else found
