@@ -49,7 +49,7 @@ def main() -> None:
             *f.classic(),
             f.normalised(f.rsi(14), 96),
             f.timeframe("4h", [f.rsi(14), f.cross_sectional_rank(6)]),
-            *f.microstructure("2h", "30m", books=False),
+            *f.microstructure("6h", "30m", books=False),
             *(close_location(), rises_in_a_row(window=12)),
             f.expression("above_mean", above_mean, lookback=23),
         ]

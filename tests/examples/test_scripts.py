@@ -60,7 +60,7 @@ def run(reference, folder, **variables):
 
 
 def test_every_script_of_the_examples_is_tested_here():
-    assert SCRIPTS == [ORDERS, PAPER_TRADE, STRATEGIES]
+    assert SCRIPTS == [FEATURES, ORDERS, PAPER_TRADE, STRATEGIES]
 
 
 def test_the_paper_trading_script_trades_six_hours_on_a_running_sandbox(venue, champion, folder):

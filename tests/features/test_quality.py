@@ -363,7 +363,7 @@ def test_the_influence_of_a_row_is_what_the_jackknife_finds(digits: int) -> None
 
 def test_a_flat_market_has_no_figures() -> None:
     flat = frame_of(panel_of(np.full((30, 1), 5.0), spread=0.0))
-    quality = f.FeatureSet([f.rsi(5), f.sma_ratio(5)]).quality(flat, horizons=[1, 40])
+    quality = f.FeatureSet([f.rsi(5), f.sma(5)]).quality(flat, horizons=[1, 40])
     assert quality.frame["rank_ic"].is_nan().all()
     assert not quality.frame["significant"].any()
     assert quality.clusters.height == 2
