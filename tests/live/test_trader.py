@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from cryptoquant import features as f
 from cryptoquant.backtest.sandbox import Sandbox
 from cryptoquant.cli.parity import parity
 from cryptoquant.data.store import Store
@@ -15,6 +16,7 @@ from cryptoquant.errors import (
     ConfigurationError,
     HaltedError,
     JournalError,
+    TradingError,
     VenueUnreachableError,
 )
 from cryptoquant.live.journal import read_journal
@@ -51,6 +53,21 @@ def test_in_lockstep_paper_replay_and_backtest_agree_order_by_order(hire, sandbo
     assert books.cash == trader.engine.portfolio.cash
     assert (books.lots == trader.engine.portfolio.lots).all()
     assert trader.report().statistics.fills == done.fills
+
+
+def test_a_longer_timeframe_trades_as_it_is_tested(bundle, sandbox, tmp_path):
+    longer = [f.log_return(3), f.timeframe("4h", [f.zscore("volume", 6)])]
+    joined = replace(bundle, features=f.FeatureSet(longer))
+    trader = Trader(joined, sandbox.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "journal.sqlite")
+    assert trader.run(until=timedelta(hours=24)).orders > 3
+    assert parity(replay(trader.journal_path), joined, past_of(trader)).is_equal
+
+
+def test_features_of_ticks_are_refused_by_a_feed_of_bars(bundle, sandbox, tmp_path):
+    ticks = replace(bundle, features=f.FeatureSet([f.log_return(3), f.mid_price()]))
+    trader = Trader(ticks, sandbox.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "journal.sqlite")
+    with pytest.raises(TradingError, match="turning: its features read ticks, and this feed brings bars only"):
+        trader.run(until=timedelta(hours=2))
 
 
 def test_a_start_in_the_middle_of_a_bar_trades_on_whole_bars(hire, sandbox):

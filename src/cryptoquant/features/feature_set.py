@@ -261,7 +261,7 @@ class FeatureSet:
     def quality(
         self, bars: Any, horizons: Sequence[int] = (1, 6, 24), ticks: Ticks | None = None, *, seed: int = 0
     ) -> FeatureQuality:
-        """Return how the features relate to later returns; see ``measure_quality``."""
+        """Return how much the features tell about later returns, and how sure that is; see ``measure_quality``."""
         frame = check_bars(validate(bars, "bars"))
         return measure_quality(self.compute(frame, ticks), frame, horizons, seed=seed)
 

@@ -86,7 +86,12 @@ def _run(program: Program, gate: Gate, parts: Mapping[str, Floats], out: Floats,
             raise raised(gate.names[features[failed]])
 
     everything = range(len(gate.table))
-    list(map(advance, [everything]) if spread is None else spread(advance, [everything[i : i + 1] for i in everything]))
+    # A large memory tells of a long step: those first, so that no thread is left alone with one at the end.
+    longest_first = sorted(everything, key=lambda index: -int(gate.table[index, 2]))
+    if spread is None:
+        advance(everything)
+    else:
+        list(spread(advance, [everything[index : index + 1] for index in longest_first]))
 
 
 def _derive(name: str, parts: Mapping[str, Floats], made: Floats) -> None:
