@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cryptoquant import features as f
 from cryptoquant.features.quality import FeatureQuality, measure_quality
 from cryptoquant.features.quality_tables import bps, chance, number
 from tests.features.quality_markets import foreseen, market
+from tests.market_makers import frame_of, gapping_panel
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +102,18 @@ def test_numbers_are_written_for_a_narrow_column() -> None:
         *("+12", "-1.2", "+0.0", "+10", "+9.9", "-")
     ]
     assert [chance(value) for value in (0.0002, 0.0321, 1.0, float("nan"))] == ["<.001", ".032", "1.000", "-"]
+
+
+def test_a_narrow_terminal_leaves_the_fifths_out_and_cuts_nothing_off(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    bars = frame_of(gapping_panel(200, seed=3))
+    f.FeatureSet([f.rsi(5), f.roc(3)]).quality(bars, horizons=[1]).show()
+    lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    row = next(line for line in lines if "rsi_5" in line)
+    assert "…" not in row
+    assert max(map(len, lines[4:6])) <= 80
+    assert not any(" Q2" in line for line in lines[:6])

@@ -1,4 +1,4 @@
-"""The quality of features in the terminal: pairs, clusters and decay, 100 columns wide."""
+"""The quality of features in the terminal: pairs, clusters and decay, 100 columns wide or 80."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cryptoquant.features.quality import FeatureQuality
 
 ABSENT = "-"
+WIDTH = 100
 LONGEST_NAME = 27
 MOST_DECAYS = 12
 MOST_HORIZONS = 9
@@ -32,10 +33,12 @@ def show(quality: "FeatureQuality", rows: int) -> None:
     from rich.text import Text
 
     console = Console()
+    if not console.is_terminal and console.width < WIDTH:
+        console = Console(width=WIDTH)
     console.print(Text("Feature quality", style="bold"))
     console.print(Text(f"{quality.sample}\n{quality.verdict}"))
     strongest = by_strength(quality.frame)
-    console.print(_pairs_table(strongest.head(rows)))
+    console.print(_pairs_table(strongest.head(rows), fifths=console.width >= WIDTH))
     left = strongest.height - rows
     for note in (*((f"{left} weaker pairs are not shown.",) if left > 0 else ()), *NOTES, *flaws(quality)):
         console.print(Text(note))
@@ -108,20 +111,21 @@ def shortened(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
-def _pairs_table(frame: pl.DataFrame) -> "Table":
-    fifths = (f">Q{place}" for place in range(1, QUANTILES + 1))
-    heads = ("Feature", ">Bars", ">IC", ">95 %", ">q", *fifths, ">Q5-Q1", ">Same", ">Turn")
-    return _table(heads, (_pair_cells(row) for row in frame.iter_rows(named=True)))
+def _pairs_table(frame: pl.DataFrame, *, fifths: bool) -> "Table":
+    """Return the pairs; a narrow terminal has no room for the returns by fifth."""
+    places = range(1, QUANTILES + 1) if fifths else range(0)
+    heads = ("Feature", ">Bars", ">IC", ">95 %", ">q", *(f">Q{place}" for place in places), ">Q5-Q1", ">Same", ">Turn")
+    return _table(heads, (_pair_cells(row, places) for row in frame.iter_rows(named=True)))
 
 
-def _pair_cells(row: dict[str, Any]) -> list[str]:
+def _pair_cells(row: dict[str, Any], places: range) -> list[str]:
     return [
         shortened(row["feature"]),
         str(row["horizon"]),
         number(row["rank_ic"]) + ("*" if row["significant"] else " "),
         f"{number(row['rank_ic_low'])} {number(row['rank_ic_high'])}",
         chance(row["q_value"]),
-        *(bps(row[f"quantile_{place}"]) for place in range(1, QUANTILES + 1)),
+        *(bps(row[f"quantile_{place}"]) for place in places),
         bps(row["spread"]),
         share(row["months_same_sign"]),
         share(row["turnover"]),
