@@ -10,6 +10,8 @@ import pytest
 
 from cryptoquant import features as f
 from cryptoquant.errors import BundleError
+from cryptoquant.features import FeatureSet
+from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.market.slice import Panel, Slice
 from cryptoquant.models import Logistic, Scaled, XGBoost
 from cryptoquant.models.bundle import STRATEGIES, Bundle, strategy_to_dict
@@ -170,6 +172,29 @@ def test_a_bundle_whose_values_make_no_sense_is_refused(tmp_path, changed, text)
     altered(folder, **changed)
     with pytest.raises(BundleError, match=text):
         Bundle.load(folder)
+
+
+@f.custom(inputs=["close", "open"])
+def rise(state, settings, bar, out):
+    out[0] = bar[0] / bar[1] - 1.0
+
+
+def test_a_feature_of_ones_own_is_loaded_only_when_it_is_named(tmp_path):
+    names = FeatureSet([f.log_return(1), f.timeframe("4h", [rise()]), f.rsi(14)])
+    saved = small_bundle(features=names).save(tmp_path / "own")
+    assert Bundle.load(saved, features={**CONSTRUCTORS, "rise": rise}).features == names
+    with pytest.raises(BundleError, match="unknown feature 'rise'"):
+        Bundle.load(saved)
+
+
+def test_models_behind_different_scalers_are_told_apart_by_their_parameters():
+    kinds = [Scaled(Logistic(), f.Scaler(kind, limit)) for kind in ("standard", "rank") for limit in (None, 3.0)]
+    found = [tuple(model.get_params().items()) for model in (*kinds, Scaled(XGBoost()))]
+    assert len(set(found)) == len(found)
+    changed = kinds[0].with_params(strength=0.5, scaler="robust", limit=4.0)
+    assert changed == Scaled(Logistic(strength=0.5), f.Scaler("robust", 4.0))
+    with pytest.raises(ValueError, match="depth"):
+        kinds[0].with_params(depth=3)
 
 
 def test_a_strategy_of_ones_own_is_loaded_only_when_it_is_named(tmp_path):

@@ -117,3 +117,19 @@ def test_taking_examples_keeps_their_rows_together(dataset):
     assert np.array_equal(taken.rises, dataset.rises[rows])
     assert np.array_equal(taken.returns, dataset.returns[rows])
     assert np.array_equal(taken.label_known, dataset.label_known[rows])
+
+
+def test_ticks_reach_the_features_and_tell_datasets_apart():
+    bars = market_bars(days=4)
+    stamps = bars.select("symbol", "time", "known", price="close", size=pl.lit(1.0), id=pl.int_range(pl.len()))
+    sets = [
+        Dataset.build(
+            bars,
+            FeatureSet([f.roc(2), f.trade_flow("1h")]),
+            LABEL,
+            f.Ticks(trades=stamps.with_columns(taker_side=side)),
+        )
+        for side in (pl.lit("B"), pl.lit("S"))
+    ]
+    assert [found.frame["signed_volume_1h"].unique().to_list() for found in sets] == [[1.0], [-1.0]]
+    assert sets[0].fingerprint != sets[1].fingerprint
