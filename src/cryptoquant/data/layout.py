@@ -14,9 +14,36 @@ from cryptoquant.market.instrument import normalize_symbol
 from cryptoquant.market.schema import SCHEMAS, check_bars, validate
 from cryptoquant.market.time import Timeframe, span_ns, timeframe_name
 
-VERSION = 1
+VERSION = 2
 ROW_GROUP = 131_072
 KINDS = ("trades", "quotes", "bars", "books")
+LINEAGE: dict[str, pl.DataType | type[pl.DataType]] = {"position": pl.Int64, "rank": pl.Int8}
+STORED = {
+    **{kind: {**SCHEMAS[kind], **LINEAGE} for kind in ("trades", "quotes", "bars")},
+    "books": {**SCHEMAS["books"], **LINEAGE, "connection": pl.Int32},
+    "daily_bars": {**SCHEMAS["bars"], **LINEAGE},
+    "gaps": {
+        "symbol": pl.String,
+        "time": pl.Datetime("ns", "UTC"),
+        "known": pl.Datetime("ns", "UTC"),
+        "id": pl.Int64,
+        "kind": pl.String,
+        "end": pl.Datetime("ns", "UTC"),
+        "cause": pl.String,
+        "state": pl.String,
+        "rows": pl.Int64,
+        **LINEAGE,
+    },
+    "quarantine": {
+        "symbol": pl.String,
+        "time": pl.Datetime("ns", "UTC"),
+        "known": pl.Datetime("ns", "UTC"),
+        "reason": pl.String,
+        "message": pl.String,
+        **LINEAGE,
+    },
+}
+STREAMED, CORRECTED, FETCHED = 0, 1, 2
 DICTIONARY = {"symbol", "side", "taker_side", "price", "bid_price", "ask_price", "open", "high", "low", "close"}
 RISING = {"time", "known", "open_time", "id"}
 TAKER_SIDES = ("B", "S", "")
