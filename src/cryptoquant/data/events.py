@@ -1,0 +1,93 @@
+"""From the recorder's log to events, as strategies and features take them one by one."""
+
+import math
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from cryptoquant.data.decode import EARLIEST, FUTURE, MINUTE, messages
+from cryptoquant.data.message import BarMessage, BookMessage, QuoteMessage, TradeMessage, UpdatedBarMessage, instant
+from cryptoquant.data.segment import Record
+from cryptoquant.market.instrument import normalize_symbol
+from cryptoquant.market.schema import Bar, BookUpdate, Quote, Trade
+
+Event = Trade | Quote | Bar | BookUpdate
+SIDES = {"B": "B", "S": "S", "-": "", "": "", None: ""}
+KINDS = {
+    TradeMessage: "trades",
+    QuoteMessage: "quotes",
+    BarMessage: "bars",
+    UpdatedBarMessage: "bars",
+    BookMessage: "books",
+}
+
+
+def events(
+    records: Iterable[Record], kinds: Collection[str] | None = None, symbols: Collection[str] | None = None
+) -> list[Event]:
+    """Return what some records say as events, in the order of the log; what cannot be read is left out.
+
+    Parameters
+    ----------
+    kinds
+        Of ``trades``, ``quotes``, ``bars``, ``books``; by default all.
+    symbols
+        Pairs in slash form; by default all.
+    """
+    found: list[Event] = []
+    for record in records:
+        for message in messages(record):
+            kind = KINDS.get(message.__class__)
+            if kind is None or kind not in EVENTS or (kinds is not None and kind not in kinds):
+                continue
+            if symbols is not None and message.S not in symbols and normalize_symbol(message.S) not in symbols:
+                continue
+            event = EVENTS[kind](message, record.received)
+            if event is not None:
+                found.append(event)
+    return found
+
+
+def _trade(message: TradeMessage, known: int) -> Trade | None:
+    side, time = SIDES.get(message.tks), instant(message.t)
+    if side is None or not 0 < message.p < math.inf or not 0 <= message.s < math.inf or not _is_timely(time, known):
+        return None
+    return Trade(normalize_symbol(message.S), time, known, message.i, message.p, message.s, side)
+
+
+def _quote(message: QuoteMessage, known: int) -> Quote | None:
+    time = instant(message.t)
+    values = (message.bp, message.bs, message.ap, message.ask_size)
+    if not all(0 <= value < math.inf for value in values) or not _is_timely(time, known):
+        return None
+    return Quote(normalize_symbol(message.S), time, known, *values)
+
+
+def _bar(message: BarMessage, known: int) -> Bar | None:
+    opened = instant(message.t)
+    first, high, low, last = message.o, message.h, message.l, message.c
+    holds = 0 < low <= min(first, last) <= max(first, last) <= high < math.inf
+    if not holds or not 0 <= message.v < math.inf or not _is_timely(opened, known):
+        return None
+    close = opened + MINUTE
+    symbol = normalize_symbol(message.S)
+    return Bar(symbol, close, max(known, close), opened, first, high, low, last, message.v, message.n, message.vw)
+
+
+def _book(message: BookMessage, known: int) -> BookUpdate | None:
+    time = instant(message.t)
+    bids, asks = (tuple((level.p, level.s) for level in side) for side in (message.b, message.a))
+    if not all(0 < p < math.inf and 0 <= s < math.inf for p, s in (*bids, *asks)) or not _is_timely(time, known):
+        return None
+    return BookUpdate(normalize_symbol(message.S), time, known, bids, asks, message.r is True)
+
+
+EVENTS: dict[str, Callable[[Any, int], Event | None]] = {
+    "trades": _trade,
+    "quotes": _quote,
+    "bars": _bar,
+    "books": _book,
+}
+
+
+def _is_timely(time: int, known: int) -> bool:
+    return EARLIEST <= time <= known + FUTURE

@@ -1,0 +1,544 @@
+"""MessagePack frames of the venue's stream straight into columns, in machine code and outside Python's lock.
+
+A frame that holds anything but well-formed messages of the known kinds is left alone and marked: `decode` reads it
+message by message and says what is wrong with it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoquant.compiled import borrowing
+
+TRADE, QUOTE, BAR, UPDATED_BAR, DAILY_BAR, BOOK = range(6)
+SMALLEST_MESSAGE = 16
+SMALLEST_LEVEL = 8
+NANOSECONDS = 1_000_000_000
+LATEST_SECOND = (1 << 63) // NANOSECONDS - 1
+SLOTS = 6
+
+BP, BS, AP, AS = 1, 2, 4, 8
+TIME, SYMBOL, IDENTITY, SIDE, RESET, BIDS, ASKS = 64, 128, 256, 512, 1024, 2048, 4096
+OPEN, HIGH, LOW, CLOSE, VOLUME, VWAP = 1 << 13, 1 << 14, 1 << 15, 1 << 16, 1 << 17, 1 << 18
+SIZE, COUNT, PRICE = 1 << 19, 1 << 20, 1 << 21
+QUOTED = BP | BS | AP | AS
+PRICED = OPEN | HIGH | LOW | CLOSE | VOLUME
+UNSET = -2
+
+
+class Columns(NamedTuple):
+    """What the messages of some frames hold, one row a message, in their order.
+
+    Attributes
+    ----------
+    shape
+        What each message is: TRADE to BOOK.
+    frame, item
+        The frame that it came in, and its place there.
+    symbol
+        Index into the symbols, -1 where there is none.
+    time
+        Nanoseconds since 1970.
+    identity
+        Trade id, or a bar's count of trades.
+    side
+        First byte of the taker side, 0 for none, -1 for one that is not known; of a book 1 where it is a reset.
+    values
+        ``(messages, 6)``: price, size; bid price, bid size, ask price, ask size; open, high, low, close, volume, vwap.
+    levels
+        Levels before this message, one more entry than messages.
+    level_side, level
+        Of each level: 0 bid or 1 ask; ``(levels, 2)`` price and size.
+    names
+        ``(symbols, 2)``: where in the bytes each symbol begins and ends.
+    bad
+        Which frames were left alone.
+    """
+
+    shape: NDArray[np.int8]
+    frame: NDArray[np.int64]
+    item: NDArray[np.int64]
+    symbol: NDArray[np.int32]
+    time: NDArray[np.int64]
+    identity: NDArray[np.int64]
+    side: NDArray[np.int8]
+    values: NDArray[np.float64]
+    levels: NDArray[np.int64]
+    level_side: NDArray[np.int8]
+    level: NDArray[np.float64]
+    names: NDArray[np.int64]
+    bad: NDArray[np.bool_]
+
+
+def parse(content: bytes, ends: NDArray[np.int64]) -> Columns:
+    """Return the columns of the frames that lie one after the other in ``content``, frame k ending at ``ends[k]``."""
+    most = len(content) // SMALLEST_MESSAGE + len(ends) + 1
+    many = len(content) // SMALLEST_LEVEL + 1
+    columns = Columns(
+        shape=np.empty(most, np.int8),
+        frame=np.empty(most, np.int64),
+        item=np.empty(most, np.int64),
+        symbol=np.empty(most, np.int32),
+        time=np.empty(most, np.int64),
+        identity=np.empty(most, np.int64),
+        side=np.empty(most, np.int8),
+        values=np.empty((most, SLOTS)),
+        levels=np.empty(most + 1, np.int64),
+        level_side=np.empty(many, np.int8),
+        level=np.empty((many, 2)),
+        names=np.empty((most, 2), np.int64),
+        bad=np.zeros(len(ends), np.bool_),
+    )
+    table = np.full(1 << max(8, (2 * most).bit_length()), -1, np.int32)
+    content_array = np.frombuffer(content, np.uint8) if content else np.empty(0, np.uint8)
+    word = np.empty(1, np.uint64)
+    messages, levels, names = _parse(
+        content_array, np.ascontiguousarray(ends, np.int64), *columns, table, word, word.view(np.float64)
+    )
+    cut = columns._replace(
+        **{name: getattr(columns, name)[:messages] for name in ("shape", "frame", "item", "symbol", "time")},
+        **{name: getattr(columns, name)[:messages] for name in ("identity", "side", "values")},
+        levels=columns.levels[: messages + 1],
+        level_side=columns.level_side[:levels],
+        level=columns.level[:levels],
+        names=columns.names[:names],
+    )
+    return cut
+
+
+@borrowing
+def _parse(
+    content,
+    ends,
+    shape,
+    frame,
+    item,
+    symbol,
+    time,
+    identity,
+    side,
+    values,
+    levels,
+    level_side,
+    level,
+    names,
+    bad,
+    table,
+    word,
+    real,
+):  # type: ignore[no-untyped-def]
+    messages, depth, known = 0, 0, 0
+    levels[0] = 0
+    begin = 0
+    most_levels = level.shape[0]
+    most_messages = shape.shape[0]
+    for number in range(ends.shape[0]):
+        end = ends[number]
+        at = begin
+        first_message, first_level, first_name = messages, depth, known
+        count, at = _array(content, at, end)
+        good = count >= 0
+        for place in range(count):
+            if messages >= most_messages:
+                good = False
+                break
+            at, depth, known = _message(
+                content, at, end, messages, symbol, time, identity, side, values, shape,
+                depth, most_levels, level_side, level, known, names, table, word, real,
+            )  # fmt: skip
+            if at < 0:
+                good = False
+                break
+            frame[messages] = number
+            item[messages] = place
+            messages += 1
+            levels[messages] = depth
+        if not good or at != end:
+            messages, depth = first_message, first_level
+            bad[number] = True
+        begin = end
+    return messages, depth, known
+
+
+@borrowing
+def _message(
+    content, at, end, row, symbol, time, identity, side, values, shape,
+    depth, most_levels, level_side, level, known, names, table, word, real,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Read one map into row ``row``; return where it ends, or -1, the levels and the names so far."""
+    fields, at = _map(content, at, end)
+    if fields < 0:
+        return -1, depth, known
+    seen = 0
+    kind = UNSET
+    name_start, name_end = 0, 0
+    symbol[row] = -1
+    time[row] = 0
+    identity[row] = 0
+    side[row] = 0
+    bids_first, bids_last, asks_first, asks_last = depth, depth, depth, depth
+    for slot in range(SLOTS):
+        values[row, slot] = 0.0
+    for _ in range(fields):
+        start, stop = _text(content, at, end)
+        if start < 0:
+            return -1, depth, known
+        at = stop
+        key = 0
+        if stop - start <= 3:
+            for k in range(start, stop):
+                key = key << 8 | content[k]
+        bit = 0
+        if key == 84:  # T
+            start, stop = _text(content, at, end)
+            if start < 0 or kind != UNSET:
+                return -1, depth, known
+            at = stop
+            kind = _kind(content, start, stop)
+            if kind < 0:
+                return -1, depth, known
+        elif key == 83:  # S
+            name_start, name_end = _text(content, at, end)
+            if name_start < 0 or name_end - name_start > 64:
+                return -1, depth, known
+            at = name_end
+            bit = SYMBOL
+        elif key == 116:  # t
+            stamp, at = _timestamp(content, at, end)
+            if at < 0:
+                return -1, depth, known
+            time[row] = stamp
+            bit = TIME
+        elif key == 105 or key == 110:  # i, n
+            number, at = _whole(content, at, end)
+            if at < 0:
+                return -1, depth, known
+            identity[row] = number
+            bit = IDENTITY if key == 105 else COUNT
+        elif key == 7629683:  # tks
+            code, at = _side(content, at, end)
+            if at < 0:
+                return -1, depth, known
+            side[row] = code
+            bit = SIDE
+        elif key == 114:  # r
+            if at >= end or content[at] not in (0xC0, 0xC2, 0xC3):
+                return -1, depth, known
+            side[row] = 1 if content[at] == 0xC3 else 0
+            at += 1
+            bit = RESET
+        elif key == 98 or key == 97:  # b, a
+            first = depth
+            at, depth = _levels(content, at, end, depth, most_levels, level_side, level, key == 97, word, real)
+            if at < 0:
+                return -1, depth, known
+            if key == 98:
+                bids_first, bids_last = first, depth
+                bit = BIDS
+            else:
+                asks_first, asks_last = first, depth
+                bit = ASKS
+        else:
+            slot, bit = _slot(key)
+            if slot < 0:
+                at = _skip(content, at, end, word, real)
+                if at < 0:
+                    return -1, depth, known
+                continue
+            value, at = _number(content, at, end, word, real)
+            if at < 0:
+                return -1, depth, known
+            values[row, slot] = value
+        if bit & seen:
+            return -1, depth, known
+        seen |= bit
+    if not _complete(kind, seen):
+        return -1, depth, known
+    if kind == BOOK and asks_last > asks_first and bids_last > bids_first and asks_first < bids_first:
+        return -1, depth, known
+    shape[row] = kind
+    if seen & SYMBOL:
+        found, known = _intern(content, name_start, name_end, names, known, table)
+        symbol[row] = found
+    return at, depth, known
+
+
+@borrowing
+def _kind(content, start, stop):  # type: ignore[no-untyped-def]
+    if stop - start == 1:
+        letter = content[start]
+        if letter == 116:
+            return TRADE
+        if letter == 113:
+            return QUOTE
+        if letter == 98:
+            return BAR
+        if letter == 117:
+            return UPDATED_BAR
+        if letter == 100:
+            return DAILY_BAR
+        if letter == 111:
+            return BOOK
+    return -1
+
+
+@borrowing
+def _slot(key):  # type: ignore[no-untyped-def]
+    """Return where a number of this key goes and the bit that marks it, or -1 for a key that is not known."""
+    if key == 112:  # p
+        return 0, PRICE
+    if key == 115:  # s
+        return 1, SIZE
+    if key == 25200:  # bp
+        return 0, BP
+    if key == 25203:  # bs
+        return 1, BS
+    if key == 24944:  # ap
+        return 2, AP
+    if key == 24947:  # as
+        return 3, AS
+    if key == 111:  # o
+        return 0, OPEN
+    if key == 104:  # h
+        return 1, HIGH
+    if key == 108:  # l
+        return 2, LOW
+    if key == 99:  # c
+        return 3, CLOSE
+    if key == 118:  # v
+        return 4, VOLUME
+    if key == 30583:  # vw
+        return 5, VWAP
+    return -1, 0
+
+
+@borrowing
+def _complete(kind, seen):  # type: ignore[no-untyped-def]
+    """Whether a message has every field of its kind, and no number of another kind in its place."""
+    named = SYMBOL | TIME
+    numbers = PRICE | SIZE | QUOTED | PRICED | VWAP
+    if seen & named != named:
+        return False
+    if kind == TRADE:
+        wanted = PRICE | SIZE
+        return seen & IDENTITY != 0 and seen & numbers == wanted and seen & COUNT == 0
+    if kind == QUOTE:
+        return seen & numbers == QUOTED
+    if kind in (BAR, UPDATED_BAR, DAILY_BAR):
+        return seen & (numbers & ~VWAP) == PRICED and seen & IDENTITY == 0 and seen & (SIDE | RESET) == 0
+    if kind == BOOK:
+        return seen & BIDS != 0 and seen & ASKS != 0 and seen & SIDE == 0
+    return False
+
+
+@borrowing
+def _levels(content, at, end, depth, most, level_side, level, is_ask, word, real):  # type: ignore[no-untyped-def]
+    count, at = _array(content, at, end)
+    if count < 0:
+        return -1, depth
+    for _ in range(count):
+        fields, at = _map(content, at, end)
+        if fields < 0 or depth >= most:
+            return -1, depth
+        seen = 0
+        for _ in range(fields):
+            start, stop = _text(content, at, end)
+            if start < 0:
+                return -1, depth
+            at = stop
+            if stop - start == 1 and content[start] == 112:
+                level[depth, 0], at = _number(content, at, end, word, real)
+                seen |= 1
+            elif stop - start == 1 and content[start] == 115:
+                level[depth, 1], at = _number(content, at, end, word, real)
+                seen |= 2
+            else:
+                at = _skip(content, at, end, word, real)
+            if at < 0:
+                return -1, depth
+        if seen != 3:
+            return -1, depth
+        level_side[depth] = 1 if is_ask else 0
+        depth += 1
+    return at, depth
+
+
+@borrowing
+def _unsigned(content, at, length):  # type: ignore[no-untyped-def]
+    value = np.uint64(0)
+    for k in range(at, at + length):
+        value = value << np.uint64(8) | np.uint64(content[k])
+    return value
+
+
+@borrowing
+def _array(content, at, end):  # type: ignore[no-untyped-def]
+    """Return the length of an array and where its first element begins, or -1."""
+    if at >= end:
+        return -1, at
+    mark = content[at]
+    if mark & 0xF0 == 0x90:
+        return np.int64(mark & 0x0F), at + 1
+    if mark == 0xDC and at + 3 <= end:
+        return np.int64(_unsigned(content, at + 1, 2)), at + 3
+    if mark == 0xDD and at + 5 <= end:
+        return np.int64(_unsigned(content, at + 1, 4)), at + 5
+    return -1, at
+
+
+@borrowing
+def _map(content, at, end):  # type: ignore[no-untyped-def]
+    """Return the number of fields of a map and where the first begins, or -1."""
+    if at >= end:
+        return -1, at
+    mark = content[at]
+    if mark & 0xF0 == 0x80:
+        return np.int64(mark & 0x0F), at + 1
+    if mark == 0xDE and at + 3 <= end:
+        return np.int64(_unsigned(content, at + 1, 2)), at + 3
+    return -1, at
+
+
+@borrowing
+def _text(content, at, end):  # type: ignore[no-untyped-def]
+    """Return where an ASCII text begins and ends, or -1."""
+    if at >= end:
+        return -1, at
+    mark = content[at]
+    if mark & 0xE0 == 0xA0:
+        start, length = at + 1, np.int64(mark & 0x1F)
+    elif mark == 0xD9 and at + 2 <= end:
+        start, length = at + 2, np.int64(content[at + 1])
+    else:
+        return -1, at
+    if start + length > end:
+        return -1, at
+    for k in range(start, start + length):
+        if content[k] >= 0x80:
+            return -1, at
+    return start, start + length
+
+
+@borrowing
+def _whole(content, at, end):  # type: ignore[no-untyped-def]
+    """Return a whole number that fits int64 and where it ends, or -1 for the end."""
+    if at >= end:
+        return np.int64(0), -1
+    mark = content[at]
+    if mark < 0x80:
+        return np.int64(mark), at + 1
+    if mark >= 0xE0:
+        return np.int64(mark) - 256, at + 1
+    if 0xCC <= mark <= 0xCF:
+        length = 1 << (mark - 0xCC)
+        if at + 1 + length > end:
+            return np.int64(0), -1
+        value = _unsigned(content, at + 1, length)
+        if value >> np.uint64(63):
+            return np.int64(0), -1
+        return np.int64(value), at + 1 + length
+    if 0xD0 <= mark <= 0xD3:
+        length = 1 << (mark - 0xD0)
+        if at + 1 + length > end:
+            return np.int64(0), -1
+        spare = np.int64(64 - 8 * length)
+        return np.int64(_unsigned(content, at + 1, length) << np.uint64(spare)) >> spare, at + 1 + length
+    return np.int64(0), -1
+
+
+@borrowing
+def _number(content, at, end, word, real):  # type: ignore[no-untyped-def]
+    """Return a float64 (a whole number becomes one) and where it ends, or -1 for the end.
+
+    ``real`` shows the bits of ``word`` as a number: so no array is made for each.
+    """
+    if at >= end:
+        return 0.0, -1
+    if content[at] == 0xCB:
+        if at + 9 > end:
+            return 0.0, -1
+        word[0] = _unsigned(content, at + 1, 8)
+        return real[0], at + 9
+    value, stop = _whole(content, at, end)
+    return float(value), stop
+
+
+@borrowing
+def _timestamp(content, at, end):  # type: ignore[no-untyped-def]
+    """Return nanoseconds of a timestamp of 4, 8 or 12 bytes and where it ends, or -1 for the end."""
+    if at + 6 > end:
+        return np.int64(0), -1
+    mark = content[at]
+    fraction = np.int64(0)
+    if mark == 0xD6 and content[at + 1] == 0xFF:
+        seconds, stop = np.int64(_unsigned(content, at + 2, 4)), at + 6
+    elif mark == 0xD7 and content[at + 1] == 0xFF and at + 10 <= end:
+        packed = _unsigned(content, at + 2, 8)
+        fraction = np.int64(packed >> np.uint64(34))
+        seconds, stop = np.int64(packed & np.uint64((1 << 34) - 1)), at + 10
+    elif mark == 0xC7 and at + 15 <= end and content[at + 1] == 12 and content[at + 2] == 0xFF:
+        fraction = np.int64(_unsigned(content, at + 3, 4))
+        seconds, stop = np.int64(_unsigned(content, at + 7, 8)), at + 15
+    else:
+        return np.int64(0), -1
+    if seconds < 0 or seconds >= LATEST_SECOND or fraction >= NANOSECONDS:
+        return np.int64(0), -1
+    return seconds * NANOSECONDS + fraction, stop
+
+
+@borrowing
+def _side(content, at, end):  # type: ignore[no-untyped-def]
+    if at >= end:
+        return 0, -1
+    if content[at] == 0xC0:
+        return 0, at + 1
+    start, stop = _text(content, at, end)
+    if start < 0:
+        return 0, -1
+    if stop == start or (stop - start == 1 and content[start] == 45):
+        return 0, stop
+    if stop - start == 1 and (content[start] == 66 or content[start] == 83):
+        return np.int64(content[start]), stop
+    return 0, -1
+
+
+@borrowing
+def _skip(content, at, end, word, real):  # type: ignore[no-untyped-def]
+    """Return where a value of an unknown field ends; -1 for a nested one, which the slow path reads."""
+    if at >= end:
+        return -1
+    mark = content[at]
+    if mark < 0x80 or mark >= 0xE0 or mark == 0xC0 or mark == 0xC2 or mark == 0xC3:
+        return at + 1
+    if mark & 0xE0 == 0xA0 or mark == 0xD9:
+        start, stop = _text(content, at, end)
+        return stop if start >= 0 else -1
+    if mark == 0xCA:
+        return at + 5 if at + 5 <= end else -1
+    _, stop = _number(content, at, end, word, real)
+    return stop
+
+
+@borrowing
+def _intern(content, start, stop, names, known, table):  # type: ignore[no-untyped-def]
+    """Return the index of a symbol, adding it when it is new, and the number of symbols."""
+    hashed = np.uint64(14695981039346656037)
+    for k in range(start, stop):
+        hashed = (hashed ^ np.uint64(content[k])) * np.uint64(1099511628211)
+    mask = np.uint64(table.shape[0] - 1)
+    place = np.int64(hashed & mask)
+    while table[place] >= 0:
+        found = table[place]
+        if names[found, 1] - names[found, 0] == stop - start:
+            same = True
+            for k in range(stop - start):
+                if content[names[found, 0] + k] != content[start + k]:
+                    same = False
+                    break
+            if same:
+                return found, known
+        place = np.int64(np.uint64(place + 1) & mask)
+    table[place] = known
+    names[known, 0], names[known, 1] = start, stop
+    return np.int32(known), known + 1
