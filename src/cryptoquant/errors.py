@@ -42,6 +42,10 @@ class StoreLayoutError(StoreError):
     """The folder holds a store of another layout version, or no store of ours."""
 
 
+class LogFullError(StoreError):
+    """The disk is slower than the stream for so long that the log's memory is used up."""
+
+
 class EmptyStoreError(StoreError):
     """The store holds no rows for what was asked."""
 
