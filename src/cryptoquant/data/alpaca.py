@@ -8,9 +8,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import polars as pl
@@ -48,6 +47,17 @@ END_AGAIN_SECONDS = 1.0
 WEBSOCKET = {"ping_interval": 10, "ping_timeout": 10, "max_queue": 1024, "max_size": 2**23, "open_timeout": 10}
 
 StreamEvent = Callable[[str, str], None]
+HistoryKind = Literal["trades", "quotes", "bars"]
+
+
+class FrameTap(Protocol):
+    """Takes what comes over the data socket, in the stream's loop; it must not wait."""
+
+    def opened(self, abort: Callable[[], None]) -> None:
+        """Note that a new socket is open; ``abort`` ends it at once, without a handshake, from the stream's loop."""
+
+    def take(self, frame: bytes) -> bool:
+        """Take one frame; return whether the SDK shall see it, as it must see control messages."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -151,18 +161,16 @@ class Alpaca:
         _bound(client, self.trading_url)
         return client
 
-    def data_stream(
-        self, on_event: StreamEvent | None = None, *, silent_after: timedelta | None = None
-    ) -> "CryptoDataStream":
-        """Return the SDK's stream of raw market data messages.
+    def data_stream(self, on_event: StreamEvent | None = None, *, tap: "FrameTap | None" = None) -> "CryptoDataStream":
+        """Return the SDK's stream of market data, which makes the connection, authenticates and subscribes.
 
         Parameters
         ----------
         on_event
             Called in the stream's loop with ``connected``, ``closed``, ``failed`` (reason), ``subscribed`` (channels)
             or ``error`` (code and text); the SDK itself only logs these.
-        silent_after
-            Connect again after so long without data; only for subscriptions that always have some, such as bars.
+        tap
+            Gets each frame as it came, before the SDK decodes it.
         """
         _load_sdk()
         from alpaca.data.live import CryptoDataStream
@@ -172,8 +180,7 @@ class Alpaca:
             *self._keys(),
             raw_data=True,
             url_override=url,
-            websocket_params=dict(WEBSOCKET),
-            data_timeout=None if silent_after is None else silent_after.total_seconds(),
+            websocket_params=WEBSOCKET if tap is None else {**WEBSOCKET, "create_protocol": _tapped(tap)},
         )
         if _is_loopback(url):
             stream._reconnect_min_backoff = LOOPBACK_BACKOFF_S
@@ -236,6 +243,29 @@ class Alpaca:
             if not page.get("next_page_token"):
                 return
             query["page_token"] = page["next_page_token"]
+
+    def history_pages(
+        self, kind: HistoryKind, symbols: Sequence[str], start: int, end: int
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the bodies of the pages of trades, quotes or minute bars with ``start <= t <= end`` (ns UTC).
+
+        ``t`` is the venue's stamp, of bars the open. Errors as `fetch`.
+        """
+        query = {"symbols": ",".join(symbols), "start": iso(start), "end": iso(end), "limit": PAGE_LIMIT, "sort": "asc"}
+        if kind == "bars":
+            query["timeframe"] = "1Min"
+        client = self.historical()
+        while True:
+            page = fetch(client, f"/crypto/us/{kind}", query)
+            yield page
+            if not page.get("next_page_token"):
+                return
+            query["page_token"] = page["next_page_token"]
+
+    def latest_times(self, kind: HistoryKind, symbols: Sequence[str]) -> dict[str, int]:
+        """Return the venue's newest stamp (ns UTC; of bars the open) of each symbol that has any. Errors as `fetch`."""
+        found = fetch(self.historical(), f"/crypto/us/latest/{kind}", {"symbols": ",".join(symbols)})
+        return {normalize_symbol(symbol): from_iso(row["t"]) for symbol, row in found[kind].items()}
 
     def _keys(self) -> tuple[str, str]:
         if not self.api_key or not self.api_secret:
@@ -367,6 +397,24 @@ def _watch(stream: Any, on_event: StreamEvent) -> None:
         await close()
 
     stream._start_ws, stream._dispatch, stream.close = watched_start, watched_dispatch, watched_close
+
+
+def _tapped(tap: FrameTap) -> type:
+    """Return the protocol of the SDK's websocket client that hands each frame to ``tap`` first."""
+    from websockets.legacy.client import WebSocketClientProtocol
+
+    class Tapped(WebSocketClientProtocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            tap.opened(transport.abort)
+
+        async def recv(self) -> Any:
+            while True:
+                frame = await super().recv()
+                if tap.take(frame if isinstance(frame, bytes) else frame.encode()):
+                    return frame
+
+    return Tapped
 
 
 async def run_stream(stream: Any) -> None:

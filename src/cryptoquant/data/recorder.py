@@ -1,105 +1,62 @@
-"""The live stream into the store: receive at once, decode later, count everything."""
+"""The live stream into the store: on disk first, decoded behind it, watched for silence, and every gap accounted for."""
 
-import asyncio
-import json
-import queue
+import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any, Literal
+from pathlib import Path
 
 import polars as pl
 
-from cryptoquant.data.alpaca import Alpaca, ender, run_stream
-from cryptoquant.data.decode import CHANNELS, Rejected, decode
+from cryptoquant.data.alpaca import Alpaca
+from cryptoquant.data.backfill import Backfill, delay_of
+from cryptoquant.data.decode import Decoded
+from cryptoquant.data.disk import LocalDisk
+from cryptoquant.data.gaps import Gap, outage
+from cryptoquant.data.lease import Lease
+from cryptoquant.data.log import Log
+from cryptoquant.data.log_reader import LogReader
+from cryptoquant.data.publisher import Publisher
+from cryptoquant.data.receiver import KIND_OF_CHANNEL, Channel, Receiver
+from cryptoquant.data.recorder_status import Counters, RecorderOptions, RecorderStatus
+from cryptoquant.data.segment import RecordKind
 from cryptoquant.data.store import Store
-from cryptoquant.errors import AuthenticationError, CryptoquantError, StoreError, VenueError, VenueUnreachableError
+from cryptoquant.data.subscription import LIMIT_BYTES, Subscription
+from cryptoquant.data.watchdog import REGULAR, Watchdog
+from cryptoquant.errors import CryptoquantError, StoreError
 from cryptoquant.market.instrument import normalize_symbol
-from cryptoquant.market.time import iso
+from cryptoquant.settings import settings
 
-Channel = Literal["trades", "quotes", "bars", "updatedBars", "orderbooks"]
-ALL_CHANNELS: tuple[Channel, ...] = ("trades", "quotes", "bars", "orderbooks")
-QUEUE_LIMIT = 1_000_000
-CONNECT_ATTEMPTS = 5
-BATCH = 20_000
-SILENT_AFTER = timedelta(minutes=3)
-FATAL: dict[str, tuple[str, ...]] = {
-    "failed": ("auth failed", "not authenticated", "insufficient", "HTTP 401", "HTTP 403"),
-    "error": ("402 ", "409 ", "411 "),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RecorderStatus:
-    """The counters of a recorder.
-
-    Attributes
-    ----------
-    received
-        Messages taken from the stream: each is written, rejected, dropped, or still queued.
-    written
-        Rows in the store by kind; an order book message has one row a level.
-    rejected
-        Messages that could not be read; they are kept in ``quarantine.jsonl`` of the store.
-    dropped
-        Messages lost because the queue was full.
-    early
-        Bars received before their close by a clock that lags; ``known`` was set to the close.
-    reconnects
-        Connections after the first, also those made because a stream with minute bars was silent for three minutes;
-        each is a gap, listed in ``gaps.jsonl`` of the store.
-    last_known
-        Receive time of the newest message (ns UTC), or 0.
-    """
-
-    is_running: bool
-    is_connected: bool
-    is_subscribed: bool
-    received: int
-    written: dict[str, int]
-    queued: int
-    rejected: int
-    dropped: int
-    early: int
-    reconnects: int
-    last_known: int
-    errors: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Counters:
-    """What a recorder counts while it runs."""
-
-    is_connected: bool = False
-    is_subscribed: bool = False
-    connects: int = 0
-    attempts: int = 0
-    received: int = 0
-    rejected: int = 0
-    dropped: int = 0
-    early: int = 0
-    last_known: int = 0
-    written: dict[str, int] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)
+ALL_CHANNELS: tuple[Channel, ...] = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "orderbooks")
+ROUND_SECONDS = 0.2
+CHECK_SECONDS = 5.0
+NEWER = 10_000_000_000
+STEP = 100_000_000
 
 
 class Recorder:
     """Records a live stream in threads of its own, so that it also works inside a running event loop.
 
+    A frame is appended to a log in the store's folder before anything else is done with it, and is durable within
+    milliseconds. Behind the log it is decoded and published to the store's files, each message exactly once, also when
+    the process is killed in between. Readers of the store see it at once: what is not in a file yet they read from the
+    log. A lost connection, a silent channel and the time between two recorders are rows of the gap ledger; trades,
+    quotes and bars of a gap are fetched from the venue's history.
+
     Parameters
     ----------
     store
-        Where rows go; each flush is seen by readers completely or not at all.
+        Where rows go; a local folder.
     symbols
         Pairs.
     source
         The venue or a sandbox.
     channels
-        Of ``trades``, ``quotes``, ``bars`` (minutes), ``updatedBars`` and ``orderbooks``.
-    flush_every
-        How often rows are published. What was received since the last flush is lost when the process is killed.
+        Of ``trades``, ``quotes``, ``bars`` (minutes), ``updatedBars``, ``dailyBars`` and ``orderbooks``.
+    options
+        How often and how much.
     clock
         Receive time in nanoseconds UTC.
 
@@ -107,6 +64,8 @@ class Recorder:
     ------
     ValueError
         A channel is unknown, or there are no symbols.
+    StoreError
+        Another recorder writes into this store or uses this account (raised by `start`).
     """
 
     def __init__(
@@ -116,199 +75,339 @@ class Recorder:
         source: Alpaca,
         *,
         channels: Sequence[Channel] = ALL_CHANNELS,
-        flush_every: timedelta = timedelta(seconds=30),
+        options: RecorderOptions | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         names = [symbols] if isinstance(symbols, str) else list(symbols)
-        unknown = [channel for channel in channels if channel not in CHANNELS]
+        unknown = [channel for channel in channels if channel not in KIND_OF_CHANNEL]
         if unknown or not channels:
-            raise ValueError(f"channels: found {unknown or 'none'}, wanted some of {', '.join(CHANNELS)}")
+            raise ValueError(f"channels: found {unknown or 'none'}, wanted some of {', '.join(ALL_CHANNELS)}")
         if not names:
             raise ValueError("symbols: found none, wanted at least one pair such as BTC/USD")
         self.store, self.source, self.clock = store, source, clock
         self.symbols = tuple(normalize_symbol(name) for name in names)
-        self.channels, self.flush_every = tuple(channels), flush_every
-        self.failure: CryptoquantError | None = None
-        self._flushing = threading.Lock()
+        self.channels, self.options = tuple(channels), options or RecorderOptions()
         self._count = Counters()
-        self._queue: queue.Queue[tuple[int, Any]] = queue.Queue(maxsize=QUEUE_LIMIT)
-        self._unwritten: dict[str, list[Any]] = {}
-        self._ending, self._ended = threading.Event(), threading.Event()
+        self._receiver = Receiver(source, self.channels, self.symbols, self._count, clock, self._outage)
+        self._failure: CryptoquantError | None = None
+        self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._cancel: Callable[[], None] = lambda: None
+        self._held = ExitStack()
+        self._watchdog = Watchdog()
+        self._publisher: Publisher | None = None
+        self._backfill: Backfill | None = None
+        self._next_gap = 0
+
+    @property
+    def failure(self) -> CryptoquantError | None:
+        """What ended the recording, or None."""
+        return self._failure or self._receiver.failure
 
     def start(self) -> "Recorder":
-        """Start receiving and writing in the background; a second call changes nothing."""
-        if not self._threads:
-            for work in (self._receive, self._write_on):
-                thread = threading.Thread(target=work, name=f"recorder{work.__name__}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-        return self
-
-    def status(self) -> RecorderStatus:
-        """Return the counters as they are now."""
-        count = self._count
-        failure = () if self.failure is None else (str(self.failure),)
-        return RecorderStatus(
-            is_running=bool(self._threads) and not self._ended.is_set(),
-            is_connected=count.is_connected,
-            is_subscribed=count.is_subscribed,
-            received=count.received,
-            written=dict(count.written),
-            queued=self._queue.qsize(),
-            rejected=count.rejected,
-            dropped=count.dropped,
-            early=count.early,
-            reconnects=max(0, count.connects - 1),
-            last_known=count.last_known,
-            errors=(*count.errors, *failure),
-        )
-
-    def stop(self) -> RecorderStatus:
-        """Stop receiving, write everything that was received, and return the final counters.
+        """Start receiving and writing in the background; a second call changes nothing.
 
         Raises
         ------
         StoreError
-            What was received cannot be written.
+            The store or the account is in use by another recorder, or the log cannot be opened.
+        """
+        if not self._threads:
+            self.open()
+            works = [self._receiver.run, self._publish_on, self._watch_on]
+            if self.options.compact_every is not None:
+                works.append(self._compact_on)
+            for work in works:
+                thread = threading.Thread(target=work, name=f"recorder-{work.__name__.strip('_')}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            if self._backfill is not None:
+                self._backfill.start()
+        return self
+
+    def open(self) -> None:
+        """Take the leases, recover the log and publish what an earlier recorder left in it."""
+        if self._publisher is not None:
+            return
+        self.store.create()
+        root = Path(self.store.root)
+        try:
+            lease = self._held.enter_context(Lease(root / "log", "recorder"))
+            if self.source.api_key:
+                account = hashlib.sha256(f"{self.source.api_key} {self.source.data_stream_url}".encode()).hexdigest()
+                self._held.enter_context(Lease(Path(settings().state).expanduser() / "leases", account[:16]))
+            disk, options = LocalDisk(root), self.options
+            log = Log(
+                disk,
+                epoch=lease.epoch,
+                after=self.store.published,
+                segment_bytes=options.segment_bytes,
+                limit_bytes=options.limit_bytes,
+            )
+            reader = LogReader(disk, after=self.store.published)
+            self._held.callback(reader.close)
+            self._publisher = Publisher(self.store, log, reader, on_decoded=self._look)
+            self._publisher.drain()
+        except BaseException:
+            self._held.close()
+            raise
+        self._receiver.missing_since = max(self._publisher.received, self.store.received)
+        self._receiver.log = log
+        self._next_gap = self.clock()
+        if options.backfill:
+            delay = delay_of(self.source) if options.backfill_after is None else options.backfill_after
+            self._backfill = Backfill(self.source, self._page, self._event, delay=delay, on_error=self._receiver.say)
+            self._backfill.submit(self._unfilled())
+
+    def take(self, frame: bytes) -> None:
+        """Take a raw frame as if it had come over the socket."""
+        self.open()
+        self._receiver.take(frame)
+
+    def subscribe(
+        self,
+        kinds: Collection[str] | None = None,
+        symbols: Collection[str] | None = None,
+        *,
+        limit_bytes: int = LIMIT_BYTES,
+    ) -> Subscription:
+        """Return the stream as events from now on, for a consumer in another thread of this process.
+
+        Parameters
+        ----------
+        kinds
+            Of ``trades``, ``quotes``, ``bars`` and ``books``; by default all.
+        symbols
+            By default all that are recorded.
+        limit_bytes
+            How much may wait for the consumer before the oldest frames are dropped.
+        """
+        subscription = Subscription(kinds, symbols, limit_bytes=limit_bytes, on_close=self._unsubscribe)
+        self._receiver.subscriptions = (*self._receiver.subscriptions, subscription)
+        return subscription
+
+    def _unsubscribe(self, gone: Subscription) -> None:
+        self._receiver.subscriptions = tuple(s for s in self._receiver.subscriptions if s is not gone)
+
+    def status(self) -> RecorderStatus:
+        """Return the counters as they are now."""
+        count, publisher, log = self._count, self._publisher, self._receiver.log
+        failure = () if self.failure is None else (str(self.failure),)
+        return RecorderStatus(
+            is_running=bool(self._threads) and not self._receiver.ended.is_set(),
+            is_connected=count.is_connected,
+            is_subscribed=count.is_subscribed,
+            frames=count.frames,
+            frame_bytes=count.frame_bytes,
+            received=0 if publisher is None else publisher.counts.messages,
+            written={} if publisher is None else dict(publisher.counts.written),
+            queued=0 if publisher is None or log is None else log.durable - publisher.decoded,
+            waiting_bytes=0 if log is None else log.waiting_bytes,
+            dropped=count.dropped,
+            rejected=count.rejected,
+            early=0 if publisher is None else publisher.counts.early,
+            reconnects=max(0, count.connects - 1),
+            open_gaps=0 if self._backfill is None else self._backfill.waiting,
+            rate=count.rate,
+            lag=count.lag,
+            skew=count.skew,
+            clock_steps=count.clock_steps,
+            last_known=count.last_known,
+            errors=(*count.errors, *failure),
+        )
+
+    def flush(self) -> None:
+        """Publish everything that was taken so far.
+
+        Raises
+        ------
+        StoreError
+            The disk failed.
+        """
+        publisher, log = self._publisher, self._receiver.log
+        if publisher is not None and log is not None:
+            log.wait(log.sequence)
+            publisher.drain()
+
+    def stop(self) -> RecorderStatus:
+        """Stop receiving, publish everything that was received, and return the final counters.
+
+        Raises
+        ------
+        StoreError
+            The disk failed, or what was received cannot be published now; it is in the log and the next recorder, or
+            any reader of the store, takes it from there.
         """
         self._ending.set()
-        self._cancel()
+        self._receiver.stop()
         for thread in self._threads:
             thread.join()
-        if isinstance(self.failure, StoreError):
-            raise self.failure
+        if self._backfill is not None:
+            self._backfill.stop()
+        for subscription in self._receiver.subscriptions:
+            subscription.close()
+        log, self._receiver.log = self._receiver.log, None
+        try:
+            if log is not None:
+                log.close()
+            if self._publisher is not None:
+                self._publisher.drain()
+        except OSError as error:
+            raise StoreError(f"store {self.store.root}: what is in the log cannot be published: {error}") from error
+        finally:
+            self._held.close()
         return self.status()
 
-    def run(self, until: timedelta | None = None) -> RecorderStatus:
+    def run(
+        self, until: timedelta | None = None, *, on_status: Callable[[RecorderStatus], None] | None = None
+    ) -> RecorderStatus:
         """Record until the time is over, the stream fails for good or the user interrupts; return the counters.
+
+        Parameters
+        ----------
+        on_status
+            Called about once a second.
 
         Raises
         ------
         AuthenticationError, VenueUnreachableError
-            The stream could not be opened; what was received before is written.
+            The stream could not be opened; what was received before is kept.
+        StoreError
+            As `start` and `stop`.
         """
         self.start()
+        deadline = None if until is None else time.monotonic() + until.total_seconds()
         try:
-            self._ended.wait(None if until is None else until.total_seconds())
+            while not self._receiver.ended.wait(1.0 if deadline is None else min(1.0, deadline - time.monotonic())):
+                if on_status is not None:
+                    on_status(self.status())
+                if deadline is not None and time.monotonic() >= deadline:
+                    break
         except KeyboardInterrupt:
-            self._count.errors.append("interrupted by the user")
+            self._receiver.say("interrupted by the user")
         final = self.stop()
         if self.failure is not None:
             raise self.failure
         return final
 
-    def take(self, message: Any) -> None:
-        """Take one raw message, stamped with the clock, without waiting."""
-        known = self.clock()
-        count = self._count
-        count.received += 1
-        count.last_known = known
-        try:
-            self._queue.put_nowait((known, message))
-        except queue.Full:
-            count.dropped += 1
+    def _outage(self, start: int, end: int, cause: str) -> None:
+        """Write the gaps of an outage that has just ended into the ledger, and have them filled."""
+        kinds = dict.fromkeys(KIND_OF_CHANNEL[channel] for channel in self.channels)
+        keys = [(kind, symbol) for kind in kinds for symbol in self.symbols]
+        gaps = outage(self._next_gap, keys, start, end, cause)
+        self._next_gap += len(gaps)
+        for gap in gaps:
+            self._event(gap.event())
+        self._watchdog.expect(keys, end)
+        if self._backfill is not None:
+            self._backfill.submit(gaps)
 
-    def flush(self) -> None:
-        """Decode and publish what is queued; rows that cannot be written now are kept for the next flush."""
-        with self._flushing:
-            while not self._queue.empty():
-                decoded = decode([self._queue.get_nowait() for _ in range(min(BATCH, self._queue.qsize()))])
-                self._count.early += decoded.early
-                self._quarantine(decoded.rejected)
-                for kind, frame in decoded.frames.items():
-                    self._unwritten.setdefault(kind, []).append(frame)
-            for kind in list(self._unwritten):
-                self._publish(kind)
+    def _page(self, payload: bytes) -> None:
+        self._receiver.keep(self.clock(), RecordKind.PAGE, payload)
 
-    def _publish(self, kind: str) -> None:
-        frame = pl.concat(self._unwritten[kind])
-        rows = self.store.write(kind, frame, source="alpaca stream")
-        self._count.written[kind] = self._count.written.get(kind, 0) + rows
-        del self._unwritten[kind]
+    def _event(self, payload: bytes) -> None:
+        self._receiver.keep(self.clock(), RecordKind.EVENT, payload)
 
-    def _quarantine(self, rejected: Sequence[Rejected]) -> None:
-        lines = [{"known": iso(r.known), "reason": r.reason, "message": r.message} for r in rejected]
-        self._append("quarantine.jsonl", lines)
-        self._count.rejected += len(rejected)
+    def _unfilled(self) -> list[Gap]:
+        """Return the gaps that earlier recorders left open."""
+        rows = self.store.gaps().filter(pl.col("state") == "open")
+        table = rows.with_columns(pl.col(name).dt.epoch("ns") for name in ("time", "end"))
+        return [
+            Gap(row["id"], row["kind"], row["symbol"], row["time"], row["end"], row["cause"], "open")
+            for row in table.iter_rows(named=True)
+        ]
 
-    def _append(self, name: str, lines: Sequence[dict[str, Any]]) -> None:
-        if lines:
-            self.store.create()
-            with (self.store.root / name).open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(line, default=repr) + "\n" for line in lines)
+    def _look(self, decoded: Decoded) -> None:
+        """Learn from a decoded chunk how often each symbol speaks, and how late."""
+        for kind, frame in decoded.frames.items():
+            if kind == "quarantine":
+                self._count.rejected += frame.height
+                continue
+            if kind == "gaps":
+                continue
+            heard = frame.filter(pl.col("rank") < 2).group_by("symbol").agg(pl.col("known").max(), pl.len())
+            for symbol, known, count in heard.with_columns(pl.col("known").dt.epoch("ns")).iter_rows():
+                self._watchdog.heard((kind, symbol), known, count)
+            if kind in ("trades", "quotes"):
+                late = frame.filter(pl.col("rank") == 0).select(pl.col("known") - pl.col("time")).to_series()
+                if len(late):
+                    seconds = late.dt.total_nanoseconds() / 1e9
+                    self._count.lag, self._count.skew = float(seconds.median()), float(seconds.min())  # type: ignore[arg-type]
 
-    def _write_on(self) -> None:
-        while not self._ended.wait(self.flush_every.total_seconds()):
-            self._try_flush(is_last=False)
-        self._try_flush(is_last=True)
-
-    def _try_flush(self, *, is_last: bool) -> None:
-        try:
-            self.flush()
-        except (CryptoquantError, OSError) as error:
-            self._count.errors.append(f"{iso(self.clock())} cannot write: {error}")
-            if is_last:
-                self.failure = StoreError(
-                    f"store {self.store.root}: {self._queue.qsize()} messages not written: {error}"
-                )
-
-    def _receive(self) -> None:
-        try:
-            asyncio.run(self._stream())
-        except asyncio.CancelledError:
-            pass
-        except (CryptoquantError, OSError, ValueError) as error:
-            self.failure = error if isinstance(error, CryptoquantError) else VenueError(f"stream: {error}")
-        finally:
-            self._count.is_connected = self._count.is_subscribed = False
-            self._ended.set()
-
-    async def _stream(self) -> None:
-        is_regular = "bars" in self.channels
-        stream = self.source.data_stream(self._note, silent_after=SILENT_AFTER if is_regular else None)
-
-        async def handle(message: Any) -> None:
-            self.take(message)
-
-        subscribe = {
-            "trades": stream.subscribe_trades,
-            "quotes": stream.subscribe_quotes,
-            "bars": stream.subscribe_bars,
-            "updatedBars": stream.subscribe_updated_bars,
-            "orderbooks": stream.subscribe_orderbooks,
-        }
-        for channel in self.channels:
-            subscribe[channel](handle, *self.symbols)
-
-        self._cancel = ender()
-        if not self._ending.is_set():
-            await run_stream(stream)
-
-    def _note(self, event: str, text: str) -> None:
-        """Take an event of the connection: count it, record a gap, or end the recording when it cannot go on."""
-        count, where = self._count, self.source.data_stream_url or "Alpaca"
-        if event == "connected":
-            if count.connects and count.last_known:
-                gap = {"start": iso(count.last_known), "end": iso(self.clock()), "symbols": list(self.symbols)}
-                self._append("gaps.jsonl", [gap | {"channels": list(self.channels)}])
-            count.is_connected, count.connects, count.attempts = True, count.connects + 1, 0
+    def _publish_on(self) -> None:
+        """Follow the log: decode at once, publish every now and then."""
+        publisher = self._publisher
+        if publisher is None:
             return
-        if event == "closed":
-            count.is_connected = count.is_subscribed = False
-        if event == "subscribed":
-            count.is_subscribed = True
-        if event in ("closed", "subscribed"):
+        last = time.monotonic()
+        while not self._receiver.ended.is_set():
+            try:
+                busy = publisher.decode()
+                if publisher.is_full or time.monotonic() - last > self.options.flush_every.total_seconds():
+                    publisher.publish()
+                    last = time.monotonic()
+            except (CryptoquantError, OSError) as error:
+                self._receiver.say(f"cannot publish, the log keeps it: {error}")
+                last, busy = time.monotonic(), False
+            if not busy:
+                self._receiver.ended.wait(ROUND_SECONDS)
+
+    def _watch_on(self) -> None:
+        """Look for silence, a clock that jumps, and how fast messages come."""
+        seen, moment, wall = 0, time.monotonic(), self.clock()
+        while not self._receiver.ended.wait(CHECK_SECONDS):
+            now, messages = time.monotonic(), 0 if self._publisher is None else self._publisher.counts.messages
+            self._count.rate = (messages - seen) / (now - moment)
+            step = self.clock() - wall - int((now - moment) * 1e9)
+            if abs(step) > STEP and self.source.control_url is None:
+                self._count.clock_steps += 1
+                self._receiver.say(f"the clock of this machine jumped by {step / 1e9:+.3f} s")
+            seen, moment, wall = messages, now, self.clock()
+            self._check_silence(wall)
+
+    def _check_silence(self, now: int) -> None:
+        """Connect again where a channel is silent that should speak, or whose newest message the venue has and we not.
+
+        A sandbox in lockstep is silent when it is told to be.
+        """
+        silent = self._watchdog.silent(now)
+        if not silent or not self._count.is_subscribed:
             return
-        count.errors.append(f"{iso(self.clock())} {event}: {text}")
-        count.attempts += event == "failed"
-        if any(reason in text for reason in FATAL.get(event, ())):
-            self.failure = AuthenticationError(f"{where}: keys refused: {text}")
-        elif not count.connects and count.attempts >= CONNECT_ATTEMPTS:
-            self.failure = VenueUnreachableError(f"{where}: no connection in {count.attempts} attempts: {text}")
-        if self.failure is not None:
-            self._cancel()
+        missed = [key for key in silent if key[0] in REGULAR] or self._behind(list(silent), now)
+        if missed:
+            kind, symbol = missed[0]
+            more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
+            self._receiver.reconnect(f"{kind} of {symbol}{more} silent for {silent[missed[0]] / 1e9:.0f} s")
+        self._watchdog.expect(missed or silent, now)
+
+    def _behind(self, keys: Sequence[tuple[str, str]], now: int) -> list[tuple[str, str]]:
+        """Return the keys of which the venue's history has news that did not come over the stream."""
+        found = []
+        for kind in ("trades", "quotes"):
+            symbols = [symbol for name, symbol in keys if name == kind]
+            if not symbols:
+                continue
+            try:
+                latest = self.source.latest_times(kind, symbols)  # type: ignore[arg-type]
+            except CryptoquantError as error:
+                self._receiver.say(f"{kind} are silent, and the venue's history does not answer: {error}")
+                continue
+            silent = self._watchdog.silent(now)
+            found += [
+                (kind, symbol)
+                for symbol in symbols
+                if latest.get(symbol, 0) > now - silent.get((kind, symbol), 0) + NEWER
+            ]
+        return found
+
+    def _compact_on(self) -> None:
+        """Merge recent files into daily ones every now and then."""
+        pause = self.options.compact_every
+        while pause is not None and not self._receiver.ended.wait(pause.total_seconds()):
+            try:
+                self.store.compact()
+                self.store.vacuum()
+            except (CryptoquantError, OSError) as error:
+                self._receiver.say(f"cannot compact: {error}")
 
 
 def record(
@@ -318,10 +417,10 @@ def record(
     *,
     channels: Sequence[Channel] = ALL_CHANNELS,
     until: timedelta | None = None,
-    flush_every: timedelta = timedelta(seconds=30),
+    options: RecorderOptions | None = None,
 ) -> RecorderStatus:
     """Record the live stream into the store until the time is over or the user interrupts; return the counters.
 
     See `Recorder` for the parameters and `Recorder.run` for the errors.
     """
-    return Recorder(store, symbols, source, channels=channels, flush_every=flush_every).run(until)
+    return Recorder(store, symbols, source, channels=channels, options=options).run(until)

@@ -96,7 +96,7 @@ def parse(content: bytes, ends: NDArray[np.int64]) -> Columns:
     messages, levels, names = _parse(
         content_array, np.ascontiguousarray(ends, np.int64), *columns, table, word, word.view(np.float64)
     )
-    cut = columns._replace(
+    return columns._replace(
         **{name: getattr(columns, name)[:messages] for name in ("shape", "frame", "item", "symbol", "time")},
         **{name: getattr(columns, name)[:messages] for name in ("identity", "side", "values")},
         levels=columns.levels[: messages + 1],
@@ -104,7 +104,6 @@ def parse(content: bytes, ends: NDArray[np.int64]) -> Columns:
         level=columns.level[:levels],
         names=columns.names[:names],
     )
-    return cut
 
 
 @borrowing
@@ -136,7 +135,7 @@ def _parse(
     for number in range(ends.shape[0]):
         end = ends[number]
         at = begin
-        first_message, first_level, first_name = messages, depth, known
+        first_message, first_level = messages, depth
         count, at = _array(content, at, end)
         good = count >= 0
         for place in range(count):

@@ -1,0 +1,126 @@
+"""Fetching what an outage may have hidden: trades, quotes and bars have a history, order books have none."""
+
+import threading
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+import msgspec
+
+from cryptoquant.data.alpaca import Alpaca, HistoryKind
+from cryptoquant.data.gaps import FILLABLE, Gap
+from cryptoquant.errors import CryptoquantError
+from cryptoquant.market.time import from_iso, iso
+
+MINUTE = 60_000_000_000
+OVERLAP = MINUTE
+AGAIN = (timedelta(minutes=1), timedelta(minutes=15), timedelta(hours=2))
+
+
+class Backfill:
+    """Fills gaps in a thread of its own; what it fetches goes through the recorder's log like everything else.
+
+    A gap is asked for with a minute of overlap on both sides; equal rows are counted once by the store. When the venue
+    does not answer, the gap stays open and is tried again after 1 minute, 15 minutes and 2 hours, and once more by the
+    next recorder.
+
+    Parameters
+    ----------
+    page, event
+        Called with the payload of a log record: a page of history, or news of a gap.
+    delay
+        How long after a gap's end the venue's history is asked first; it may lag behind the stream.
+    """
+
+    def __init__(
+        self,
+        source: Alpaca,
+        page: Callable[[bytes], None],
+        event: Callable[[bytes], None],
+        *,
+        delay: timedelta,
+        on_error: Callable[[str], None],
+    ) -> None:
+        self._source, self._page, self._event = source, page, event
+        self._delay, self._on_error = delay, on_error
+        self._open: list[tuple[list[Gap], int]] = []
+        self._changed = threading.Condition()
+        self._is_ending = False
+        self._thread = threading.Thread(target=self._run, name="backfill", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """Gaps that are not filled yet."""
+        with self._changed:
+            return sum(len(gaps) for gaps, _ in self._open)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def submit(self, gaps: Iterable[Gap]) -> None:
+        """Take gaps to fill; those of one kind and span are fetched together."""
+        together: dict[tuple[str, int, int], list[Gap]] = {}
+        for gap in gaps:
+            if gap.state == "open" and gap.kind in FILLABLE:
+                together.setdefault((gap.kind, gap.start, gap.end), []).append(gap)
+        with self._changed:
+            self._open += [(listed, 0) for listed in together.values()]
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """End after the page that is being fetched; gaps that are left stay open in the ledger."""
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._open or self._is_ending)
+                pause = self._pause()
+                if self._is_ending or self._changed.wait_for(lambda: self._is_ending, pause):
+                    return
+                gaps, tries = self._open[0]
+            try:
+                self._fill(gaps)
+            except (CryptoquantError, OSError) as error:
+                self._on_error(f"{gaps[0].kind} of {iso(gaps[0].start)} to {iso(gaps[0].end)} not fetched: {error}")
+                self._later(gaps, tries + 1)
+            else:
+                self._later(gaps, None)
+
+    def _pause(self) -> float:
+        """Return how long to wait before the first gap in the queue is tried."""
+        if not self._open:
+            return 0.0
+        tries = self._open[0][1]
+        return (self._delay if tries == 0 else AGAIN[min(tries, len(AGAIN)) - 1]).total_seconds()
+
+    def _later(self, gaps: list[Gap], tries: int | None) -> None:
+        with self._changed:
+            self._open.pop(0)
+            if tries is not None and tries <= len(AGAIN):
+                self._open.append((gaps, tries))
+
+    def _fill(self, gaps: list[Gap]) -> None:
+        kind: HistoryKind = gaps[0].kind  # type: ignore[assignment]
+        first, last = gaps[0].start - OVERLAP, gaps[0].end + OVERLAP
+        if kind == "bars":
+            first -= MINUTE
+        rows = {gap.symbol: 0 for gap in gaps}
+        for body in self._source.history_pages(kind, list(rows), first, last):
+            self._page(msgspec.json.encode({"kind": kind, "body": body}))
+            for symbol, listed in (body.get(kind) or {}).items():
+                inside = sum(gaps[0].start <= from_iso(row["t"]) <= gaps[0].end for row in listed)
+                rows[symbol] = rows.get(symbol, 0) + inside
+            if self._is_ending:
+                return
+        for gap in gaps:
+            self._event(gap._replace(state="filled", rows=rows[gap.symbol]).event())
+
+
+def delay_of(source: Alpaca) -> timedelta:
+    """Return how long to wait before history is asked: a sandbox knows its past at once, the venue after a minute."""
+    return timedelta(0) if source.control_url is not None else timedelta(minutes=1)

@@ -1,0 +1,52 @@
+"""The gap ledger: when the stream was not heard, what of it could be fetched since, and what is lost for good."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from cryptoquant.market.time import iso
+
+GapState = Literal["open", "filled", "permanent"]
+FILLABLE = ("trades", "quotes", "bars")
+
+
+class Gap(NamedTuple):
+    """A span of one symbol and kind in which messages may be missing.
+
+    Attributes
+    ----------
+    id
+        Tells gaps apart; every change of a gap is a row with the same id, and the last one counts.
+    start, end
+        Nanoseconds UTC, by receive time: the last message before and the confirmed subscription after.
+    cause
+        In words, for example ``connection lost``.
+    state
+        ``open`` (to be fetched), ``filled``, or ``permanent``: the venue has no history of order books.
+    rows
+        Rows of the span that were fetched.
+    """
+
+    id: int
+    kind: str
+    symbol: str
+    start: int
+    end: int
+    cause: str
+    state: GapState
+    rows: int = 0
+
+    def event(self) -> bytes:
+        """Return the payload of the log record that says so."""
+        told = {**self._asdict(), "event": "gap", "start": iso(self.start), "end": iso(self.end)}
+        return msgspec.json.encode(told)
+
+
+def outage(first_id: int, keys: Sequence[tuple[str, str]], start: int, end: int, cause: str) -> list[Gap]:
+    """Return the gaps of an outage, one for each kind and symbol; days need none, for the next message tells all."""
+    listed = [key for key in keys if key[0] != "daily_bars"]
+    return [
+        Gap(first_id + index, kind, symbol, start, end, cause, "open" if kind in FILLABLE else "permanent")
+        for index, (kind, symbol) in enumerate(listed)
+    ]

@@ -1,0 +1,112 @@
+"""Behind the log: decode what is durable, and put it into the store's files so that each message counts once."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from cryptoquant.data.decode import Decoded, decode
+from cryptoquant.data.log import Log
+from cryptoquant.data.log_reader import LogReader
+from cryptoquant.data.segment import Record
+from cryptoquant.data.store import Store
+
+CHUNK_BYTES = 2 << 20
+MOST_ROWS = 1_000_000
+
+
+@dataclass(slots=True)
+class Published:
+    """What a publisher has counted: messages decoded, rows in the store by kind, bars that came before their close."""
+
+    messages: int = 0
+    early: int = 0
+    written: dict[str, int] = field(default_factory=dict)
+
+
+class Publisher:
+    """Follows the log and publishes its rows.
+
+    What it holds in memory it can read again: a row counts once the store's manifest has the files of all rows up to a
+    record, together with the number of that record, in one line. Only then does a segment of the log go.
+
+    Parameters
+    ----------
+    on_decoded
+        Called with each decoded chunk, in the publisher's thread.
+    """
+
+    def __init__(
+        self, store: Store, log: Log, reader: LogReader, *, on_decoded: Callable[[Decoded], None] = lambda decoded: None
+    ) -> None:
+        self.store, self.log, self.counts = store, log, Published()
+        self.received = 0
+        self._reader, self._on_decoded = reader, on_decoded
+        self._ahead: list[Record] = []
+        self._last = reader.last
+        self._rows: dict[str, list[pl.DataFrame]] = {}
+        self._height = 0
+        self._turn = threading.Lock()
+
+    @property
+    def decoded(self) -> int:
+        """The last record that was decoded."""
+        return self._last
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many rows wait that they should be published now."""
+        return self._height >= MOST_ROWS
+
+    def decode(self) -> bool:
+        """Decode the next durable records, about two megabytes; return whether there were any."""
+        with self._turn:
+            return self._decode()
+
+    def _decode(self) -> bool:
+        durable = self.log.durable
+        records = self._ahead or self._reader.read(CHUNK_BYTES)
+        count = sum(record.sequence <= durable for record in records)
+        records, self._ahead = records[:count], records[count:]
+        if not records:
+            return False
+        decoded = decode(records)
+        for kind, frame in decoded.frames.items():
+            self._rows.setdefault(kind, []).append(frame)
+            self._height += frame.height
+        self._last, self.received = records[-1].sequence, records[-1].received
+        self.counts.messages += decoded.messages
+        self.counts.early += decoded.early
+        self._on_decoded(decoded)
+        return True
+
+    def publish(self) -> None:
+        """Put the decoded rows into the store; when that fails they are kept for the next time.
+
+        Raises
+        ------
+        StoreError, OSError
+            The store cannot be written.
+        """
+        with self._turn:
+            self._publish()
+
+    def _publish(self) -> None:
+        if self._last <= self.store.published:
+            return
+        frames = {kind: pl.concat(parts) for kind, parts in self._rows.items()}
+        self.store.publish_recent(frames, self._last, self.received)
+        for kind, frame in frames.items():
+            self.counts.written[kind] = self.counts.written.get(kind, 0) + frame.height
+        self._rows, self._height = {}, 0
+        self.log.drop(self._last)
+
+    def drain(self) -> None:
+        """Decode and publish all that is durable now."""
+        with self._turn:
+            durable = self.log.durable
+            while self._last < durable and self._decode():
+                if self.is_full:
+                    self._publish()
+            self._publish()
