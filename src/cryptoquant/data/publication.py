@@ -68,9 +68,7 @@ def _recent(kind: str, frame: pl.DataFrame) -> Iterator[tuple[Entry, bytes]]:
 
 def _file(kind: str, frame: pl.DataFrame, timeframe: str) -> tuple[Entry, bytes]:
     rows = arrange(kind, frame)
-    positions = rows["position"].drop_nulls()
-    first, last = (
-        sequence_of(int(end)) if len(positions) else 0 for end in (positions.min() or 0, positions.max() or 0)
-    )  # type: ignore[arg-type]
+    positions = rows["position"].drop_nulls().to_numpy()
+    first, last = (sequence_of(int(end())) for end in (positions.min, positions.max)) if len(positions) else (0, 0)
     folder = f"{RECENT}/kind={kind}" + (f"/timeframe={timeframe}" if timeframe else "")
     return packed(kind, rows, f"{folder}/{first}-{last}-", (timeframe, "log"))

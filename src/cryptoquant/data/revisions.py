@@ -61,10 +61,10 @@ def bars(view: View, symbols: Sequence[str], asked: Question) -> pl.DataFrame:
         else:
             folded.append(symbol)
     if not folded:
-        return view.load(at_hand, "bars", asked.bounds, BARS, wanted=known_by(asked.limit))
+        return view.load(at_hand, "bars", asked.bounds, list(BARS), wanted=known_by(asked.limit))
     with ThreadPoolExecutor(READERS) as readers:
         made = dict(zip(folded, readers.map(lambda name: _of_symbol(view, fresh, name, asked), folded), strict=True))
-    plain = view.load(at_hand, "bars", asked.bounds, BARS, wanted=known_by(asked.limit))
+    plain = view.load(at_hand, "bars", asked.bounds, list(BARS), wanted=known_by(asked.limit))
     parts = {part["symbol"].item(0): part for part in plain.partition_by("symbol", maintain_order=True)} | made
     return pl.concat([parts[symbol] for symbol in symbols if symbol in parts])
 
