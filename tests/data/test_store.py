@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptoquant.data.durable import only_writer
+from cryptoquant.data.lock import only_writer
 from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import (
@@ -247,8 +247,8 @@ def test_what_is_not_there_is_named(store):
 
 
 def test_another_layout_and_a_foreign_folder_are_refused(tmp_path):
-    (tmp_path / "store.json").write_text('{"layout": 2}')
-    with pytest.raises(StoreLayoutError, match="found layout version 2, wanted 1"):
+    (tmp_path / "store.json").write_text('{"layout": 1}')
+    with pytest.raises(StoreLayoutError, match="found layout version 1, wanted 2"):
         Store(tmp_path)
     (tmp_path / "store.json").unlink()
     (tmp_path / "photo.jpg").write_bytes(b"")

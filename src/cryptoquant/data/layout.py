@@ -2,20 +2,25 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import quote
 
 import polars as pl
 
-from cryptoquant.data.manifest import Entry
+from cryptoquant.data.entry import Entry
+from cryptoquant.data.keys import arrange, fingerprint
 from cryptoquant.errors import SchemaError
 from cryptoquant.market.instrument import normalize_symbol
-from cryptoquant.market.schema import SCHEMAS, check_bars, validate
+from cryptoquant.market.schema import SCHEMAS, check_bars, to_polars, validate
 from cryptoquant.market.time import Timeframe, span_ns, timeframe_name
 
 VERSION = 2
-ROW_GROUP = 131_072
+ROW_GROUP = 65_536
+RECENT = "_recent"
+MONTHLY = {"bars", "daily_bars", "gaps", "quarantine"}
+SHARED = {"gaps", "quarantine"}
 KINDS = ("trades", "quotes", "bars", "books")
 LINEAGE: dict[str, pl.DataType | type[pl.DataType]] = {"position": pl.Int64, "rank": pl.Int8}
 STORED = {
@@ -44,10 +49,14 @@ STORED = {
     },
 }
 STREAMED, CORRECTED, FETCHED = 0, 1, 2
-DICTIONARY = {"symbol", "side", "taker_side", "price", "bid_price", "ask_price", "open", "high", "low", "close"}
-RISING = {"time", "known", "open_time", "id"}
+PLAIN_KINDS = {"bars", "daily_bars"}
+PRICES = {"price", "bid_price", "ask_price"}
+SIZES = {"size", "bid_size", "ask_size"}
+COUNTED = {"rank", "connection", "trade_count", "rows"}
+RISING = {"time", "known", "open_time", "end", "id", "position"}
 TAKER_SIDES = ("B", "S", "")
 BOOK_SIDES = ("bid", "ask")
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
 def conform(kind: str, frame: object) -> pl.DataFrame:
@@ -105,64 +114,144 @@ def timeframe_of(bars: pl.DataFrame, timeframe: Timeframe | None) -> str:
     return timeframe_name(timedelta(seconds=spans[0] // 1_000_000_000))
 
 
-def files(kind: str, table: pl.DataFrame, timeframe: str, source: str) -> Iterator[tuple[Entry, bytes]]:
-    """Yield the files of some rows: one per symbol and month (bars) or day (the rest), named by their content."""
-    by, pattern = ("open_time", "%Y-%m") if kind == "bars" else ("time", "%Y-%m-%d")
+def stored(kind: str, table: pl.DataFrame) -> pl.DataFrame:
+    """Return validated rows that did not come through a log in the schema in which they are stored."""
+    rest = {name: dtype for name, dtype in STORED[kind].items() if name not in table.columns}
+    given = {"rank": FETCHED}
+    return table.with_columns(pl.lit(given.get(name), dtype=dtype).alias(name) for name, dtype in rest.items())
+
+
+def partitions(kind: str, table: pl.DataFrame, timeframe: str = "") -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yield folder and rows of each partition: symbol and day, or month for bars and tables; gaps by month alone."""
+    by = "open_time" if kind in PLAIN_KINDS else "time"
+    pattern = "%Y-%m-%d" if kind in STORED and kind not in MONTHLY else "%Y-%m"
     keyed = table.with_columns(period=pl.col(by).dt.strftime(pattern))
-    for part in keyed.partition_by("symbol", "period", maintain_order=True):
-        symbol, period = part["symbol"].item(0), part["period"].item(0)
-        rows = part.drop("period")
-        if kind != "books":
-            rows = rows.sort("time", "known", maintain_order=True)
-        content = encode(rows)
-        digest = hashlib.sha256(content).hexdigest()
-        folder = _folder(kind, timeframe, symbol, period)
-        first, last = (rows["time"].dt.epoch("ns").min(), rows["time"].dt.epoch("ns").max())
-        yield (
-            Entry(
-                path=f"{folder}/{digest[:24]}.parquet",
-                kind=kind,
-                timeframe=timeframe,
-                symbol=symbol,
-                first=int(first),  # type: ignore[arg-type]
-                last=int(last),  # type: ignore[arg-type]
-                rows=rows.height,
-                bytes=len(content),
-                sha256=digest,
-                source=source,
-            ),
-            content,
-        )
+    columns = ["period"] if kind in SHARED else ["symbol", "period"]
+    for part in keyed.partition_by(columns, maintain_order=True):
+        yield _folder(kind, timeframe, part["symbol"].item(0), part["period"].item(0)), part.drop("period")
 
 
 def _folder(kind: str, timeframe: str, symbol: str, period: str) -> str:
     name = quote(symbol, safe="")
-    if kind == "bars":
-        return f"kind=bars/timeframe={timeframe}/symbol={name}/month={period}"
+    if kind in SHARED:
+        return f"kind={kind}/month={period}"
+    if kind in MONTHLY or kind not in STORED:
+        frame = f"/timeframe={timeframe}" if kind == "bars" else ""
+        return f"kind={kind}{frame}/symbol={name}/month={period}"
     return f"kind={kind}/symbol={name}/date={period}"
 
 
-def encode(rows: pl.DataFrame) -> bytes:
-    """Return rows as Parquet: dictionaries for symbols and prices, deltas for times and ids, plain sizes, zstd 1."""
+def files(kind: str, table: pl.DataFrame, timeframe: str, source: str) -> Iterator[tuple[Entry, bytes]]:
+    """Yield the files of some rows, one per partition, named by their content."""
+    for folder, part in partitions(kind, table, timeframe):
+        yield packed(kind, arrange(kind, part), f"{folder}/", (timeframe, source))
+
+
+def packed(kind: str, rows: pl.DataFrame, stem: str, origin: tuple[str, str], *, level: int = 1) -> tuple[Entry, bytes]:
+    """Return the file of some rows in order, and what the manifest says of it.
+
+    Parameters
+    ----------
+    stem
+        The begin of its path, to which a hash of its content is added.
+    origin
+        The timeframe of bars, else ``""``, and where the rows come from.
+    """
+    timeframe, source = origin
+    content = encode(rows, kind, level=level)
+    digest = hashlib.sha256(content).hexdigest()
+    symbols = tuple(sorted(rows["symbol"].unique()))
+    is_shared = stem.startswith(RECENT) or kind in SHARED
+    times = rows["time"].to_physical()
+    positions = rows["position"].drop_nulls() if "position" in rows.columns else pl.Series([], dtype=pl.Int64)
+    different, keys = fingerprint(kind, rows)
+    is_single = kind not in PLAIN_KINDS or rows["open_time"].n_unique() == rows.height
+    entry = Entry(
+        path=f"{stem}{digest[:24]}.parquet",
+        kind=kind,
+        timeframe=timeframe,
+        symbol="" if is_shared else symbols[0],
+        first=int(times.min()),  # type: ignore[arg-type]
+        last=int(times.max()),  # type: ignore[arg-type]
+        rows=rows.height,
+        bytes=len(content),
+        sha256=digest,
+        source=source,
+        symbols=symbols if is_shared else (),
+        keys=keys,
+        is_distinct=not is_shared and is_single and different == rows.height,
+        positions=(int(positions.min()), int(positions.max())) if len(positions) else None,  # type: ignore[arg-type]
+    )
+    return entry, content
+
+
+def encode(rows: pl.DataFrame, kind: str = "", *, level: int = 1) -> bytes:
+    """Return rows as Parquet, each column in the encoding that measured best (see ``benchmarks/store.py``).
+
+    Ticks are packed small: dictionaries for texts, prices and sizes, deltas for what rises, zstd. Bars are packed to be
+    read fast, for they are read whole: plain numbers, deltas for times, LZ4.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-    plain = [pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type) for f in table.schema]
-    table = table.cast(pa.schema(plain))
+    texts = [f.name for f in table.schema if pa.types.is_large_string(f.type)]
+    table = table.cast(pa.schema([f.with_type(pa.string()) if f.name in texts else f for f in table.schema]))
+    is_plain = kind in PLAIN_KINDS
+    repeated = set(texts) | COUNTED | (set() if is_plain else PRICES | SIZES)
+    rising = [
+        f.name
+        for f in table.schema
+        if f.name in RISING and (pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type))
+    ]
     buffer = io.BytesIO()
     pq.write_table(
         table,
         buffer,
-        compression="zstd",
-        compression_level=1,
+        compression="lz4" if is_plain else "zstd",
+        compression_level=None if is_plain else level,
         row_group_size=ROW_GROUP,
-        use_dictionary=[name for name in table.column_names if name in DICTIONARY],
-        column_encoding={name: "DELTA_BINARY_PACKED" for name in table.column_names if name in RISING},
+        use_dictionary=[name for name in table.column_names if name in repeated],
+        column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
     )
     return buffer.getvalue()
 
 
 def empty(kind: str) -> pl.DataFrame:
-    """Return a frame of a kind without rows."""
-    return pl.DataFrame(schema=SCHEMAS[kind])
+    """Return a frame of a kind without rows, as it is stored."""
+    return pl.DataFrame(schema=STORED[kind])
+
+
+def table_name(name: str) -> str:
+    """Return the name of a table of one's own; raise SchemaError when it is a kind, or cannot be a folder's name."""
+    if name in STORED or not NAME.match(name):
+        raise SchemaError(f"table {name!r}: wanted letters, digits, '.', '_' and '-', and none of {', '.join(STORED)}")
+    return name
+
+
+def conform_table(name: str, frame: object) -> pl.DataFrame:
+    """Return rows of a table of one's own: ``symbol`` and ``time`` checked, other columns as they are.
+
+    Raises
+    ------
+    SchemaError
+        A column has a type that is not kept, a time is naive or absent, or a symbol is absent.
+    """
+    table = to_polars(frame)
+    missing = [column for column in ("symbol", "time") if column not in table.columns]
+    if missing:
+        raise SchemaError(f"table {name}: missing column {', '.join(missing)}; found {', '.join(table.columns)}")
+    for column, dtype in table.schema.items():
+        is_instant = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
+        if not (is_instant or dtype.is_numeric() or dtype in (pl.String, pl.Boolean)) or column in LINEAGE:
+            raise SchemaError(
+                f"table {name}: column {column} is {dtype}, wanted numbers, booleans, texts or zoned times, and none of"
+                f" the names {', '.join(LINEAGE)}"
+            )
+    if not isinstance(table.schema["time"], pl.Datetime) or table.schema["symbol"] != pl.String:
+        raise SchemaError(f"table {name}: wanted texts in column symbol and instants in column time")
+    if table["symbol"].null_count() or table["time"].null_count():
+        raise SchemaError(f"table {name}: a symbol or a time is null")
+    names = {symbol: normalize_symbol(symbol) for symbol in table["symbol"].unique()}
+    zoned = pl.col("time").dt.convert_time_zone("UTC").dt.cast_time_unit("ns")
+    return table.with_columns(zoned, pl.col("symbol").replace_strict(names, return_dtype=pl.String))

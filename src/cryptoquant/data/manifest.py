@@ -1,132 +1,169 @@
 """The list of what a store holds: one line per write, appended durably, the only truth that readers ask."""
 
-import os
-from pathlib import Path
+import threading
 
 import msgspec
 
-from cryptoquant.data.durable import sync_folder
+from cryptoquant.data.disk import Disk, publish
+from cryptoquant.data.entry import Entry, Write
+from cryptoquant.data.snapshot import Fold, Snapshot
 from cryptoquant.errors import StoreError
 
+__all__ = ["Entry", "Manifest", "Write"]
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One file of the store; times in nanoseconds UTC, ``path`` relative to the store (or to ``place``).
-
-    Attributes
-    ----------
-    symbol, symbols
-        The one symbol of the file, or, in recent files, ``""`` and all of them.
-    first, last
-        Smallest and largest ``time`` of its rows.
-    keys
-        A hash of the rows that does not depend on their order, by which a compaction proves that it kept them all.
-    is_distinct
-        Whether the rows are in time order and no key occurs twice.
-    positions
-        Smallest and largest log position of its rows, none when they did not come through a log.
-    place
-        URL of another store folder (a colder tier) that holds the file; empty when it lies in this one.
-    """
-
-    path: str
-    kind: str
-    timeframe: str
-    symbol: str
-    first: int
-    last: int
-    rows: int
-    bytes: int
-    sha256: str
-    source: str
-    symbols: tuple[str, ...] = ()
-    keys: str = ""
-    is_distinct: bool = False
-    positions: tuple[int, int] | None = None
-    place: str = ""
-
-
-class Write(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One write: the files it added and removed, seen all or not at all.
-
-    Attributes
-    ----------
-    removed
-        Paths of files that no longer count; they stay on disk for a grace period.
-    lineage
-        The key of a resumable download, or what a derived table was made from.
-    published
-        The last record of the log whose rows are in the store's files; later ones are read from the log itself.
-    received
-        The receive time of that record.
-    at
-        When the write was made.
-    """
-
-    added: tuple[Entry, ...] = ()
-    lineage: str | None = None
-    removed: tuple[str, ...] = ()
-    published: int | None = None
-    received: int = 0
-    at: int = 0
+HEAD_BYTES = 64
+CHECKPOINT_BYTES = 1 << 20
 
 
 class Manifest:
-    """The append-only log of writes in one file.
+    """The append-only log of writes in one file, and the fold over it.
 
     A last line that was torn by a crash is not part of the log: readers pass over it and the next writer cuts it off.
+    Readers take only what was added since they last looked. A checkpoint, which puts a short log in the place of a
+    long one, is known by its first bytes; the writes before it can no longer be told apart.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, disk: Disk, path: str = "manifest.jsonl") -> None:
         self.path = path
+        self._disk = disk
+        self._taking = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._head, self._end = b"", 0
         self._writes: list[Write] = []
-        self._end = 0
+        self._fold = Fold()
+        self._latest = self._fold.snapshot()
+
+    def removed(self) -> list[tuple[int, Entry]]:
+        """Return the files that no longer count and may still lie on disk, each with when it was removed (ns UTC)."""
+        self.snapshot()
+        return self._fold.removed()
 
     def writes(self) -> list[Write]:
-        """Return all writes, oldest first.
+        """Return the writes that the log tells apart, oldest first; errors as `snapshot`."""
+        self.snapshot()
+        return self._writes
+
+    def snapshot(self) -> Snapshot:
+        """Return what the store holds now; it stays as it is while the store goes on.
 
         Raises
         ------
         StoreError
-            A line before the last is damaged; the message gives its number.
+            A line before the last is damaged (the message gives its number), or the log cannot be read.
         """
-        size = self.path.stat().st_size if self.path.exists() else 0
-        if size < self._end:
-            self._writes, self._end = [], 0
-        if size > self._end:
-            with self.path.open("rb") as file:
-                file.seek(self._end)
-                self._take(file.read())
-        return self._writes
+        with self._taking:
+            try:
+                content = self._unread()
+            except OSError as error:
+                raise StoreError(f"{self.path}: cannot be read: {error.strerror}") from error
+            if content:
+                self._take(content)
+            return self._latest
 
-    def append(self, write: Write) -> None:
-        """Add one write durably; the caller holds the store's lock."""
-        line = msgspec.json.encode(write) + b"\n"
-        self.writes()
-        is_new = not self.path.exists()
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+    def at(self, version: int) -> Snapshot:
+        """Return what the store held after ``version`` writes.
+
+        Raises
+        ------
+        StoreError
+            There were fewer writes, or a checkpoint has merged them.
+        """
+        latest = self.snapshot()
+        oldest = self._writes[0].version or 1 if self._writes else 0
+        if version != 0 and not oldest <= version <= latest.version:
+            raise StoreError(f"{self.path}: version {version} cannot be told; wanted {oldest} to {latest.version}")
+        fold = Fold()
+        for write in self._writes:
+            if fold.version < version:
+                fold.take([write])
+        return fold.snapshot()
+
+    def append(self, write: Write) -> Snapshot:
+        """Add one write durably and return what the store holds then; the caller holds the store's lock.
+
+        Raises
+        ------
+        StoreError
+            The disk refused; whether the write counts is known only by reading the log again.
+        """
+        self.snapshot()
         try:
-            os.ftruncate(handle, self._end)
-            os.lseek(handle, self._end, os.SEEK_SET)
-            while line:
-                line = line[os.write(handle, line) :]
-            os.fsync(handle)
+            self._extend(msgspec.json.encode(write) + b"\n")
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
+        return self.snapshot()
+
+    def checkpoint(self, removed_after: int, *, least_bytes: int = CHECKPOINT_BYTES) -> bool:
+        """Put a shorter log in the place of a long one and return whether it was worth it.
+
+        The caller holds the store's lock. Lineages stay, and so does what was removed after an instant (ns UTC): those
+        files may still lie on disk. Earlier versions can no longer be read.
+        """
+        self.snapshot()
+        lines = [msgspec.json.encode(_marked(write)) + b"\n" for write in self._fold.shortest(removed_after)]
+        if self._end < least_bytes or 2 * sum(len(line) for line in lines) > self._end:
+            return False
+        try:
+            publish(self._disk, self.path, lines)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
+        self.snapshot()
+        return True
+
+    def _extend(self, line: bytes) -> None:
+        is_new = not self._disk.exists(self.path)
+        file = self._disk.create(self.path) if is_new else self._disk.open(self.path)
+        try:
+            file.truncate(self._end)
+            file.write_at(self._end, [line])
+            file.sync()
         finally:
-            os.close(handle)
+            file.close()
         if is_new:
-            sync_folder(self.path.parent)
-        self.writes()
+            self._disk.sync_folder(self.path.rpartition("/")[0])
+
+    def _unread(self) -> bytes:
+        try:
+            file = self._disk.open(self.path)
+        except FileNotFoundError:
+            if self._end:
+                self._forget()
+            return b""
+        try:
+            size = file.size()
+            if self._end and (size < self._end or file.read_at(0, len(self._head)) != self._head):
+                self._forget()
+            return file.read_at(self._end, size - self._end) if size > self._end else b""
+        finally:
+            file.close()
 
     def _take(self, content: bytes) -> None:
         lines = content.split(b"\n")
+        taken: list[Write] = []
+        end = self._end
         for index, line in enumerate(lines[:-1]):
             try:
                 write = msgspec.json.decode(line, type=Write)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 if index == len(lines) - 2 and not lines[-1]:
-                    return
-                number = len(self._writes) + 1
+                    break
+                number = len(self._writes) + len(taken) + 1
                 raise StoreError(
                     f"{self.path}: line {number} is damaged ({error}); wanted one write as JSON"
                 ) from error
-            self._writes.append(write)
-            self._end += len(line) + 1
+            taken.append(write)
+            end += len(line) + 1
+        if not self._end:
+            self._head = content[: min(HEAD_BYTES, end)]
+        if taken:
+            self._end = end
+            self._writes = [*self._writes, *taken]
+            self._fold.take(taken)
+            self._latest = self._fold.snapshot()
+
+
+def _marked(write: Write) -> dict[str, object]:
+    """Return a write with its version first, so that no two checkpoints begin with the same bytes."""
+    return {"version": write.version, **msgspec.to_builtins(write)}

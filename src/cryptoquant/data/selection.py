@@ -1,12 +1,17 @@
 """Which of the stored rows a question means: its range of time, and the revision that was known."""
 
+from datetime import timedelta
+
 import polars as pl
 
-from cryptoquant.data.manifest import Entry
-from cryptoquant.market.time import Instant, iso, to_ns
+from cryptoquant.market.schema import INSTANT
+from cryptoquant.market.time import Instant, iso, timeframe_name, to_ns
+
+Bounds = tuple[int | None, int | None]
+EDGES = {"bars": ("open_time", "time"), "daily_bars": ("open_time", "open_time")}
 
 
-def instants(start: Instant | None, end: Instant | None) -> tuple[int | None, int | None]:
+def instants(start: Instant | None, end: Instant | None) -> Bounds:
     """Return a range in nanoseconds UTC; raise ValueError when it runs backwards."""
     first, last = (None if instant is None else to_ns(instant) for instant in (start, end))
     if first is not None and last is not None and first > last:
@@ -14,20 +19,36 @@ def instants(start: Instant | None, end: Instant | None) -> tuple[int | None, in
     return first, last
 
 
-def overlaps(entry: Entry, first: int | None, last: int | None) -> bool:
-    """Whether a file may hold rows of a range."""
-    return (first is None or entry.last >= first) and (last is None or entry.first <= last)
+def edges(kind: str) -> tuple[str, str]:
+    """Return the columns that have to lie at or after the start, and at or before the end, of a range."""
+    return EDGES.get(kind, ("time", "time"))
 
 
-def between(rows: pl.DataFrame, lower: str, first: int | None, last: int | None) -> pl.DataFrame:
-    """Return the rows whose ``lower`` is at or after ``first`` and whose time is at or before ``last``."""
+def inside(kind: str, bounds: Bounds) -> pl.Expr:
+    """Return whether rows of a kind lie in a range of nanoseconds UTC, both ends included."""
+    lower, upper = edges(kind)
+    first, last = bounds
+    wanted = pl.lit(value=True)
     if first is not None:
-        rows = rows.filter(pl.col(lower).dt.epoch("ns") >= first)
-    return rows if last is None else rows.filter(pl.col("time").dt.epoch("ns") <= last)
+        wanted = wanted & (pl.col(lower) >= pl.lit(first).cast(INSTANT))
+    return wanted if last is None else wanted & (pl.col(upper) <= pl.lit(last).cast(INSTANT))
+
+
+def known_by(limit: int | None) -> pl.Expr:
+    """Return whether rows were known at an instant (ns UTC); all are when there is no limit."""
+    return pl.lit(value=True) if limit is None else pl.col("known") <= pl.lit(limit).cast(INSTANT)
 
 
 def latest(bars: pl.DataFrame, limit: int | None) -> pl.DataFrame:
-    """Return one row per open time: the one known last, and of equally known ones the one written last."""
-    known = bars if limit is None else bars.filter(pl.col("known").dt.epoch("ns") <= limit)
-    ordered = known.sort("open_time", "known", maintain_order=True)
-    return ordered.unique("open_time", keep="last", maintain_order=True)
+    """Return one row per open time of one symbol: of those known the one of highest rank, of these the one known last.
+
+    Of rows that are equal in both, the last one counts.
+    """
+    known = bars.filter(known_by(limit))
+    ordered = known.sort("open_time", "rank", "known", maintain_order=True)
+    return ordered.filter(pl.col("open_time").is_last_distinct())
+
+
+def timeframe_of_span(nanoseconds: int) -> str:
+    """Return the name of a timeframe of a length in nanoseconds."""
+    return timeframe_name(timedelta(microseconds=nanoseconds // 1_000))

@@ -1,32 +1,40 @@
 """The shelf of market data: Parquet files under a manifest, read as frames, written all or nothing."""
 
-import difflib
-import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import polars as pl
 
-from cryptoquant.data.durable import only_writer, publish
+from cryptoquant.data import compaction, derived, publication, retention, revisions
+from cryptoquant.data.cache import Cache, CacheStatus
+from cryptoquant.data.disk import Disk
+from cryptoquant.data.entry import Entry
 from cryptoquant.data.files import Columns, Stamp, read_file, write_file
-from cryptoquant.data.layout import KINDS, VERSION, conform, empty, files, timeframe_of
-from cryptoquant.data.manifest import Entry, Manifest, Write
+from cryptoquant.data.layout import KINDS, STORED
 from cryptoquant.data.quality import QualityReport
-from cryptoquant.data.selection import between, instants, latest, overlaps
-from cryptoquant.errors import ConfigurationError, EmptyStoreError, StoreError, StoreLayoutError, UnknownSymbolError
-from cryptoquant.market.aggregation import aggregate
+from cryptoquant.data.reading import Tail, View
+from cryptoquant.data.selection import Bounds, instants
+from cryptoquant.data.snapshot import Snapshot
+from cryptoquant.data.symbols import Symbols, chosen
+from cryptoquant.data.vault import Vault
+from cryptoquant.errors import ConfigurationError, EmptyStoreError, StoreError
 from cryptoquant.market.instrument import normalize_symbol
-from cryptoquant.market.time import Instant, Timeframe, span_ns, timeframe_name, to_ns
+from cryptoquant.market.schema import BARS, SCHEMAS
+from cryptoquant.market.time import Instant, Timeframe, timeframe_name, to_ns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Symbols = str | Sequence[str] | None
+T = TypeVar("T")
+GRACE = timedelta(minutes=15)
+ATTEMPTS = 20
 
 
 class Store:
-    """Market data in a folder: ``bars``, ``trades``, ``quotes`` and ``books``.
+    """Market data in a folder: ``bars``, ``trades``, ``quotes``, ``books``, and tables of your own.
 
     A write is seen by readers completely or not at all, in this process and in others, also when the writer is killed.
     Rows are never changed: a correction is a later revision, and readers take the latest that was known.
@@ -35,6 +43,12 @@ class Store:
     ----------
     root
         A local folder; it is made by the first write.
+    cache_bytes
+        How much memory decoded files may take to be read again at once; 0 for none.
+    clock
+        The present in nanoseconds UTC.
+    disk
+        What writes go through, by default the folder itself.
 
     Raises
     ------
@@ -54,15 +68,60 @@ class Store:
     24
     """
 
-    def __init__(self, root: str | Path = "data") -> None:
+    def __init__(
+        self,
+        root: str | Path = "data",
+        *,
+        cache_bytes: int = 0,
+        clock: Callable[[], int] = time.time_ns,
+        disk: Disk | None = None,
+    ) -> None:
         if "://" in str(root):
             raise ConfigurationError(f"store {root}: object stores are not available yet; wanted a local folder")
         self.root = Path(root)
-        self._manifest = Manifest(self.root / "manifest.jsonl")
-        self._check_layout()
+        self._vault = Vault(self.root, clock, disk=disk)
+        self._cache = Cache(cache_bytes) if cache_bytes else None
+        self._follow: Tail | None = None
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
+
+    def attach(self, tail: Tail | None) -> None:
+        """Let every read include what a log holds beyond the files."""
+        self._follow = tail
+
+    def at(self, version: int) -> "Store":
+        """Return the store as it was after so many writes, to be read only; see `version`.
+
+        Raises
+        ------
+        StoreError
+            The manifest no longer tells that version, or never had it. A read fails when its files are gone.
+        """
+        past = Store(self.root, clock=self._vault.clock, disk=self._vault.disk)
+        past._vault.version = version
+        past._cache = self._cache
+        past._vault.snapshot()
+        return past
+
+    @property
+    def version(self) -> int:
+        """The number of writes so far."""
+        return self._vault.snapshot().version
+
+    @property
+    def published(self) -> int:
+        """The last record of the log whose rows are in files; 0 before the first."""
+        return self._vault.snapshot().published
+
+    @property
+    def cache(self) -> CacheStatus:
+        """How well the cache of decoded files does."""
+        return CacheStatus(0, 0, 0, 0) if self._cache is None else self._cache.status()
+
+    def create(self) -> None:
+        """Make the folder a store, if it is not one yet."""
+        self._vault.create()
 
     def write(
         self,
@@ -71,39 +130,54 @@ class Store:
         *,
         timeframe: Timeframe | None = None,
         source: str = "",
-        lineage: str | None = None,
+        lineage: str | Mapping[str, Any] | None = None,
     ) -> int:
         """Add rows (polars or pandas) durably and return how many; rows that are already there are read once.
 
         Parameters
         ----------
         kind
-            ``bars``, ``trades``, ``quotes`` or ``books``.
+            ``bars``, ``trades``, ``quotes`` or ``books``; or the name of a table of your own (features, indicators,
+            bars of another make), which needs the columns ``symbol`` and ``time`` and a lineage, and in which the row
+            written last counts.
         timeframe
             Of bars; told from the rows when not given.
         source
             Where the rows come from, kept in the manifest.
         lineage
-            A key that `covered` answers for from now on, also when there are no rows.
+            A key that `covered` answers for from now on, also when there are no rows; of a table what it was made
+            from: inputs, code version, parameters, or whatever JSON can say.
 
         Raises
         ------
         SchemaError
-            A row is impossible; nothing is written.
+            A row is impossible, or the kind is unknown and no table's lineage is given; nothing is written.
         """
-        table = conform(kind, frame)
-        name = timeframe_of(table, timeframe) if kind == "bars" and table.height else ""
-        self.create()
-        with only_writer(self.root / ".lock"):
-            held = {entry.path for entry in self._entries()}
-            added = []
-            for entry, content in files(kind, table, name, source):
-                if entry.path not in held:
-                    publish(self.root / entry.path, content)
-                    added.append(entry)
-            if added or lineage is not None:
-                self._manifest.append(Write(tuple(added), lineage))
-        return table.height
+        if isinstance(lineage, Mapping):
+            return derived.write(self._vault, kind, frame, source, lineage)
+        return publication.write(self._vault, kind, frame, (timeframe, source, lineage))
+
+    def publish_recent(self, frames: Mapping[str, pl.DataFrame], published: int, received: int) -> int:
+        """Add decoded records of the log, all up to ``published``, in one write; return the rows added.
+
+        Parameters
+        ----------
+        frames
+            Rows by kind, in the schemas in which they are stored; also empty ones.
+        published
+            The last record decoded. One that is published already adds nothing, so that a publisher that was killed
+            may do its last step again.
+        received
+            Its receive time (ns UTC).
+
+        Raises
+        ------
+        SchemaError
+            A frame has other columns.
+        StoreError
+            The disk refused; read `published` before trying again.
+        """
+        return publication.publish_recent(self._vault, frames, published, received)
 
     @overload
     def bars(
@@ -137,8 +211,9 @@ class Store:
     ) -> "pl.DataFrame | pd.DataFrame":
         """Return bars with ``start <= open_time`` and ``time <= end``, by symbol in time order.
 
-        Of several revisions of one bar the one known last is taken; with ``as_of`` the one known last at that time. A
-        timeframe that is not stored for a symbol is aggregated from the largest stored one that divides it.
+        Of several revisions of one bar those from the venue's history go before corrections, and these before the
+        first bar; of equals the one known last counts. With ``as_of`` only what was known then. A timeframe that is
+        not stored for a symbol is aggregated from the largest stored one that divides it.
 
         Parameters
         ----------
@@ -156,47 +231,97 @@ class Store:
         ValueError
             ``start`` lies after ``end``.
         """
-        first, last = instants(start, end)
-        limit = None if as_of is None else to_ns(as_of)
-        frames = [self._bars(name, timeframe, first, last, limit) for name in self._chosen("bars", symbols)]
-        answer: pl.DataFrame | pd.DataFrame = self._answer("bars", pl.concat(frames), as_)
+        asked = revisions.Question(timeframe, instants(start, end), None if as_of is None else to_ns(as_of))
+        rows = self._seen(lambda view: revisions.bars(view, self._chosen(view, "bars", symbols), asked))
+        answer: pl.DataFrame | pd.DataFrame = self._answer("bars", rows, as_)
         return answer
+
+    def daily_bars(
+        self,
+        symbols: Symbols = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        as_of: Instant | None = None,
+        as_: str = "polars",
+    ) -> Any:
+        """Return the venue's running daily bars that open in a range: of each day the values known last.
+
+        With ``as_of`` those known then; the present day is not closed, its ``known`` lies before its ``time``. Errors
+        as `bars`.
+        """
+        bounds, limit = instants(start, end), None if as_of is None else to_ns(as_of)
+        rows = self._seen(lambda view: revisions.daily(view, self._chosen(view, "daily_bars", symbols), bounds, limit))
+        return self._answer("daily_bars", rows, as_)
 
     def trades(
         self, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None, as_: str = "polars"
     ) -> Any:
         """Return trades with ``start <= time <= end``, by symbol in time order, each id once. Errors as `bars`."""
-        rows = self._rows("trades", symbols, start, end)
-        plain, named = rows.filter(pl.col("id").is_null()), rows.filter(pl.col("id").is_not_null())
-        once = named.unique(["symbol", "id"], keep="first", maintain_order=True)
-        return self._answer("trades", pl.concat([once, plain]).sort("symbol", "time", maintain_order=True), as_)
+        return self._answer("trades", self._ticks("trades", symbols, instants(start, end)), as_)
 
     def quotes(
         self, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None, as_: str = "polars"
     ) -> Any:
         """Return quotes with ``start <= time <= end``, by symbol in time order, equal ones once. Errors as `bars`."""
-        rows = self._rows("quotes", symbols, start, end).sort("symbol", "time", maintain_order=True)
-        state = [name for name in rows.columns if name != "known"]
-        return self._answer("quotes", rows.unique(state, keep="first", maintain_order=True), as_)
+        return self._answer("quotes", self._ticks("quotes", symbols, instants(start, end)), as_)
 
     def books(
         self, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None, as_: str = "polars"
     ) -> Any:
         """Return changed levels with ``start <= time <= end`` by symbol, in the order of arrival. Errors as `bars`."""
-        rows = self._rows("books", symbols, start, end).sort("symbol", "known", maintain_order=True)
-        return self._answer("books", rows, as_)
+        return self._answer("books", self._ticks("books", symbols, instants(start, end)), as_)
+
+    def scan(
+        self, kind: str, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None
+    ) -> pl.DataFrame:
+        """Return rows as they are stored, all revisions of bars, with their rank and position in the log.
+
+        Rows in no order of symbols are those of gaps and quarantine; the others come by symbol. Errors as `bars`.
+        """
+        if kind not in STORED:
+            raise ValueError(f"scan: kind {kind!r}, wanted one of {', '.join(STORED)}")
+        bounds = instants(start, end)
+
+        def read(view: View) -> pl.DataFrame:
+            return revisions.every(view, kind, self._chosen(view, kind, symbols), bounds)
+
+        rows: pl.DataFrame = self._answer(kind, self._seen(read), "polars")
+        return rows
+
+    def gaps(self) -> pl.DataFrame:
+        """Return the outages of the recording, one row each as it is known now; empty when there were none."""
+        rows = self._seen(lambda view: revisions.every(view, "gaps", view.symbols("gaps"), (None, None)))
+        latest = rows.sort("known", "position", nulls_last=False, maintain_order=True)
+        return latest.unique("id", keep="last", maintain_order=True).sort("time", "id")
+
+    def quarantine(self) -> pl.DataFrame:
+        """Return the messages that could not be read, with the reason; empty when there were none."""
+        everything = self._seen(
+            lambda view: revisions.every(view, "quarantine", view.symbols("quarantine"), (None, None))
+        )
+        return everything.sort("known", "position", maintain_order=True)
+
+    def read(
+        self, name: str, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None
+    ) -> pl.DataFrame:
+        """Return the rows of a table of your own with ``start <= time <= end``, by symbol in time order."""
+        bounds = instants(start, end)
+        rows = self._seen(lambda view: derived.read(view, name, self._chosen(view, name, symbols), bounds))
+        answer: pl.DataFrame = self._answer(name, rows, "polars")
+        return answer
+
+    def lineage(self, name: str) -> list[dict[str, Any]]:
+        """Return what a table was made from: the lineages of its writes, each once, the oldest first."""
+        return derived.lineage(self._vault.snapshot(), name)
 
     def symbols(self, kind: str = "bars") -> list[str]:
         """Return the symbols of which rows of a kind are stored, sorted."""
-        return sorted({entry.symbol for entry in self._entries(kind)})
+        return self._seen(lambda view: view.symbols(kind))
 
     def coverage(self, kind: str, timeframe: Timeframe | None, symbol: str) -> tuple[int, int, int] | None:
         """Return first and last time (ns UTC; of bars the close) and the rows written, or None when there are none."""
         name = "" if timeframe is None else timeframe_name(timeframe)
-        entries = [e for e in self._entries(kind, normalize_symbol(symbol)) if e.timeframe == name]
-        if not entries:
-            return None
-        return min(e.first for e in entries), max(e.last for e in entries), sum(e.rows for e in entries)
+        return self._seen(lambda view: view.coverage(kind, name, normalize_symbol(symbol)))
 
     def covered(self, source_key: str) -> bool:
         """Whether a write with this lineage key is complete."""
@@ -204,21 +329,61 @@ class Store:
 
     def lineages(self) -> frozenset[str]:
         """Return the lineage keys of all writes."""
-        return frozenset(write.lineage for write in self._manifest.writes() if write.lineage is not None)
+        return frozenset(self._vault.snapshot().lineages)
 
     def summary(self) -> pl.DataFrame:
-        """Return kind, timeframe, symbol, first, last, rows, files and bytes of all that is stored."""
-        entries = [
-            {name: getattr(entry, name) for name in ("kind", "timeframe", "symbol", "first", "last", "rows", "bytes")}
-            for entry in self._entries()
-        ]
-        schema = {"kind": pl.String, "timeframe": pl.String, "symbol": pl.String}
-        numbers = dict.fromkeys(("first", "last", "rows", "bytes"), pl.Int64)
-        table = pl.DataFrame(entries, schema={**schema, **numbers}).with_columns(
-            pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("first", "last")
-        )
-        totals = (pl.col("first").min(), pl.col("last").max(), pl.col("rows").sum(), pl.len().alias("files"))
-        return table.group_by(list(schema)).agg(*totals, pl.col("bytes").sum()).sort(list(schema))
+        """Return kind, timeframe, symbol, first, last, rows, files and bytes of all that is stored.
+
+        Files that hold several symbols, which a recorder wrote since the last compaction, have none.
+        """
+        entries = list(self._vault.snapshot().entries())
+        keys = ["kind", "timeframe", "symbol"]
+        times = (pl.col("first").min(), pl.col("last").max())
+        totals = (*times, pl.col("rows").sum(), pl.len().alias("files"), pl.col("bytes").sum())
+        return retention.listed(entries).group_by(keys).agg(*totals).sort(keys)
+
+    def compact(self, kinds: Sequence[str] | None = None, *, upto: Instant | None = None) -> int:
+        """Sort recent and small files into one file per symbol and day (bars: month); return how many are replaced.
+
+        Rows that say the same become one. What is written is read back and proven to hold every key before the old
+        files stop counting, in one step; they stay on disk until `vacuum`. Readers and recorders go on meanwhile.
+
+        Parameters
+        ----------
+        kinds
+            By default all, tables of your own included.
+        upto
+            Leave recent files with later rows alone.
+
+        Raises
+        ------
+        StoreError
+            The proof failed, or a file is damaged; nothing has been replaced.
+        """
+        limit = None if upto is None else to_ns(upto)
+        return compaction.compact(self._vault, kinds, limit)
+
+    def vacuum(self, grace: timedelta = GRACE) -> int:
+        """Delete files that stopped counting longer ago than ``grace``, and leftovers as old; return how many.
+
+        Readers that began before keep their files for that long. The manifest is shortened when it has grown: versions
+        before that can no longer be read.
+        """
+        return retention.vacuum(self._vault, grace)
+
+    def prune(self, kind: str, older_than: timedelta, *, dry_run: bool = True) -> pl.DataFrame:
+        """Return the files whose rows are all older than an age, which stop counting unless it is a dry run."""
+        return retention.prune(self._vault, kind, older_than, dry_run=dry_run)
+
+    def move(self, kind: str, older_than: timedelta, *, to: str | Path) -> pl.DataFrame:
+        """Copy the files whose rows are all older than an age to another folder, and read them from there from now on.
+
+        Raises
+        ------
+        StoreError
+            A copy is not what the manifest says; nothing has been moved.
+        """
+        return retention.move(self._vault, kind, older_than, str(to))
 
     def import_file(
         self,
@@ -277,75 +442,36 @@ class Store:
         """Return what is missing, doubled, idle or implausible in the stored bars, by symbol and day."""
         if kind != "bars":
             raise ValueError(f"check: kind {kind!r}, wanted bars")
-        chosen = self._chosen("bars", symbols)
-        pairs = sorted({(e.timeframe, e.symbol) for e in self._entries("bars") if e.symbol in chosen})
-        parts = {
-            (timeframe, symbol): self._read([e for e in self._entries("bars", symbol) if e.timeframe == timeframe])
-            for timeframe, symbol in pairs
-        }
-        return QualityReport.of(parts)
 
-    def _entries(self, kind: str | None = None, symbol: str | None = None) -> list[Entry]:
-        return [
-            entry
-            for write in self._manifest.writes()
-            for entry in write.added
-            if (kind is None or entry.kind == kind) and (symbol is None or entry.symbol == symbol)
-        ]
+        def read(view: View) -> dict[tuple[str, str], pl.DataFrame]:
+            rows = revisions.as_written(view, "bars", self._chosen(view, "bars", symbols))
+            return {series: part.select(*BARS) for series, part in rows.items()}
 
-    def _chosen(self, kind: str, symbols: Symbols) -> list[str]:
-        held = self.symbols(kind)
-        if not held:
-            raise EmptyStoreError(f"store {self.root}: holds no {kind}")
-        if symbols is None:
-            return held
-        wanted = [normalize_symbol(name) for name in ([symbols] if isinstance(symbols, str) else symbols)]
-        if not wanted:
-            raise ValueError("symbols: found none, wanted at least one pair such as BTC/USD")
-        for name in wanted:
-            if name not in held:
-                near = difflib.get_close_matches(name, held, n=1, cutoff=0.0)
-                raise UnknownSymbolError(f"store {self.root}: no {kind} of {name}; the nearest stored is {near[0]}")
-        return list(dict.fromkeys(wanted))
+        return QualityReport.of(self._seen(read))
 
-    def _bars(
-        self, symbol: str, timeframe: Timeframe, first: int | None, last: int | None, limit: int | None
-    ) -> pl.DataFrame:
-        width = span_ns(timeframe)
-        entries = self._entries("bars", symbol)
-        stored = {span_ns(entry.timeframe): entry.timeframe for entry in entries}
-        fitting = [length for length in stored if width % length == 0]
-        if not fitting:
-            found = ", ".join(stored[length] for length in sorted(stored))
-            raise EmptyStoreError(
-                f"store {self.root}: {symbol}: bars of {found} do not make {timeframe_name(timeframe)}"
-            )
-        whole = empty("bars")
-        for length in sorted(fitting, reverse=True):
-            begin = first if first is None or length == width else -(-first // width) * width
-            files = [e for e in entries if e.timeframe == stored[length] and overlaps(e, begin, last)]
-            rows = latest(between(self._read(files), "open_time", begin, last), limit)
-            made = rows if length == width else aggregate(rows, timeframe)
-            whole = pl.concat([whole, made.join(whole, on="open_time", how="anti")])
-        return whole.sort("open_time")
+    def _seen(self, read: Callable[[View], T]) -> T:
+        """Read from one view; when its files or its tail have gone meanwhile, from a new one."""
+        before: Snapshot | None = None
+        for _ in range(ATTEMPTS):
+            snapshot = self._vault.snapshot()
+            if before is not None and before.version == snapshot.version:
+                break
+            tail = self._follow if self._vault.version is None else None
+            try:
+                return read(View(snapshot, self._vault.shelf_of, tail, self._cache))
+            except FileNotFoundError as error:
+                before, gone = snapshot, error
+        what = gone.filename or next((e.path for e in snapshot.entries() if not self._is_there(e)), str(gone))
+        raise StoreError(f"store {self.root}: {what} is missing") from gone
 
-    def _rows(self, kind: str, symbols: Symbols, start: Instant | None, end: Instant | None) -> pl.DataFrame:
-        first, last = instants(start, end)
-        chosen = self._chosen(kind, symbols)
-        files = [e for e in self._entries(kind) if e.symbol in chosen and overlaps(e, first, last)]
-        return between(self._read(files, kind), "time", first, last)
+    def _is_there(self, entry: Entry) -> bool:
+        return self._vault.shelf_of(entry.place).exists(entry.path)
 
-    def _read(self, entries: Sequence[Entry], kind: str = "bars") -> pl.DataFrame:
-        """Return the rows of some files in the order in which they were written."""
-        if not entries:
-            return empty(kind)
-        paths = [self.root / entry.path for entry in entries]
-        try:
-            return pl.read_parquet(paths, glob=False, hive_partitioning=False)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            absent = [str(path) for path in paths if not path.exists()]
-            what = f"{absent[0]} is missing" if absent else f"a file cannot be read: {error}"
-            raise StoreError(f"store {self.root}: {what}") from error
+    def _ticks(self, kind: str, symbols: Symbols, bounds: Bounds) -> pl.DataFrame:
+        return self._seen(lambda view: view.ticks(kind, self._chosen(view, kind, symbols), bounds, list(SCHEMAS[kind])))
+
+    def _chosen(self, view: View, kind: str, symbols: Symbols) -> list[str]:
+        return chosen(f"store {self.root}", kind, view.symbols(kind), symbols)
 
     def _answer(self, kind: str, frame: pl.DataFrame, as_: str) -> Any:
         if not frame.height:
@@ -355,27 +481,3 @@ class Store:
         if as_ not in ("polars", "pandas"):
             raise ValueError(f"as_ is {as_!r}, wanted 'polars' or 'pandas'")
         return frame.to_pandas() if as_ == "pandas" else frame
-
-    def _check_layout(self) -> None:
-        mark = self.root / "store.json"
-        if self.root.exists() and not self.root.is_dir():
-            raise StoreLayoutError(f"store {self.root}: found a file, wanted a folder")
-        if not mark.exists():
-            foreign = [p.name for p in self.root.iterdir() if not p.name.startswith(".")] if self.root.exists() else []
-            if foreign:
-                raise StoreLayoutError(
-                    f"store {self.root}: found {sorted(foreign)[0]} but no store.json; wanted an empty folder"
-                )
-            return
-        try:
-            found = json.loads(mark.read_text(encoding="utf-8"))["layout"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreLayoutError(f"{mark}: cannot be read; wanted layout version {VERSION}") from error
-        if found != VERSION:
-            raise StoreLayoutError(f"store {self.root}: found layout version {found}, wanted {VERSION}")
-
-    def create(self) -> None:
-        """Make the folder a store, if it is not one yet."""
-        self._check_layout()
-        if not (self.root / "store.json").exists():
-            publish(self.root / "store.json", json.dumps({"layout": VERSION}).encode())

@@ -6,8 +6,11 @@ import numpy as np
 import polars as pl
 
 from cryptoquant.errors import SchemaError
-from cryptoquant.market.schema import Bar, check_order, validate
+from cryptoquant.market.schema import BARS, Bar, check_order, validate
 from cryptoquant.market.time import Timeframe, span_ns, timeframe_name
+
+FOLDED = ("open_time", "known", "open", "high", "low", "close", "volume")
+LARGEST_PADDING = 4
 
 
 def bucket_open(open_time: int, width: int) -> int:
@@ -105,45 +108,50 @@ def aggregate(bars: Any, timeframe: Timeframe) -> pl.DataFrame:
         raise SchemaError(f"bars of {found} do not divide {timeframe_name(timeframe)}")
     if not frame.height:
         return frame
-    grouped = [_aggregate_symbol(part, width) for part in frame.partition_by("symbol", maintain_order=True)]
-    return pl.concat(grouped)
+    parts = frame.partition_by("symbol", maintain_order=True)
+    ends = [int(part["time"].to_physical()[-1]) for part in parts]
+    return pl.concat([fold(part, part["symbol"].item(0), width, end) for part, end in zip(parts, ends, strict=True)])
 
 
-def _aggregate_symbol(bars: pl.DataFrame, width: int) -> pl.DataFrame:
-    opens = bars["open_time"].dt.epoch("ns").to_numpy()
-    buckets = opens // width * width
-    starts = np.flatnonzero(np.r_[True, buckets[1:] != buckets[:-1]])
-    if opens[0] != buckets[0]:
-        skipped = int(starts[1]) if len(starts) > 1 else len(opens)
-        bars, buckets, starts = bars.slice(skipped), buckets[skipped:], starts[1:] - skipped
-    if not len(starts):
-        return bars.clear()
-    last = bars["time"].dt.epoch("ns").item(-1)
-    if last < buckets[-1] + width:
-        starts, buckets = starts[:-1], buckets[: starts[-1]]
-        bars = bars.head(len(buckets))
-    if not len(starts):
-        return bars.clear()
-    volume = bars["volume"].to_numpy()
+def fold(bars: pl.DataFrame, symbol: str, width: int, end: int) -> pl.DataFrame:
+    """Return bars of ``width`` nanoseconds of one symbol, as `aggregate` does, of rows that are known to be in order.
+
+    Parameters
+    ----------
+    bars
+        Rows of one symbol by ``open_time``, each once; ``symbol`` and ``time`` are not looked at.
+    end
+        The close of the last row (ns UTC).
+    """
+    values = {name: bars[name].to_physical().to_numpy() for name in FOLDED}
+    counts = bars["trade_count"].fill_null(0).to_numpy()
     vwap = bars["vwap"].fill_null(0.0).to_numpy()
-    volumes, traded = _ordered_sums(volume, starts), _ordered_sums(volume * vwap, starts)
-    ends = np.r_[starts[1:], len(volume)] - 1
-    close = buckets[starts] + width
-    known = np.maximum(close, np.maximum.reduceat(bars["known"].dt.epoch("ns").to_numpy(), starts))
+    buckets = values["open_time"] // width
+    starts = np.flatnonzero(np.r_[True, buckets[1:] != buckets[:-1]]) if len(buckets) else np.empty(0, dtype=np.int64)
+    bounds = np.r_[starts, len(buckets)]
+    is_opened = len(starts) > 0 and values["open_time"][0] == buckets[0] * width
+    is_closed = len(starts) > 0 and end >= (buckets[-1] + 1) * width
+    bounds = bounds[0 if is_opened else 1 : None if is_closed else -1]
+    if len(bounds) < 2:
+        return pl.DataFrame(schema=BARS)
+    inside, starts, lasts = slice(bounds[0], bounds[-1]), bounds[:-1] - bounds[0], bounds[1:] - 1
+    volume = values["volume"][inside]
+    volumes, traded = _ordered_sums(volume, starts), _ordered_sums(volume * vwap[inside], starts)
+    opened = buckets[bounds[:-1]] * width
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(volumes > 0, traded / volumes, 0.0)
     return pl.DataFrame(
         {
-            "symbol": [bars["symbol"].item(0)] * len(starts),
-            "time": close,
-            "known": known,
-            "open_time": buckets[starts],
-            "open": bars["open"].to_numpy()[starts],
-            "high": np.maximum.reduceat(bars["high"].to_numpy(), starts),
-            "low": np.minimum.reduceat(bars["low"].to_numpy(), starts),
-            "close": bars["close"].to_numpy()[ends],
+            "symbol": pl.repeat(symbol, len(starts), eager=True),
+            "time": opened + width,
+            "known": np.maximum(opened + width, np.maximum.reduceat(values["known"][inside], starts)),
+            "open_time": opened,
+            "open": values["open"][bounds[:-1]],
+            "high": np.maximum.reduceat(values["high"][inside], starts),
+            "low": np.minimum.reduceat(values["low"][inside], starts),
+            "close": values["close"][lasts],
             "volume": volumes,
-            "trade_count": np.add.reduceat(bars["trade_count"].fill_null(0).to_numpy(), starts),
+            "trade_count": np.add.reduceat(counts[inside], starts),
             "vwap": mean,
         }
     ).with_columns(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "known", "open_time"))
@@ -152,8 +160,17 @@ def _aggregate_symbol(bars: pl.DataFrame, width: int) -> pl.DataFrame:
 def _ordered_sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Return the sum of each run, added left to right from zero, as the online fold does."""
     lengths = np.diff(np.r_[starts, len(values)])
-    total = np.zeros(len(starts))
-    for offset in range(int(lengths.max())):
-        inside = offset < lengths
-        total[inside] += values[starts[inside] + offset]
-    return total
+    longest = int(lengths.max())
+    if len(starts) * longest > LARGEST_PADDING * len(values):
+        total = np.zeros(len(starts))
+        for offset in range(longest):
+            inside = offset < lengths
+            total[inside] += values[starts[inside] + offset]
+        return total
+    if len(starts) * longest == len(values):
+        table = values.reshape(len(starts), longest)
+    else:  # zeros behind the end of a run change no sum
+        table = np.zeros((len(starts), longest))
+        table[np.arange(longest) < lengths[:, None]] = values
+    sums: np.ndarray = np.add.accumulate(table, axis=1)[:, -1]
+    return sums + 0.0

@@ -1,0 +1,70 @@
+"""The facts that a manifest lists: a file with what it holds, and a write with the files it added and removed."""
+
+import msgspec
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One file of the store; times in nanoseconds UTC, ``path`` relative to the store (or to ``place``).
+
+    Attributes
+    ----------
+    symbol, symbols
+        The one symbol of the file, or, in recent files, ``""`` and all of them.
+    first, last
+        Smallest and largest ``time`` of its rows.
+    keys
+        A hash of the rows that does not depend on their order, by which a compaction proves that it kept them all.
+    is_distinct
+        Whether the rows are in time order and no key occurs twice.
+    positions
+        Smallest and largest log position of its rows, none when they did not come through a log.
+    place
+        URL of another store folder (a colder tier) that holds the file; empty when it lies in this one.
+    """
+
+    path: str
+    kind: str
+    timeframe: str
+    symbol: str
+    first: int
+    last: int
+    rows: int
+    bytes: int
+    sha256: str
+    source: str
+    symbols: tuple[str, ...] = ()
+    keys: str = ""
+    is_distinct: bool = False
+    positions: tuple[int, int] | None = None
+    place: str = ""
+
+
+class Write(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One write: the files it added and removed, seen all or not at all.
+
+    Attributes
+    ----------
+    removed
+        Paths of files that no longer count; they stay on disk for a grace period.
+    lineage
+        The key of a resumable download, or what a derived table was made from.
+    published
+        The last record of the log whose rows are in the store's files; later ones are read from the log itself.
+    received
+        The receive time of that record.
+    at
+        When the write was made.
+    version
+        Of a checkpoint: how many writes the log would have told up to here.
+    lineages
+        Of a checkpoint: the lineages of those writes.
+    """
+
+    added: tuple[Entry, ...] = ()
+    lineage: str | None = None
+    removed: tuple[str, ...] = ()
+    published: int | None = None
+    received: int = 0
+    at: int = 0
+    version: int = 0
+    lineages: tuple[str, ...] = ()

@@ -1,0 +1,74 @@
+"""Rows into files: what is imported or fetched goes into its partitions, what was recorded into recent files."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import polars as pl
+
+from cryptoquant.data.entry import Entry, Write
+from cryptoquant.data.keys import arrange
+from cryptoquant.data.layout import PLAIN_KINDS, RECENT, STORED, conform, files, packed, stored, timeframe_of
+from cryptoquant.data.segment import sequence_of
+from cryptoquant.data.selection import timeframe_of_span
+from cryptoquant.data.vault import Vault
+from cryptoquant.errors import SchemaError
+from cryptoquant.market.time import Timeframe
+
+Origin = tuple[Timeframe | None, str, str | None]
+
+
+def write(vault: Vault, kind: str, frame: Any, origin: Origin) -> int:
+    """Add rows of a market kind; ``origin`` is timeframe, source and lineage key. See `Store.write`."""
+    timeframe, source, lineage = origin
+    table = conform(kind, frame)
+    name = timeframe_of(table, timeframe) if kind == "bars" and table.height else ""
+    made = list(files(kind, stored(kind, table), name, source)) if table.height else []
+    with vault.only_writer():
+        add(vault, made, lineage)
+    return table.height
+
+
+def add(vault: Vault, made: list[tuple[Entry, bytes]], lineage: str | None) -> None:
+    """Publish files that are not there yet and add them in one write; the caller holds the lock."""
+    held = {entry.path for entry in vault.snapshot().entries()}
+    added = {entry.path: (entry, content) for entry, content in made if entry.path not in held}
+    for entry, content in added.values():
+        vault.shelf.put(entry.path, content)
+    if added or lineage is not None:
+        vault.append(Write(tuple(entry for entry, _ in added.values()), lineage, at=vault.clock()))
+
+
+def publish_recent(vault: Vault, frames: Mapping[str, pl.DataFrame], published: int, received: int) -> int:
+    """Add decoded records as recent files and move ``published``; see `Store.publish_recent`."""
+    for kind, frame in frames.items():
+        if kind not in STORED:
+            raise SchemaError(f"kind {kind!r}: wanted one of {', '.join(STORED)}")
+        if frame.schema != pl.Schema(STORED[kind]):
+            raise SchemaError(f"{kind}: found the columns {dict(frame.schema)}, wanted those of STORED")
+    made = [file for kind, frame in frames.items() if frame.height for file in _recent(kind, frame)]
+    with vault.only_writer():
+        if published <= vault.snapshot().published:
+            return 0
+        for entry, content in made:
+            vault.shelf.put(entry.path, content)
+        added = tuple(entry for entry, _ in made)
+        vault.append(Write(added, None, (), published, received, vault.clock()))
+    return sum(entry.rows for entry in added)
+
+
+def _recent(kind: str, frame: pl.DataFrame) -> Iterator[tuple[Entry, bytes]]:
+    """Yield one file of the rows, several symbols together; of bars one for each timeframe."""
+    if kind not in PLAIN_KINDS:
+        yield _file(kind, frame, "")
+        return
+    spans = (frame["time"] - frame["open_time"]).dt.total_nanoseconds()
+    for span in sorted(spans.unique()):
+        yield _file(kind, frame.filter(spans == span), timeframe_of_span(span))
+
+
+def _file(kind: str, frame: pl.DataFrame, timeframe: str) -> tuple[Entry, bytes]:
+    rows = arrange(kind, frame)
+    positions = rows["position"].drop_nulls().to_numpy()
+    first, last = (sequence_of(int(end())) for end in (positions.min, positions.max)) if len(positions) else (0, 0)
+    folder = f"{RECENT}/kind={kind}" + (f"/timeframe={timeframe}" if timeframe else "")
+    return packed(kind, rows, f"{folder}/{first}-{last}-", (timeframe, "log"))

@@ -1,0 +1,179 @@
+"""One look at the store: the files of a snapshot and the tail of the log behind it, as rows in order."""
+
+from collections.abc import Callable, Collection, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import polars as pl
+
+from cryptoquant.data.cache import Cache
+from cryptoquant.data.entry import Entry
+from cryptoquant.data.keys import once
+from cryptoquant.data.layout import PLAIN_KINDS, STORED, empty
+from cryptoquant.data.segment import POSITION_BITS
+from cryptoquant.data.selection import Bounds, edges, inside, timeframe_of_span
+from cryptoquant.data.shelf import Shelf
+from cryptoquant.data.snapshot import Snapshot
+from cryptoquant.errors import StoreError
+
+ONE_RECORD = 1 << POSITION_BITS
+EVERY = pl.lit(value=True)
+Fresh = dict[tuple[str, str], pl.DataFrame]
+
+
+class Tail(Protocol):
+    """What the log holds beyond the store's files."""
+
+    def frame(self, kind: str, symbols: Collection[str] | None, after: int) -> pl.DataFrame | None:
+        """Return the rows of all records with a sequence above ``after``, in the schema in which a kind is stored.
+
+        Rows may come in any order and may also be older; ``symbols`` only says which are needed (None: all). None as
+        the answer says that records after ``after`` are gone: they have been published since, and the reader looks at
+        the manifest again.
+        """
+
+
+class View:
+    """A snapshot and the tail behind it; whoever reads takes the snapshot first, and cuts the tail where it ends.
+
+    A file or a part of the log that is gone raises FileNotFoundError: the reader takes a new view.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, shelf_of: Callable[[str], Shelf], tail: Tail | None, cache: Cache | None
+    ) -> None:
+        self.snapshot = snapshot
+        self._shelf_of, self._tail, self._cache = shelf_of, tail, cache
+        self._tails: dict[str, pl.DataFrame] = {}
+
+    def tail(self, kind: str, symbols: Collection[str] | None) -> pl.DataFrame:
+        """Return the rows of the log that no file of the snapshot holds."""
+        if self._tail is None:
+            return empty(kind)
+        if kind not in self._tails:
+            published = self.snapshot.published
+            rows = self._tail.frame(kind, symbols, published)
+            if rows is None:
+                raise FileNotFoundError(f"the log after record {published}")
+            behind = pl.col("position") // ONE_RECORD > published
+            self._tails[kind] = rows.select(*STORED[kind]).filter(behind) if rows.height else empty(kind)
+        rows = self._tails[kind]
+        return rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))
+
+    def symbols(self, kind: str) -> list[str]:
+        """Return the symbols of which there are rows, sorted."""
+        held = set(self.snapshot.symbols(kind))
+        return sorted(held | set(self.tail(kind, None)["symbol"].unique())) if kind in STORED else sorted(held)
+
+    def fresh(self, kind: str, symbols: Sequence[str], bounds: Bounds) -> Fresh:
+        """Return by timeframe and symbol the rows that lie in no file of their own yet, in the order written."""
+        found: dict[tuple[str, str], list[pl.DataFrame]] = {}
+        for timeframe in self.snapshot.timeframes(kind, ""):
+            series = self.snapshot.series(kind, timeframe, "")
+            wanted = set(symbols)
+            entries = [e for e in series.within(*loose(kind, bounds)) if not wanted.isdisjoint(e.symbols)]
+            if entries:
+                rows = self.load(series.as_written(entries), kind, bounds, wanted=pl.col("symbol").is_in(list(symbols)))
+                _split(rows, timeframe, found)
+        behind = self.tail(kind, symbols).filter(inside(kind, bounds))
+        if kind in PLAIN_KINDS and behind.height:
+            spans = (behind["time"] - behind["open_time"]).dt.total_nanoseconds()
+            for span in spans.unique():
+                _split(behind.filter(spans == span), timeframe_of_span(int(span)), found)
+        else:
+            _split(behind, "", found)
+        return {name: pl.concat(parts) for name, parts in found.items()}
+
+    def coverage(self, kind: str, timeframe: str, symbol: str) -> tuple[int, int, int] | None:
+        """Return first and last time (ns UTC) and the rows written of a symbol, or None when there are none."""
+        entries = self.snapshot.series(kind, timeframe, symbol).entries
+        spans = [(entry.first, entry.last, entry.rows) for entry in entries]
+        recent = self.fresh(kind, [symbol], (None, None)).get((timeframe, symbol)) if kind in STORED else None
+        if recent is not None:
+            times = recent["time"].to_physical()
+            spans.append((int(times.min()), int(times.max()), recent.height))  # type: ignore[arg-type]
+        if not spans:
+            return None
+        return min(first for first, _, _ in spans), max(last for _, last, _ in spans), sum(n for _, _, n in spans)
+
+    def ticks(self, kind: str, symbols: Sequence[str], bounds: Bounds, columns: Sequence[str]) -> pl.DataFrame:
+        """Return the rows of trades, quotes or books, by symbol in their order, each once."""
+        fresh = self.fresh(kind, symbols, bounds)
+        parts: list[pl.DataFrame] = []
+        clean: list[Entry] = []
+        for symbol in symbols:
+            series = self.snapshot.series(kind, "", symbol)
+            entries = series.within(*bounds)
+            if ("", symbol) not in fresh and is_clean(kind, entries):
+                clean += entries
+                continue
+            if clean:
+                parts.append(self.load(clean, kind, bounds, columns))
+                clean = []
+            written = [self.load(series.as_written(entries), kind, bounds)] if entries else []
+            rows = pl.concat([*written, *([fresh["", symbol]] if ("", symbol) in fresh else [])])
+            parts.append(once(kind, rows).select(columns))
+        if clean or not parts:
+            parts.append(self.load(clean, kind, bounds, columns))
+        return pl.concat(parts)
+
+    def load(
+        self,
+        entries: Sequence[Entry],
+        kind: str,
+        bounds: Bounds = (None, None),
+        columns: Sequence[str] | None = None,
+        *,
+        wanted: pl.Expr = EVERY,
+    ) -> pl.DataFrame:
+        """Return the rows of some files one after the other, those inside the bounds that are wanted."""
+        columns = list(STORED[kind]) if columns is None else list(columns)
+        if not entries:
+            return empty(kind).select(columns)
+        wanted = wanted & inside(kind, bounds)
+        try:
+            if self._cache is not None:
+                needed = tuple(dict.fromkeys([*columns, "symbol", "known", *edges(kind)]))
+                kept = (self._kept(self._cache, entry, needed) for entry in entries)
+                return pl.concat([frame.filter(wanted).select(columns) for frame in kept])
+            return self._scan(entries).filter(wanted).select(columns).collect()
+        except FileNotFoundError:
+            raise
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise StoreError(f"{entries[0].path}, or one of {len(entries)} files, cannot be read: {error}") from error
+
+    def table(self, entries: Sequence[Entry]) -> pl.DataFrame:
+        """Return the rows of files of a table of one's own, whose columns may differ."""
+        return pl.concat([self._scan([entry]).collect() for entry in entries], how="diagonal_relaxed")
+
+    def _scan(self, entries: Sequence[Entry]) -> pl.LazyFrame:
+        sources = [self._shelf_of(entry.place).source(entry.path) for entry in entries]
+        return pl.scan_parquet(sources, glob=False, hive_partitioning=False)  # type: ignore[arg-type]
+
+    def _kept(self, cache: Cache, entry: Entry, columns: tuple[str, ...]) -> pl.DataFrame:
+        key = (f"{entry.place}/{entry.path}", columns)
+        frame = cache.get(key)
+        if frame is None:
+            frame = self._scan([entry]).select(columns).collect()
+            cache.put(key, frame)
+        return frame
+
+
+def is_clean(kind: str, entries: Sequence[Entry]) -> bool:
+    """Whether files, read one after the other, give rows in order and none twice."""
+    if not all(entry.is_distinct for entry in entries):
+        return False
+    if kind == "books":
+        return len(entries) <= 1
+    return all(entry.last < after.first for entry, after in pairwise(entries))
+
+
+def loose(kind: str, bounds: Bounds) -> Bounds:
+    """Return bounds of ``time`` within which the files of a kind have to be looked at."""
+    first, last = bounds
+    return (first, None) if kind in PLAIN_KINDS and last is not None and kind != "bars" else (first, last)
+
+
+def _split(rows: pl.DataFrame, timeframe: str, found: dict[tuple[str, str], list[pl.DataFrame]]) -> None:
+    for part in rows.partition_by("symbol", maintain_order=True):
+        found.setdefault((timeframe, part["symbol"].item(0)), []).append(part)

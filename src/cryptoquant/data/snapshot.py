@@ -1,0 +1,156 @@
+"""What a store holds at one moment: its files by kind, timeframe and symbol, found by time without looking at all."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+
+from cryptoquant.data.entry import Entry, Write
+
+Key = tuple[str, str, str]
+RECENT = "_recent/"
+
+
+class Series:
+    """The files of one kind, timeframe and symbol, by their first times."""
+
+    __slots__ = ("_firsts", "_order", "_reach", "entries")
+
+    def __init__(self, written: Iterable[Entry]) -> None:
+        held = list(written)
+        self.entries: tuple[Entry, ...] = tuple(sorted(held, key=lambda entry: entry.first))
+        self._firsts = [entry.first for entry in self.entries]
+        self._reach = list(accumulate((entry.last for entry in self.entries), max))
+        self._order = {entry.path: number for number, entry in enumerate(held)}
+
+    def within(self, first: int | None, last: int | None) -> list[Entry]:
+        """Return the files that may hold rows of a range (ns UTC, both ends included), by their first times."""
+        low = 0 if first is None else bisect_left(self._reach, first)
+        high = len(self.entries) if last is None else bisect_right(self._firsts, last)
+        return [entry for entry in self.entries[low:high] if first is None or entry.last >= first]
+
+    def as_written(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Return some of the files in the order in which they were written."""
+        return sorted(entries, key=lambda entry: self._order[entry.path])
+
+
+class Snapshot:
+    """The state of a store after one write; it never changes.
+
+    Attributes
+    ----------
+    version
+        The number of writes so far.
+    published, received
+        The last record of the log whose rows are in the files, and its receive time (ns UTC); 0 before the first.
+    lineages
+        The lineage keys of all writes, oldest first.
+    """
+
+    __slots__ = ("_chosen", "_series", "lineages", "published", "received", "version")
+
+    def __init__(self, series: Mapping[Key, Series], version: int, seen: tuple[int, int], lineages: tuple[str, ...]):
+        self._series = series
+        self._chosen: dict[str, tuple[str, ...]] = {}
+        self.version, (self.published, self.received), self.lineages = version, seen, lineages
+
+    def entries(self, kind: str | None = None) -> Iterator[Entry]:
+        """Yield all files, or those of a kind."""
+        for key, series in self._series.items():
+            if kind is None or key[0] == kind:
+                yield from series.entries
+
+    def symbols(self, kind: str) -> tuple[str, ...]:
+        """Return the symbols of which files hold rows of a kind, sorted."""
+        if kind not in self._chosen:
+            names = {entry.symbol for entry in self._firsts(kind) if entry.symbol}
+            names.update(name for entry in self.entries(kind) if not entry.symbol for name in entry.symbols)
+            self._chosen[kind] = tuple(sorted(names))
+        return self._chosen[kind]
+
+    def _firsts(self, kind: str) -> Iterator[Entry]:
+        return (series.entries[0] for key, series in self._series.items() if key[0] == kind)
+
+    def timeframes(self, kind: str, symbol: str) -> set[str]:
+        """Return the timeframes of which files hold rows of a symbol."""
+        found = {key[1] for key in self._series if key[0] == kind and key[2] == symbol}
+        shared = [series for key, series in self._series.items() if key[0] == kind and not key[2]]
+        return found | {e.timeframe for series in shared for e in series.entries if symbol in e.symbols}
+
+    def series(self, kind: str, timeframe: str, symbol: str) -> Series:
+        """Return the files of one symbol; those that hold several symbols are under ``""``."""
+        return self._series.get((kind, timeframe, symbol), EMPTY)
+
+
+EMPTY = Series(())
+
+
+class Fold:
+    """Takes writes one after the other and tells what they come to."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._seen = (0, 0)
+        self._lineages: tuple[str, ...] = ()
+        self._keys: dict[str, Key] = {}
+        self._members: dict[Key, dict[str, Entry]] = {}
+        self._series: dict[Key, Series] = {}
+        self._removed: dict[tuple[str, str], tuple[int, Entry]] = {}
+
+    def take(self, writes: Sequence[Write]) -> None:
+        """Apply some writes; within one, files are removed before others are added."""
+        touched: set[Key] = set()
+        lineages: list[str] = []
+        for write in writes:
+            self.version = write.version or self.version + 1
+            for path in write.removed:
+                touched |= self._remove(path, write.at)
+            for entry in write.added:
+                touched |= self._remove(entry.path, write.at)
+                touched.add(self._add(entry))
+            lineages += [*write.lineages, *([] if write.lineage is None else [write.lineage])]
+            if write.published is not None and write.published >= self._seen[0]:
+                self._seen = (write.published, max(self._seen[1], write.received))
+        if lineages:
+            self._lineages = (*self._lineages, *lineages)
+        for key in touched:
+            self._series.pop(key, None)
+            if self._members[key]:
+                self._series[key] = Series(self._members[key].values())
+
+    def snapshot(self) -> Snapshot:
+        """Return the present state."""
+        return Snapshot(dict(self._series), self.version, self._seen, self._lineages)
+
+    def removed(self) -> list[tuple[int, Entry]]:
+        """Return the files that no longer count, each with when it was removed (ns UTC)."""
+        return list(self._removed.values())
+
+    def shortest(self, removed_after: int) -> list[Write]:
+        """Return one or two writes that come to the same, but for files removed at an instant (ns UTC) or before."""
+        removed = [(at, entry) for at, entry in self._removed.values() if at > removed_after]
+        paths = {entry.path for _, entry in removed}
+        live = [entry for members in self._members.values() for entry in members.values()]
+        before = (*(entry for _, entry in removed), *(entry for entry in live if entry.path not in paths))
+        published, received = self._seen
+        state = Write(before, None, (), published, received, 0, self.version, self._lineages)
+        if not removed:
+            return [state]
+        again = tuple(entry for entry in live if entry.path in paths)
+        latest = max(at for at, _ in removed)
+        first = Write(before, None, (), published, received, 0, self.version - 1, self._lineages)
+        return [first, Write(again, None, tuple(paths), None, 0, latest, self.version)]
+
+    def _add(self, entry: Entry) -> Key:
+        key = (entry.kind, entry.timeframe, entry.symbol)
+        self._keys[entry.path] = key
+        self._members.setdefault(key, {})[entry.path] = entry
+        self._removed.pop((entry.place, entry.path), None)
+        return key
+
+    def _remove(self, path: str, at: int) -> set[Key]:
+        key = self._keys.pop(path, None)
+        if key is None:
+            return set()
+        entry = self._members[key].pop(path)
+        self._removed[entry.place, path] = (at, entry)
+        return {key}

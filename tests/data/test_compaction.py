@@ -1,0 +1,367 @@
+"""Compaction, tail and retention: whatever is done to the files, the answers stay those of a plain list of rows."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cryptoquant.data import compaction
+from cryptoquant.data.keys import fingerprint, once
+from cryptoquant.data.store import Store
+from cryptoquant.errors import EmptyStoreError, StoreError
+from cryptoquant.market.schema import SCHEMAS
+from tests.data.rows import HOUR, START, SYMBOLS, Log, bar, frame, trade
+
+GRACE = timedelta(0)
+
+
+class Told:
+    """What was said, as lists: the answers that a store has to give."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[dict[str, object]]] = {"trades": [], "bars": []}
+
+    def trades(self, symbols) -> pl.DataFrame:
+        first: dict[object, dict[str, object]] = {}
+        for row in self.rows["trades"]:
+            key = (row["symbol"], row["id"])
+            if key not in first or (row["time"], row["known"]) < (first[key]["time"], first[key]["known"]):
+                first[key] = row
+        kept = sorted(
+            (r for r in first.values() if r["symbol"] in symbols), key=lambda r: (r["symbol"], r["time"], r["known"])
+        )
+        return frame("trades", kept).select(*SCHEMAS["trades"])
+
+    def bars(self, symbol, as_of) -> pl.DataFrame:
+        best: dict[object, tuple[tuple[object, object], dict[str, object]]] = {}
+        for row in self.rows["bars"]:
+            weight = (row["rank"], row["known"])
+            known = as_of is None or row["known"] <= as_of
+            if known and row["symbol"] == symbol and weight >= best.get(row["open_time"], (weight,))[0]:
+                best[row["open_time"]] = (weight, row)
+        return frame("bars", [best[opened][1] for opened in sorted(best)]).select(*SCHEMAS["bars"])
+
+
+deeds = st.lists(
+    st.one_of(
+        st.tuples(st.just("trade"), st.integers(0, 12), st.sampled_from(SYMBOLS), st.sampled_from([0, 5, 239, 240, 300])),
+        st.tuples(st.just("bar"), st.integers(0, 6), st.sampled_from(SYMBOLS), st.integers(0, 2)),
+        st.tuples(st.sampled_from(["publish", "publish", "compact", "vacuum", "drop", "reopen", "fetch", "move"])),
+    ),
+    max_size=40,
+)  # fmt: skip
+
+
+def answer(read):
+    try:
+        return read()
+    except EmptyStoreError:
+        return None
+
+
+def same(found, wanted):
+    assert (found is None and not wanted.height) or found.equals(wanted), (found, wanted)
+
+
+@settings(max_examples=60)
+@given(deeds)
+def test_after_any_deeds_the_store_answers_as_a_list_of_all_rows_would(tmp_path_factory, deeds):
+    root = tmp_path_factory.mktemp("store")
+    store, log, told = Store(root / "store"), Log(), Told()
+    store.attach(log)
+    for sequence, (deed, *what) in enumerate(deeds, 1):
+        if deed in ("trade", "bar"):
+            number, symbol, third = what
+            row = (
+                trade(sequence, number, symbol, minute=third + number // 4)
+                if deed == "trade"
+                else bar(sequence, number, third, 60.0 + sequence, symbol)
+            )
+            # A trade is at one time however often it comes.
+            if deed == "trade":
+                row["time"] = START + (number * 40 + len(symbol)) * 60_000_000_000
+                row["known"] = row["time"] + sequence
+            log.append(f"{deed}s", row)
+            told.rows[f"{deed}s"].append(row)
+        elif deed == "publish":
+            store.publish_recent(log.frames(store.published, log.last), log.last, sequence)
+        elif deed == "compact":
+            store.compact()
+        elif deed == "vacuum":
+            store.vacuum(GRACE)
+        elif deed == "drop":
+            log.dropped = store.published
+        elif deed == "reopen":
+            store = Store(root / "store", cache_bytes=10_000 * (sequence % 2))
+            store.attach(log)
+        elif deed == "move":
+            store.move("trades", timedelta(0), to=root / "cold")
+        elif deed == "fetch" and told.rows["trades"]:
+            again = {**told.rows["trades"][0], "position": None, "rank": 2}
+            store.write("trades", frame("trades", [again]).select(*SCHEMAS["trades"]))
+        same(answer(store.trades), told.trades(SYMBOLS))
+    for symbol in SYMBOLS:
+        for as_of in (None, START + 3 * HOUR + 20):
+            if symbol in store.symbols("bars"):
+                same(answer(lambda s=symbol, t=as_of: store.bars(s, "1h", as_of=t)), told.bars(symbol, as_of))
+    store.publish_recent(log.frames(store.published, log.last), log.last, 1)
+    store.compact()
+    same(answer(store.trades), told.trades(SYMBOLS))
+    assert not [e for e in store._vault.snapshot().entries() if e.path.startswith("_recent")]
+
+
+@pytest.fixture
+def full(tmp_path):
+    """A store with two recent files and an imported one that says some of it again."""
+    store = Store(tmp_path / "store")
+    for first in (1, 11):
+        rows = [trade(n, n % 15, SYMBOLS[n % 2], minute=n * 30) for n in range(first, first + 10)]
+        store.publish_recent({"trades": frame("trades", rows)}, first + 9, 5)
+    store.write("trades", store.trades().head(3))
+    return store
+
+
+def test_after_compaction_there_is_one_file_for_each_symbol_and_day(full):
+    before = full.trades()
+    assert full.compact() > 0
+    assert full.compact() == 0
+    assert full.trades().equals(before)
+    summary = full.summary()
+    assert summary["symbol"].to_list() == ["BTC/USD", "ETH/USD"]
+    assert summary["rows"].sum() == before.height
+    full.vacuum(GRACE)
+    files = sorted(path.relative_to(full.root).as_posix() for path in full.root.rglob("*.parquet"))
+    assert files == sorted(entry.path for entry in full._vault.snapshot().entries())
+    hive = pl.scan_parquet(full.root / "kind=trades", hive_partitioning=True).collect()
+    assert hive.height == before.height
+
+
+def lose_one(kind, rows):
+    return once(kind, rows).slice(1)
+
+
+def double_one(kind, rows):
+    kept = once(kind, rows)
+    return kept.vstack(kept.tail(1))
+
+
+def change_one(kind, rows):
+    kept = once(kind, rows)
+    return kept.with_columns(id=pl.col("id") + 1)
+
+
+@pytest.mark.parametrize("fault", [lose_one, double_one, change_one])
+def test_a_compaction_that_loses_doubles_or_changes_a_row_is_refused(full, monkeypatch, fault):
+    before, version = full.trades(), full.version
+    monkeypatch.setattr(compaction, "once", fault)
+    with pytest.raises(StoreError, match="the files stay as they were"):
+        full.compact()
+    assert full.version == version
+    full.vacuum(timedelta(minutes=15))
+    assert full.trades().equals(before)
+
+
+def test_a_damaged_recent_file_is_not_compacted_away(full):
+    recent = next((full.root / "_recent").rglob("*.parquet"))
+    content = bytearray(recent.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    recent.write_bytes(content)
+    with pytest.raises(StoreError):
+        full.compact()
+    assert recent.exists()
+
+
+def test_recent_files_with_later_rows_are_left_alone(full):
+    full.compact(["trades"], upto=START + 10 * 30 * 60_000_000_000)
+    recent = [e for e in full._vault.snapshot().entries() if e.path.startswith("_recent")]
+    assert [entry.positions[0] >> 20 for entry in recent] == [11]
+
+
+levels = st.lists(
+    st.tuples(st.integers(1, 4), st.integers(0, 3), st.sampled_from(["bid", "ask"]), st.integers(1, 3)), max_size=12
+)
+
+
+@given(levels, st.randoms(use_true_random=False))
+def test_a_book_keeps_the_order_of_its_positions_and_loses_nothing_across_connections(levels, random):
+    rows = [
+        {"symbol": "BTC/USD", "time": START - sequence, "known": START - clock, "side": side, "price": float(price),
+         "size": 1.0, "reset": False, "position": sequence << 20, "rank": 0, "connection": 1 + sequence % 2}
+        for sequence, clock, side, price in levels
+    ]  # fmt: skip
+    table = frame("books", sorted(rows, key=lambda row: row["position"]))
+    random.shuffle(rows)
+    kept = once("books", frame("books", rows))
+    assert kept["position"].to_list() == sorted(kept["position"].to_list())
+    assert kept.height == table.unique().height
+    assert fingerprint("books", frame("books", rows)) == fingerprint("books", kept)
+
+
+@given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 5)), st.integers(0, 3)), max_size=20))
+def test_a_fingerprint_counts_what_is_kept_and_does_not_see_the_order(pairs):
+    rows = [{**trade(n, 0, minute=minute), "id": number} for n, (number, minute) in enumerate(pairs, 1)]
+    table, kept = frame("trades", rows), once("trades", frame("trades", rows))
+    count, keys = fingerprint("trades", table)
+    assert fingerprint("trades", kept) == (count, keys)
+    assert count == kept.height
+    assert fingerprint("trades", table.reverse()) == (count, keys)
+    for lost in range(kept.height):
+        assert fingerprint("trades", kept.with_row_index().filter(pl.col("index") != lost).drop("index")) != (
+            count,
+            keys,
+        )
+
+
+def test_readers_see_every_trade_once_while_a_publisher_and_a_compactor_work(tmp_path):
+    store, log = Store(tmp_path / "store"), Log()
+    ended = threading.Event()
+    failures: list[BaseException] = []
+
+    def record() -> None:
+        publisher = Store(tmp_path / "store")
+        for sequence in range(1, 121):
+            log.append("trades", trade(sequence, sequence, SYMBOLS[sequence % 3], minute=sequence))
+            if sequence % 5 == 0:
+                publisher.publish_recent(log.frames(publisher.published, sequence), sequence, sequence)
+                log.dropped = sequence
+            if sequence % 30 == 0:
+                publisher.compact()
+                publisher.vacuum(GRACE)
+        ended.set()
+
+    def read() -> None:
+        reader = Store(tmp_path / "store")
+        reader.attach(log)
+        seen = 0
+        try:
+            while seen < 120:
+                before = log.last
+                found = answer(reader.trades)
+                numbers = [] if found is None else sorted(found["id"].to_list())
+                assert numbers == list(range(1, len(numbers) + 1))
+                assert len(numbers) >= max(seen, before - 1)
+                seen = len(numbers)
+        except BaseException as error:  # noqa: BLE001 (the test's thread has to hand it over)
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for work in (record, read, read)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert ended.is_set()
+    assert not failures
+    assert store.trades().height == 120
+
+
+COMPACTOR = """
+import sys
+from datetime import timedelta
+from cryptoquant.data.store import Store
+store = Store(sys.argv[1])
+print("ready", flush=True)
+while True:
+    store.compact()
+    store.vacuum(timedelta(0))
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_compactor_that_is_killed_at_any_point_loses_and_doubles_nothing(tmp_path, seed):
+    store = Store(tmp_path / "store")
+    store.create()
+    sequence = 0
+    for round_ in range(3):
+        code = [sys.executable, "-c", COMPACTOR, str(store.root)]
+        with subprocess.Popen(code, stdout=subprocess.PIPE, env={**os.environ}) as compactor:
+            assert compactor.stdout is not None
+            compactor.stdout.readline()
+            begin = time.monotonic()
+            while time.monotonic() - begin < 0.05 + 0.03 * seed + 0.02 * round_:
+                sequence += 1
+                rows = [trade(sequence, 10 * sequence + n, SYMBOLS[n % 3], minute=sequence) for n in range(10)]
+                store.publish_recent({"trades": frame("trades", rows)}, sequence, sequence)
+            compactor.kill()
+        numbers = store.trades()["id"].sort().to_list()
+        assert numbers == list(range(10, 10 * sequence + 10))
+    store.compact()
+    store.vacuum(GRACE)
+    assert store.trades().height == 10 * sequence
+    left = {path.relative_to(store.root).as_posix() for path in Path(store.root).rglob("*.parquet")}
+    assert left == {entry.path for entry in store._vault.snapshot().entries()}
+    assert not list(store.root.rglob("*.tmp"))
+
+
+def test_what_was_removed_stays_for_a_grace_and_an_earlier_version_can_be_read_until_then(tmp_path):
+    now = [time.time_ns()]
+    store = Store(tmp_path / "store", clock=lambda: now[0])
+    for sequence in (1, 2):
+        rows = [trade(sequence, sequence, minute=sequence)]
+        store.publish_recent({"trades": frame("trades", rows)}, sequence, sequence)
+    store.compact()
+    assert store.version == 3
+    assert store.at(1).trades()["id"].to_list() == [1]
+    assert store.at(2).trades()["id"].to_list() == [1, 2]
+    now[0] += 10 * 60 * 1_000_000_000
+    assert store.vacuum(timedelta(minutes=15)) == 0
+    now[0] += 10 * 60 * 1_000_000_000
+    assert store.vacuum(timedelta(minutes=15)) == 2
+    with pytest.raises(StoreError, match="is missing"):
+        store.at(1).trades()
+    with pytest.raises(StoreError, match="version 9"):
+        store.at(9)
+    with pytest.raises(StoreError, match="opened at version 3"):
+        store.at(3).vacuum()
+    assert store.trades()["id"].to_list() == [1, 2]
+
+
+def test_a_publisher_that_does_its_last_step_again_adds_nothing(tmp_path):
+    store = Store(tmp_path / "store")
+    rows = {"trades": frame("trades", [trade(3, 1)]), "quotes": frame("quotes", [])}
+    assert store.publish_recent(rows, 3, 9) == 1
+    assert store.publish_recent(rows, 3, 9) == 0
+    assert store.publish_recent({}, 7, 10) == 0
+    assert store.published == 7
+    assert store.trades().height == 1
+
+
+def test_bars_of_several_timeframes_share_nothing_and_the_last_running_day_is_read(tmp_path):
+    store = Store(tmp_path / "store")
+    minute = 60_000_000_000
+    minutes = [bar(1, n, timeframe=minute) for n in range(60)]
+    hours = [bar(2, 5, close=7.0)]
+    days = [bar(n, 1, close=float(n), timeframe=24 * HOUR) | {"known": START + n} for n in (3, 4)]
+    frames = {"bars": frame("bars", minutes + hours), "daily_bars": frame("daily_bars", days)}
+    store.publish_recent(frames, 4, 4)
+    for _ in range(2):
+        assert store.bars("BTC/USD", "1m").height == 60
+        assert store.bars("BTC/USD", "1h")["volume"].to_list() == [90.0, 1.5]
+        assert store.daily_bars()["close"].to_list() == [4.0]
+        assert store.daily_bars(as_of=START + 3)["close"].to_list() == [3.0]
+        assert store.scan("daily_bars")["rank"].to_list() == [0, 0]
+        store.compact()
+
+
+def test_of_a_gap_the_latest_state_is_read_and_malformed_messages_are_kept(tmp_path):
+    store = Store(tmp_path / "store")
+    gap = {"symbol": "", "time": START, "known": START, "id": 1, "kind": "trades", "end": START + 5, "cause": "outage",
+           "state": "open", "rows": 0, "position": 1 << 20, "rank": 0}  # fmt: skip
+    filled = gap | {"state": "filled", "known": START + 9, "rows": 4, "position": 2 << 20}
+    odd = {"symbol": "", "time": START, "known": START, "reason": "no price", "message": "{}", "position": 3 << 20,
+           "rank": 0}  # fmt: skip
+    assert store.gaps().height == store.quarantine().height == 0
+    store.publish_recent({"gaps": frame("gaps", [gap])}, 1, 1)
+    assert store.gaps()["state"].to_list() == ["open"]
+    store.publish_recent({"gaps": frame("gaps", [filled]), "quarantine": frame("quarantine", [odd])}, 3, 1)
+    for _ in range(2):
+        assert store.gaps()["state"].to_list() == ["filled"]
+        assert store.quarantine()["reason"].to_list() == ["no price"]
+        store.compact()
