@@ -3,7 +3,8 @@
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.download import DownloadResult, download
 from cryptoquant.data.quality import QualityReport
-from cryptoquant.data.recorder import Recorder, RecorderStatus, record
+from cryptoquant.data.recorder import Recorder, record
+from cryptoquant.data.recorder_status import RecorderOptions, RecorderStatus
 from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket, ticks
 
@@ -12,6 +13,7 @@ __all__ = [
     "DownloadResult",
     "QualityReport",
     "Recorder",
+    "RecorderOptions",
     "RecorderStatus",
     "Store",
     "SyntheticMarket",

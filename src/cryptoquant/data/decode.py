@@ -280,7 +280,8 @@ class _Batch:
 
     def quarantine(self) -> pl.DataFrame:
         """Return what was set aside, in the order of the log."""
-        return _table("quarantine", sorted(self._aside, key=lambda row: row.position))
+        rows: list[Aside] = sorted(self._aside, key=lambda row: row.position)
+        return _table("quarantine", rows)
 
 
 def _parse(pieces: Sequence[Piece]) -> Columns:

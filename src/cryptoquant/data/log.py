@@ -134,6 +134,11 @@ class Log:
         return self._durable
 
     @property
+    def sequence(self) -> int:
+        """The last sequence that was given to a record."""
+        return self._sequence
+
+    @property
     def waiting_bytes(self) -> int:
         """How much waits in memory for the disk."""
         return self._waiting_bytes

@@ -163,7 +163,7 @@ def is_control(payload: bytes) -> bool:
 def instants(stamps: Sequence[Ext]) -> NDArray[np.int64]:
     """Return nanoseconds of MessagePack timestamps of 4, 8 or 12 bytes; -1 for what is no timestamp or beyond 2262."""
     content = b"".join([bytes(stamp.data) for stamp in stamps])
-    if len(content) == 8 * len(stamps) and all(len(s.data) == 8 and s.code == TIMESTAMP for s in stamps):
+    if len(content) == 8 * len(stamps) and all(s.code == TIMESTAMP and len(bytes(s.data)) == 8 for s in stamps):
         packed = np.frombuffer(content, ">u8").astype(np.uint64)
         seconds = (packed & np.uint64((1 << SECONDS_BITS) - 1)).astype(np.int64)
         nanoseconds = (packed >> np.uint64(SECONDS_BITS)).astype(np.int64)

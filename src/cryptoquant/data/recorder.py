@@ -1,4 +1,4 @@
-"""The live stream into the store: on disk first, decoded behind it, watched for silence, and every gap accounted for."""
+"""The live stream into the store: on disk first, decoded behind it, watched for silence, every gap accounted for."""
 
 import hashlib
 import threading
@@ -387,7 +387,7 @@ class Recorder:
             if not symbols:
                 continue
             try:
-                latest = self.source.latest_times(kind, symbols)  # type: ignore[arg-type]
+                latest = self.source.latest_times(kind, symbols)
             except CryptoquantError as error:
                 self._receiver.say(f"{kind} are silent, and the venue's history does not answer: {error}")
                 continue

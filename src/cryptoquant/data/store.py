@@ -19,6 +19,7 @@ from cryptoquant.data.reading import Tail, View
 from cryptoquant.data.selection import Bounds, instants
 from cryptoquant.data.snapshot import Snapshot
 from cryptoquant.data.symbols import Symbols, chosen
+from cryptoquant.data.tail import LogTail
 from cryptoquant.data.vault import Vault
 from cryptoquant.errors import ConfigurationError, EmptyStoreError, StoreError
 from cryptoquant.market.instrument import normalize_symbol
@@ -81,13 +82,13 @@ class Store:
         self.root = Path(root)
         self._vault = Vault(self.root, clock, disk=disk)
         self._cache = Cache(cache_bytes) if cache_bytes else None
-        self._follow: Tail | None = None
+        self._follow: Tail | None = LogTail(self._vault.disk)
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
 
     def attach(self, tail: Tail | None) -> None:
-        """Let every read include what a log holds beyond the files."""
+        """Let every read include what ``tail`` holds beyond the files; by default the log in the store's folder."""
         self._follow = tail
 
     def at(self, version: int) -> "Store":
@@ -100,7 +101,7 @@ class Store:
         """
         past = Store(self.root, clock=self._vault.clock, disk=self._vault.disk)
         past._vault.version = version
-        past._cache = self._cache
+        past._cache, past._follow = self._cache, None
         past._vault.snapshot()
         return past
 
@@ -113,6 +114,11 @@ class Store:
     def published(self) -> int:
         """The last record of the log whose rows are in files; 0 before the first."""
         return self._vault.snapshot().published
+
+    @property
+    def received(self) -> int:
+        """When that record was received (ns UTC); 0 before the first."""
+        return self._vault.snapshot().received
 
     @property
     def cache(self) -> CacheStatus:

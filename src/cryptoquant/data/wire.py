@@ -107,26 +107,10 @@ def parse(content: bytes, ends: NDArray[np.int64]) -> Columns:
 
 
 @borrowing
-def _parse(
-    content,
-    ends,
-    shape,
-    frame,
-    item,
-    symbol,
-    time,
-    identity,
-    side,
-    values,
-    levels,
-    level_side,
-    level,
-    names,
-    bad,
-    table,
-    word,
-    real,
-):  # type: ignore[no-untyped-def]
+def _parse(  # type: ignore[no-untyped-def]
+    content, ends, shape, frame, item, symbol, time, identity, side, values, levels, level_side, level, names, bad, table,
+    word, real,
+):  # fmt: skip
     messages, depth, known = 0, 0, 0
     levels[0] = 0
     begin = 0
@@ -161,10 +145,10 @@ def _parse(
 
 
 @borrowing
-def _message(
+def _message(  # type: ignore[no-untyped-def]
     content, at, end, row, symbol, time, identity, side, values, shape,
     depth, most_levels, level_side, level, known, names, table, word, real,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Read one map into row ``row``; return where it ends, or -1, the levels and the names so far."""
     fields, at = _map(content, at, end)
     if fields < 0:

@@ -6,18 +6,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
 from typing import Any
 
 from cryptoquant.data.alpaca import Alpaca, ender, run_stream
-from cryptoquant.data.decode import read
-from cryptoquant.errors import AuthenticationError, CryptoquantError, DataError, VenueUnreachableError
+from cryptoquant.data.events import events
+from cryptoquant.data.message import BarMessage, Unreadable, is_control, read_frame
+from cryptoquant.data.segment import Record, RecordKind
+from cryptoquant.errors import AuthenticationError, CryptoquantError, VenueUnreachableError
 from cryptoquant.market.schema import Bar
 
 READY_SECONDS = 15.0
 POLL_SECONDS = 0.002
 SILENT_SECONDS = 300.0
-RECONNECT_AFTER = timedelta(minutes=3)
+RECONNECT_SECONDS = 180.0
 
 
 class OrderUpdate:
@@ -53,6 +54,8 @@ class Feed:
         self._connection = connection
         self._heard = time.monotonic()
         self._subscribed, self._listening = threading.Event(), threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._abort: Callable[[], None] | None = None
         self._cancels: dict[str, Callable[[], None]] = {}
         self._threads: list[threading.Thread] = []
 
@@ -104,6 +107,10 @@ class Feed:
         if ended:
             raise VenueUnreachableError(f"{', '.join(ended)} has ended: {self.failure}")
         silent = time.monotonic() - self._heard
+        if silent > RECONNECT_SECONDS and self._connection.control_url is None and self._loop is not None:
+            abort, self._abort = self._abort, None
+            if abort is not None:
+                self._loop.call_soon_threadsafe(abort)
         if silent > SILENT_SECONDS:
             raise VenueUnreachableError(f"no bar for {silent:.0f} s; the last trouble: {self.failure or 'none told'}")
 
@@ -134,23 +141,34 @@ class Feed:
             self.failure = str(error) or type(error).__name__
 
     async def _data(self) -> None:
-        note = functools.partial(self._note, confirmed=self._subscribed)
-        is_paced = self._connection.control_url is not None
-        stream = self._connection.data_stream(note, silent_after=None if is_paced else RECONNECT_AFTER)
-        self._cancels["data"] = ender()
+        stream = self._connection.data_stream(functools.partial(self._note, confirmed=self._subscribed), tap=self)
+        self._loop, self._cancels["data"] = asyncio.get_running_loop(), ender()
 
-        async def take(message: Any) -> None:
-            try:
-                bar = read(self.clock(), message)[1]
-                if isinstance(bar, Bar):
-                    self._items.put(bar)
-            except (KeyError, TypeError, ValueError, DataError) as error:
-                self.rejected.append(f"{error}: {message!r}"[:200])
-            self.received["data"] += 1
-            self._heard = time.monotonic()
+        async def nothing(message: Any) -> None:
+            """Take a message that the tap has seen already."""
 
-        stream.subscribe_bars(take, *self.symbols)
+        stream.subscribe_bars(nothing, *self.symbols)
         await run_stream(stream)
+
+    def opened(self, abort: Callable[[], None]) -> None:
+        """Note a new data socket."""
+        self._abort = abort
+
+    def take(self, frame: bytes) -> bool:
+        """Take the bars of one frame; return whether it is a control message, which the SDK shall see."""
+        if is_control(frame):
+            return True
+        messages = read_frame(frame)
+        self.rejected += [f"{m.reason}: {m.text}"[:200] for m in messages if isinstance(m, Unreadable)]
+        found = events([Record(0, self.clock(), 0, RecordKind.FRAME, frame)], {"bars"})
+        if len(found) < sum(isinstance(m, BarMessage) for m in messages):
+            self.rejected.append(f"an impossible bar: {messages!r}"[:200])
+        for bar in found:
+            if isinstance(bar, Bar):
+                self._items.put(bar)
+        self.received["data"] += len(messages)
+        self._heard = time.monotonic()
+        return False
 
     async def _trading(self) -> None:
         stream = self._connection.trading_stream(functools.partial(self._note, confirmed=self._listening))
