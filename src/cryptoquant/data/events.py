@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
 from typing import Any
 
 from cryptoquant.data.decode import EARLIEST, FUTURE, MINUTE, messages
@@ -11,6 +12,7 @@ from cryptoquant.market.instrument import normalize_symbol
 from cryptoquant.market.schema import Bar, BookUpdate, Quote, Trade
 
 Event = Trade | Quote | Bar | BookUpdate
+INT64 = 1 << 63
 SIDES = {"B": "B", "S": "S", "-": "", "": "", None: ""}
 KINDS = {
     TradeMessage: "trades",
@@ -39,49 +41,59 @@ def events(
             kind = KINDS.get(message.__class__)
             if kind is None or kind not in EVENTS or (kinds is not None and kind not in kinds):
                 continue
-            if symbols is not None and message.S not in symbols and normalize_symbol(message.S) not in symbols:
+            symbol = _pair(message.S)
+            if symbol is None or (symbols is not None and symbol not in symbols):
                 continue
-            event = EVENTS[kind](message, record.received)
+            event = EVENTS[kind](symbol, message, record.received)
             if event is not None:
                 found.append(event)
     return found
 
 
-def _trade(message: TradeMessage, known: int) -> Trade | None:
-    side, time = SIDES.get(message.tks), instant(message.t)
-    if side is None or not 0 < message.p < math.inf or not 0 <= message.s < math.inf or not _is_timely(time, known):
+@lru_cache(maxsize=4096)
+def _pair(name: str) -> str | None:
+    try:
+        return normalize_symbol(name)
+    except ValueError:
         return None
-    return Trade(normalize_symbol(message.S), time, known, message.i, message.p, message.s, side)
 
 
-def _quote(message: QuoteMessage, known: int) -> Quote | None:
+def _trade(symbol: str, message: TradeMessage, known: int) -> Trade | None:
+    side, time = SIDES.get(message.tks), instant(message.t)
+    sold = 0 < message.p < math.inf and 0 <= message.s < math.inf and -INT64 <= message.i < INT64
+    if side is None or not sold or not _is_timely(time, known):
+        return None
+    return Trade(symbol, time, known, message.i, message.p, message.s, side)
+
+
+def _quote(symbol: str, message: QuoteMessage, known: int) -> Quote | None:
     time = instant(message.t)
     values = (message.bp, message.bs, message.ap, message.ask_size)
     if not all(0 <= value < math.inf for value in values) or not _is_timely(time, known):
         return None
-    return Quote(normalize_symbol(message.S), time, known, *values)
+    return Quote(symbol, time, known, *values)
 
 
-def _bar(message: BarMessage, known: int) -> Bar | None:
+def _bar(symbol: str, message: BarMessage, known: int) -> Bar | None:
     opened = instant(message.t)
     first, high, low, last = message.o, message.h, message.l, message.c
     holds = 0 < low <= min(first, last) <= max(first, last) <= high < math.inf
-    if not holds or not 0 <= message.v < math.inf or not _is_timely(opened, known):
+    counted = 0 <= message.v < math.inf and 0 <= message.vw < math.inf and 0 <= message.n < INT64
+    if not holds or not counted or not _is_timely(opened, known):
         return None
     close = opened + MINUTE
-    symbol = normalize_symbol(message.S)
     return Bar(symbol, close, max(known, close), opened, first, high, low, last, message.v, message.n, message.vw)
 
 
-def _book(message: BookMessage, known: int) -> BookUpdate | None:
+def _book(symbol: str, message: BookMessage, known: int) -> BookUpdate | None:
     time = instant(message.t)
     bids, asks = (tuple((level.p, level.s) for level in side) for side in (message.b, message.a))
     if not all(0 < p < math.inf and 0 <= s < math.inf for p, s in (*bids, *asks)) or not _is_timely(time, known):
         return None
-    return BookUpdate(normalize_symbol(message.S), time, known, bids, asks, message.r is True)
+    return BookUpdate(symbol, time, known, bids, asks, message.r is True)
 
 
-EVENTS: dict[str, Callable[[Any, int], Event | None]] = {
+EVENTS: dict[str, Callable[[str, Any, int], Event | None]] = {
     "trades": _trade,
     "quotes": _quote,
     "bars": _bar,

@@ -25,6 +25,27 @@ SIZE, COUNT, PRICE = 1 << 19, 1 << 20, 1 << 21
 QUOTED = BP | BS | AP | AS
 PRICED = OPEN | HIGH | LOW | CLOSE | VOLUME
 UNSET = -2
+KEY_P = int.from_bytes(b"p", "big")
+KEY_S = int.from_bytes(b"s", "big")
+KEY_BP = int.from_bytes(b"bp", "big")
+KEY_BS = int.from_bytes(b"bs", "big")
+KEY_AP = int.from_bytes(b"ap", "big")
+KEY_AS = int.from_bytes(b"as", "big")
+KEY_O = int.from_bytes(b"o", "big")
+KEY_H = int.from_bytes(b"h", "big")
+KEY_L = int.from_bytes(b"l", "big")
+KEY_C = int.from_bytes(b"c", "big")
+KEY_V = int.from_bytes(b"v", "big")
+KEY_VW = int.from_bytes(b"vw", "big")
+KEY_TAG = int.from_bytes(b"T", "big")
+KEY_SYMBOL = int.from_bytes(b"S", "big")
+KEY_TIME = int.from_bytes(b"t", "big")
+KEY_I = int.from_bytes(b"i", "big")
+KEY_N = int.from_bytes(b"n", "big")
+KEY_TKS = int.from_bytes(b"tks", "big")
+KEY_R = int.from_bytes(b"r", "big")
+KEY_B = int.from_bytes(b"b", "big")
+KEY_A = int.from_bytes(b"a", "big")
 
 
 class Columns(NamedTuple):
@@ -108,8 +129,8 @@ def parse(content: bytes, ends: NDArray[np.int64]) -> Columns:
 
 @borrowing
 def _parse(  # type: ignore[no-untyped-def]
-    content, ends, shape, frame, item, symbol, time, identity, side, values, levels, level_side, level, names, bad, table,
-    word, real,
+    content, ends, shape, frame, item, symbol, time, identity, side, values, levels, level_side, level, names, bad,
+    table, word, real,
 ):  # fmt: skip
     messages, depth, known = 0, 0, 0
     levels[0] = 0
@@ -173,7 +194,7 @@ def _message(  # type: ignore[no-untyped-def]
             for k in range(start, stop):
                 key = key << 8 | content[k]
         bit = 0
-        if key == 84:  # T
+        if key == KEY_TAG:
             start, stop = _text(content, at, end)
             if start < 0 or kind != UNSET:
                 return -1, depth, known
@@ -181,42 +202,42 @@ def _message(  # type: ignore[no-untyped-def]
             kind = _kind(content, start, stop)
             if kind < 0:
                 return -1, depth, known
-        elif key == 83:  # S
+        elif key == KEY_SYMBOL:
             name_start, name_end = _text(content, at, end)
             if name_start < 0 or name_end - name_start > 64:
                 return -1, depth, known
             at = name_end
             bit = SYMBOL
-        elif key == 116:  # t
+        elif key == KEY_TIME:
             stamp, at = _timestamp(content, at, end)
             if at < 0:
                 return -1, depth, known
             time[row] = stamp
             bit = TIME
-        elif key == 105 or key == 110:  # i, n
+        elif key == KEY_I or key == KEY_N:
             number, at = _whole(content, at, end)
             if at < 0:
                 return -1, depth, known
             identity[row] = number
-            bit = IDENTITY if key == 105 else COUNT
-        elif key == 7629683:  # tks
+            bit = IDENTITY if key == KEY_I else COUNT
+        elif key == KEY_TKS:
             code, at = _side(content, at, end)
             if at < 0:
                 return -1, depth, known
             side[row] = code
             bit = SIDE
-        elif key == 114:  # r
+        elif key == KEY_R:
             if at >= end or content[at] not in (0xC0, 0xC2, 0xC3):
                 return -1, depth, known
             side[row] = 1 if content[at] == 0xC3 else 0
             at += 1
             bit = RESET
-        elif key == 98 or key == 97:  # b, a
+        elif key == KEY_B or key == KEY_A:
             first = depth
-            at, depth = _levels(content, at, end, depth, most_levels, level_side, level, key == 97, word, real)
+            at, depth = _levels(content, at, end, depth, most_levels, level_side, level, key == KEY_A, word, real)
             if at < 0:
                 return -1, depth, known
-            if key == 98:
+            if key == KEY_B:
                 bids_first, bids_last = first, depth
                 bit = BIDS
             else:
@@ -269,29 +290,29 @@ def _kind(content, start, stop):  # type: ignore[no-untyped-def]
 @borrowing
 def _slot(key):  # type: ignore[no-untyped-def]
     """Return where a number of this key goes and the bit that marks it, or -1 for a key that is not known."""
-    if key == 112:  # p
+    if key == KEY_P:
         return 0, PRICE
-    if key == 115:  # s
+    if key == KEY_S:
         return 1, SIZE
-    if key == 25200:  # bp
+    if key == KEY_BP:
         return 0, BP
-    if key == 25203:  # bs
+    if key == KEY_BS:
         return 1, BS
-    if key == 24944:  # ap
+    if key == KEY_AP:
         return 2, AP
-    if key == 24947:  # as
+    if key == KEY_AS:
         return 3, AS
-    if key == 111:  # o
+    if key == KEY_O:
         return 0, OPEN
-    if key == 104:  # h
+    if key == KEY_H:
         return 1, HIGH
-    if key == 108:  # l
+    if key == KEY_L:
         return 2, LOW
-    if key == 99:  # c
+    if key == KEY_C:
         return 3, CLOSE
-    if key == 118:  # v
+    if key == KEY_V:
         return 4, VOLUME
-    if key == 30583:  # vw
+    if key == KEY_VW:
         return 5, VWAP
     return -1, 0
 
