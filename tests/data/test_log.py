@@ -211,6 +211,16 @@ def test_restarts_that_write_nothing_leave_nothing_behind():
     assert [name.epoch for name in segments_of(disk, "log")] == [1, 5]
 
 
+def test_what_was_reserved_is_given_back_by_rotation_closing_and_recovery():
+    disk = SimulatedDisk()
+    log = open_log(disk, segment_bytes=100)
+    keep(log, [b"x" * 12] * 2)
+    after = disk.kill()
+    open_log(after, epoch=2, segment_bytes=100).close()
+    sizes = [after.open(f"log/{name}").size() for name in segments_of(after, "log")]
+    assert sizes == [HEADER_SIZE + HEAD_SIZE + 12] * 2 + [HEADER_SIZE]
+
+
 def test_an_earlier_recorder_is_fenced_off():
     disk = SimulatedDisk()
     open_log(disk, epoch=4)

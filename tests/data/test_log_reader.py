@@ -133,6 +133,41 @@ def test_damage_in_a_sealed_segment_is_passed_over_and_counted(damage):
     assert reader.missed == 2
 
 
+class Interleaved(SimulatedDisk):
+    """Lets the writer act in the moment in which a reader looks for the next segment."""
+
+    def __init__(self):
+        super().__init__()
+        self.meanwhile = lambda: None
+
+    def listing(self, folder):
+        act, self.meanwhile = self.meanwhile, lambda: None
+        act()
+        return super().listing(folder)
+
+
+def test_what_is_written_while_a_reader_looks_for_the_next_segment_is_not_skipped():
+    disk = Interleaved()
+    log, reader = open_log(disk, segment_bytes=200), LogReader(disk)
+    keep(log, [b"x" * 30])
+    assert numbers(reader.read()) == [1]
+    disk.meanwhile = lambda: keep(log, [b"x" * 30] * 3)
+    assert numbers(reader.read()) == [2]
+    assert numbers(reader.read()) == [3, 4]
+    assert reader.missed == 0
+
+
+def test_following_passes_damage_in_a_sealed_segment_in_time():
+    disk = SimulatedDisk()
+    keep(open_log(disk, segment_bytes=200), [b"x" * 30] * 4)
+    name = segments_of(disk, "log")[0]
+    disk.open(f"log/{name}").write_at(HEADER_SIZE + HEAD_SIZE + 30, [bytes(HEAD_SIZE)])
+    reader = LogReader(disk)
+    assert numbers(reader.follow(30)) == [1]
+    assert numbers(reader.follow(30)) == [3, 4]
+    assert reader.missed == 1
+
+
 def test_a_segment_without_a_header_yet_is_waited_for():
     disk = SimulatedDisk()
     keep(open_log(disk), [b"a"])
