@@ -134,16 +134,19 @@ def test_damage_in_a_sealed_segment_is_passed_over_and_counted(damage):
 
 
 class Interleaved(SimulatedDisk):
-    """Lets the writer act in the moment in which a reader looks for the next segment."""
+    """Lets the writer act just before or just after a reader lists the segments."""
 
     def __init__(self):
         super().__init__()
-        self.meanwhile = lambda: None
+        self.before = self.after = lambda: None
 
     def listing(self, folder):
-        act, self.meanwhile = self.meanwhile, lambda: None
-        act()
-        return super().listing(folder)
+        before, after = self.before, self.after
+        self.before = self.after = lambda: None
+        before()
+        names = super().listing(folder)
+        after()
+        return names
 
 
 def test_what_is_written_while_a_reader_looks_for_the_next_segment_is_not_skipped():
@@ -151,10 +154,28 @@ def test_what_is_written_while_a_reader_looks_for_the_next_segment_is_not_skippe
     log, reader = open_log(disk, segment_bytes=200), LogReader(disk)
     keep(log, [b"x" * 30])
     assert numbers(reader.read()) == [1]
-    disk.meanwhile = lambda: keep(log, [b"x" * 30] * 3)
+    disk.before = lambda: keep(log, [b"x" * 30] * 3)
     assert numbers(reader.read()) == [2]
     assert numbers(reader.read()) == [3, 4]
     assert reader.missed == 0
+
+
+def test_a_segment_that_is_dropped_while_a_reader_goes_to_it_is_passed_over():
+    disk = Interleaved()
+    log, reader = open_log(disk, segment_bytes=200), LogReader(disk)
+    keep(log, [b"x" * 30] * 6)
+    disk.after = lambda: log.drop(2)
+    assert numbers(reader.read()) == [3, 4]
+    assert reader.missed == 2
+
+
+def test_a_segment_with_a_damaged_header_is_passed_over_and_counted():
+    disk = SimulatedDisk()
+    keep(open_log(disk, segment_bytes=200), [b"x" * 30] * 6)
+    disk.open(f"log/{segments_of(disk, 'log')[1]}").write_at(0, [b"?"])
+    reader = LogReader(disk)
+    assert numbers(reader.read() + reader.read()) == [1, 2, 5, 6]
+    assert reader.missed == 2
 
 
 def test_following_passes_damage_in_a_sealed_segment_in_time():
@@ -163,8 +184,8 @@ def test_following_passes_damage_in_a_sealed_segment_in_time():
     name = segments_of(disk, "log")[0]
     disk.open(f"log/{name}").write_at(HEADER_SIZE + HEAD_SIZE + 30, [bytes(HEAD_SIZE)])
     reader = LogReader(disk)
-    assert numbers(reader.follow(30)) == [1]
-    assert numbers(reader.follow(30)) == [3, 4]
+    assert numbers(reader.follow(3600)) == [1]
+    assert numbers(reader.follow(3600)) == [3, 4]
     assert reader.missed == 1
 
 
