@@ -12,7 +12,7 @@ from cryptoquant.data.disk import LocalDisk
 from cryptoquant.data.log import LONGEST_PAYLOAD, Log
 from cryptoquant.data.log_folder import segments_of
 from cryptoquant.data.log_reader import LogReader
-from cryptoquant.data.segment import HEAD_SIZE, HEADER_SIZE
+from cryptoquant.data.segment import HEAD_SIZE, HEADER_SIZE, SegmentHeader
 from cryptoquant.errors import LogFullError, StoreError
 from tests.data.simulated_disk import Crash, SimulatedDisk
 
@@ -164,11 +164,12 @@ def test_no_sequence_is_used_twice_when_the_recovery_of_damage_is_cut_off(crash_
         assert after.exists(f"log/damaged/{name}") or again.damaged == 0
 
 
-def test_a_segment_whose_header_is_damaged_is_kept_aside():
+@pytest.mark.parametrize("header", [b"?", SegmentHeader(1, 7, 1).pack(), SegmentHeader(7, 1, 1).pack()])
+def test_a_segment_whose_header_is_damaged_or_of_another_is_kept_aside(header):
     disk = SimulatedDisk()
     keep(open_log(disk), [b"first", b"second"])
     (name,) = segments_of(disk, "log")
-    disk.open(f"log/{name}").write_at(0, [b"?"])
+    disk.open(f"log/{name}").write_at(0, [header])
     again = open_log(disk, epoch=2)
     assert again.damaged == 1
     assert disk.listing("log/damaged") == [str(name)]
@@ -211,6 +212,31 @@ def test_restarts_that_write_nothing_leave_nothing_behind():
     assert [name.epoch for name in segments_of(disk, "log")] == [1, 5]
 
 
+def test_what_was_reserved_is_given_back_by_rotation_closing_and_recovery():
+    disk = SimulatedDisk()
+    log = open_log(disk, segment_bytes=120)
+    keep(log, [b"x" * 12] * 2)
+    after = disk.kill()
+    open_log(after, epoch=2, segment_bytes=100).close()
+    sizes = [after.open(f"log/{name}").size() for name in segments_of(after, "log")]
+    assert sizes == [HEADER_SIZE + HEAD_SIZE + 12] * 2 + [HEADER_SIZE]
+
+
+@pytest.mark.parametrize("crash_at", range(1, 12))
+def test_a_recovery_that_was_cut_off_is_finished_by_the_next_one(crash_at):
+    disk = SimulatedDisk()
+    keep(open_log(disk), [b"a", b"b"])
+    disk = disk.kill()
+    disk.crash_at = crash_at
+    with contextlib.suppress(Crash):
+        open_log(disk, epoch=2)
+    after = disk.kill()
+    open_log(after, epoch=3).close()
+    names = segments_of(after, "log")
+    assert [name.epoch for name in names] == [1, 3]
+    assert [after.open(f"log/{name}").size() for name in names] == [HEADER_SIZE + 2 * (HEAD_SIZE + 1), HEADER_SIZE]
+
+
 def test_an_earlier_recorder_is_fenced_off():
     disk = SimulatedDisk()
     open_log(disk, epoch=4)
@@ -238,6 +264,28 @@ def test_the_first_error_of_the_disk_ends_the_log(call, code, words):
     assert (log.commit(), log.durable, disk.calls) == (durable, durable, calls)
     again = open_log(disk.kill(), epoch=2)
     assert again.durable >= durable >= 1
+
+
+def test_what_came_while_the_disk_failed_is_not_written():
+    class Hasty:
+        """Appends one more record while the batch before it is prepared for a disk that will fail."""
+
+        key_id = b"key"
+
+        def seal(self, sequence, payload):
+            log.append(1, 1, 0, b"late")
+            return payload
+
+        def open(self, sequence, payload):
+            return payload
+
+    disk = SimulatedDisk()
+    log = open_log(disk, cipher=Hasty())
+    log.append(1, 1, 0, b"a")
+    disk.errors[disk.calls + 1] = errno.EIO
+    log.commit()
+    calls = disk.calls
+    assert (log.commit(), disk.calls) == (0, calls)
 
 
 def test_after_a_failed_sync_what_recovery_keeps_is_written_again():

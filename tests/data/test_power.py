@@ -6,7 +6,7 @@ from cryptoquant.data.disk import TEMPORARY
 from tests.data.power_world import Lost, World
 
 SHORT, DEEP = 120, 5_000
-ENOUGH = 400
+ENOUGH = 2_000
 BUGS = {
     "acknowledged before the sync": {"swallows": lambda call, path, is_open: is_open and is_log(call, path)},
     "the folder not synced at rotation": {

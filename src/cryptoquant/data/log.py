@@ -335,10 +335,7 @@ class Log:
 
     def _fail(self, reason: str) -> None:
         with self._lock:
-            self._failure = self._failure or StoreError(
-                f"{self.folder}: the log has ended after record {self._durable}: {reason}"
-            )
-            self._waiting = []
+            self._failure = StoreError(f"{self.folder}: the log has ended after record {self._durable}: {reason}")
             self._done.notify_all()
 
 

@@ -17,8 +17,10 @@ from cryptoquant.data.segment import (
 )
 from cryptoquant.errors import StoreError
 
-SHORTEST_PAUSE = 0.0001
+SHORTEST_PAUSE = 0.0002
 LONGEST_PAUSE = 0.001
+LOOKS_PER_LISTING = 64
+SMALL_BLOCK, LARGE_BLOCK = 1 << 14, 1 << 20
 
 
 class LogReader:
@@ -55,6 +57,7 @@ class LogReader:
         self._header = SegmentHeader(0, 0, 0)
         self._file: DiskFile | None = None
         self._offset = self._next = 0
+        self._block = SMALL_BLOCK
 
     @property
     def last(self) -> int:
@@ -74,20 +77,22 @@ class LogReader:
     def follow(self, timeout: float) -> list[Record]:
         """Return the next records as soon as there are any, or none after ``timeout`` seconds.
 
-        Looks every 0.1 ms at first and every millisecond when nothing comes.
+        Looks every 0.2 ms at first and every millisecond when nothing comes.
 
         Raises
         ------
         StoreError
             As for `read`.
         """
-        deadline = time.monotonic() + timeout
-        records, pause = self._read(1 << 20, is_patient=False), SHORTEST_PAUSE
-        while not records and (rest := deadline - time.monotonic()) > 0:
+        deadline, pause, looks = time.monotonic() + timeout, SHORTEST_PAUSE, 0
+        while True:
+            rest = deadline - time.monotonic()
+            # Reserved space says that no other segment has begun, unless it is damage: so the folder is listed rarely.
+            records = self._read(1 << 20, is_patient=rest > 0 and looks % LOOKS_PER_LISTING < LOOKS_PER_LISTING - 1)
+            if records or rest <= 0:
+                return records
             time.sleep(min(pause, rest))
-            pause = min(1.25 * pause, LONGEST_PAUSE)
-            records = self._read(1 << 20, is_patient=True)
-        return records
+            pause, looks = min(1.5 * pause, LONGEST_PAUSE), looks + 1
 
     def close(self) -> None:
         """Give the file back."""
@@ -123,12 +128,16 @@ class LogReader:
             length, _, received, *_ = HEAD.unpack(head)
             if not received:
                 return [], False
-            content = self._file.read_at(self._offset, max(limit, HEAD_SIZE + min(length, LONGEST_RECORD)))
+            wanted = max(min(limit, self._block), HEAD_SIZE + min(length, LONGEST_RECORD))
+            content = self._file.read_at(self._offset, wanted)
             records, end = [], 0
             for record, end in scan(content, 0, self._next):  # noqa: B007
                 records.append(record)
             if not records:
                 return [], True
+            # Larger blocks where there is much to read, small ones where most of a block is reserved space.
+            is_full = len(content) - end < end
+            self._block = min(4 * self._block, LARGE_BLOCK) if is_full else SMALL_BLOCK
             self._offset, self._next = self._offset + end, self._next + len(records)
             if self._after < records[-1].sequence:
                 return self._give(records), False
