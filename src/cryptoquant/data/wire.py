@@ -214,7 +214,7 @@ def _message(  # type: ignore[no-untyped-def]
                 return -1, depth, known
             time[row] = stamp
             bit = TIME
-        elif key == KEY_I or key == KEY_N:
+        elif key in (KEY_I, KEY_N):
             number, at = _whole(content, at, end)
             if at < 0:
                 return -1, depth, known
@@ -232,7 +232,7 @@ def _message(  # type: ignore[no-untyped-def]
             side[row] = 1 if content[at] == 0xC3 else 0
             at += 1
             bit = RESET
-        elif key == KEY_B or key == KEY_A:
+        elif key in (KEY_B, KEY_A):
             first = depth
             at, depth = _levels(content, at, end, depth, most_levels, level_side, level, key == KEY_A, word, real)
             if at < 0:
