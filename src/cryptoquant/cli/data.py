@@ -1,15 +1,17 @@
 """Verbs for market data: download, record, import, export, check."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cryptoquant.cli.terminal import OUT, answer, progress, say
+from cryptoquant.cli.terminal import OUT, answer, line, progress, say, status_line
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.download import download as fetch
-from cryptoquant.data.recorder import record as listen
+from cryptoquant.data.recorder import Recorder
+from cryptoquant.data.recorder_status import RecorderOptions
 from cryptoquant.data.store import Store
 from cryptoquant.settings import settings
 
@@ -51,19 +53,26 @@ def download(
 def record(
     symbols: Symbols,
     seconds: Annotated[float | None, typer.Option(help="How long; by default until interrupted.")] = None,
+    no_backfill: Annotated[bool, typer.Option("--no-backfill", help="Leave gaps as they are.")] = False,
     store: StoreOption = None,
     sandbox: SandboxOption = None,
     json: Json = False,
 ) -> None:
-    """Record trades, quotes, bars and order books from the live stream into the store."""
+    """Record trades, quotes, bars and order books from the live stream into the store.
+
+    Shows a line about itself while it runs on a terminal; with --json, one JSON object a second.
+    """
     until = None if seconds is None else timedelta(seconds=seconds)
     home = opened(store)
-    done = listen(home, symbols, connection(sandbox), until=until)
+    recorder = Recorder(home, symbols, connection(sandbox), options=RecorderOptions(backfill=not no_backfill))
+    with status_line() as show:
+        done = recorder.run(until, on_status=(lambda status: line(asdict(status))) if json else lambda s: show(s.line))
     if json:
-        answer({"received": done.received, "written": done.written, "rejected": done.rejected, "errors": done.errors})
+        line(asdict(done))
         return
-    written = ", ".join(f"{rows:,} {kind}" for kind, rows in sorted(done.written.items())) or "nothing"
-    say(f"received {done.received:,} messages; wrote {written} into {home.root}; {done.rejected} rejected")
+    say(done.line)
+    for error in done.errors:
+        say(f"  {error}")
 
 
 def import_(
