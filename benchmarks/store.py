@@ -72,6 +72,7 @@ def show(title: str, works: Works, runs: int = RUNS, wanted: str = "") -> dict[s
 def adopt(store: Store, kind: str, table: pl.DataFrame, timeframe: str = "") -> None:
     """Put rows into a store without the checks and syncs that make building 50 million of them slow."""
     vault = store._vault
+    store.create()
     made = []
     for entry, content in files(kind, table, timeframe, "benchmark"):
         target = store.root / entry.path
@@ -133,7 +134,7 @@ def ticks(folder: Path, rows: int) -> None:
         text = (
             "select "
             + ", ".join(columns)
-            + " from read_parquet(?, hive_partitioning=false) where time between ?::timestamp_ns and ?::timestamp_ns"
+            + " from read_parquet(?, hive_partitioning=false) where time between ?::timestamptz_ns and ?::timestamptz_ns"
         )
         said = [source, iso(low)[:-1], iso(high)[:-1]] + ([] if name is None else [name])
         return link.execute(text + ("" if name is None else " and symbol = ?"), said).to_arrow_table()
@@ -240,7 +241,7 @@ def bars(folder: Path, quick: bool) -> None:
 
     link = duckdb.connect()
     text = (
-        "select symbol, time_bucket(interval 1 hour, open_time) h, arg_min(open, open_time), max(high), min(low), "
+        "select symbol, epoch_ns(open_time) // 3600000000000 h, arg_min(open, open_time), max(high), min(low), "
         "arg_max(close, open_time), sum(volume) from read_parquet(?, hive_partitioning=false) group by 1, 2"
     )
     begin = time.perf_counter()

@@ -71,7 +71,7 @@ def same(found, wanted):
     assert (found is None and not wanted.height) or found.equals(wanted), (found, wanted)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(deeds)
 def test_after_any_deeds_the_store_answers_as_a_list_of_all_rows_would(tmp_path_factory, deeds):
     root = tmp_path_factory.mktemp("store")
