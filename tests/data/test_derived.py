@@ -71,7 +71,7 @@ def test_a_name_a_column_or_a_lineage_that_cannot_be_kept_is_refused(tmp_path):
     for name in ("bars", "gaps", "../up", "", "a/b"):
         with pytest.raises(SchemaError, match="table"):
             store.write(name, good, lineage=LINEAGE)
-    naive = good.with_columns(time=pl.lit(datetime(2024, 1, 1)))
+    naive = good.with_columns(time=pl.col("time").dt.replace_time_zone(None))
     odd = [good.drop("time"), naive, good.with_columns(x=pl.lit([1])), good.with_columns(rank=pl.lit(1)),
            good.with_columns(symbol=pl.lit(None, dtype=pl.String))]  # fmt: skip
     for frame in odd:
