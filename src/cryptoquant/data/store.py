@@ -322,10 +322,7 @@ class Store:
         return frozenset(self._vault.snapshot().lineages)
 
     def summary(self) -> pl.DataFrame:
-        """Return kind, timeframe, symbol, first, last, rows, files and bytes of all that is stored.
-
-        Files that hold several symbols, which a recorder wrote since the last compaction, have none.
-        """
+        """Return kind, timeframe, symbol (none of recent files), first, last, rows, files and bytes of all files."""
         entries = list(self._vault.snapshot().entries())
         keys = ["kind", "timeframe", "symbol"]
         times = (pl.col("first").min(), pl.col("last").max())
@@ -356,8 +353,7 @@ class Store:
     def vacuum(self, grace: timedelta = GRACE) -> int:
         """Delete files that stopped counting longer ago than ``grace``, and leftovers as old; return how many.
 
-        Readers that began before keep their files for that long. The manifest is shortened when it has grown: versions
-        before that can no longer be read.
+        The manifest is shortened when it has grown: versions before that can no longer be read.
         """
         return retention.vacuum(self._vault, grace)
 
