@@ -51,10 +51,11 @@ class Told:
 
 deeds = st.lists(
     st.one_of(
-        st.tuples(st.just("trade"), st.integers(0, 12), st.sampled_from(SYMBOLS), st.just(0)),
-        st.tuples(st.just("bar"), st.integers(0, 6), st.sampled_from(SYMBOLS), st.integers(0, 2)),
+        st.tuples(st.just("trade"), st.integers(0, 4), st.sampled_from(SYMBOLS[1:]), st.just(0)),
+        st.tuples(st.just("bar"), st.integers(0, 1), st.just("BTC/USD"), st.integers(0, 2)),
         st.tuples(st.sampled_from(["publish", "publish", "compact", "vacuum", "drop", "reopen", "fetch", "move"])),
     ),
+    min_size=20,
     max_size=40,
 )  # fmt: skip
 
@@ -359,4 +360,16 @@ def test_of_a_gap_the_latest_state_is_read_and_malformed_messages_are_kept(tmp_p
     for _ in range(2):
         assert store.gaps()["state"].to_list() == ["filled"]
         assert store.quarantine()["reason"].to_list() == ["no price"]
+        store.compact()
+
+
+def test_the_tail_begins_where_the_files_end_also_for_rows_that_have_no_key(tmp_path):
+    store, log = Store(tmp_path / "store"), Log()
+    store.attach(log)
+    for sequence in range(1, 7):
+        log.append("trades", trade(sequence, 0, minute=sequence) | {"id": None})
+    for upto in (0, 2, 5, 6):
+        store.publish_recent(log.frames(store.published, upto), upto, 1)
+        assert store.trades().height == 6
+        assert store.coverage("trades", None, "BTC/USD")[2] == 6
         store.compact()
