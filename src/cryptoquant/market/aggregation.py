@@ -9,7 +9,7 @@ from cryptoquant.errors import SchemaError
 from cryptoquant.market.schema import BARS, Bar, check_order, validate
 from cryptoquant.market.time import Timeframe, span_ns, timeframe_name
 
-FOLDED = ("open_time", "known", "open", "high", "low", "close", "volume")
+FOLDED = ("open_time", "known", "open", "high", "low", "close", "volume", "trade_count", "vwap")
 LARGEST_PADDING = 4
 
 
@@ -123,9 +123,8 @@ def fold(bars: pl.DataFrame, symbol: str, width: int, end: int) -> pl.DataFrame:
     end
         The close of the last row (ns UTC).
     """
-    values = {name: bars[name].to_physical().to_numpy() for name in FOLDED}
-    counts = bars["trade_count"].fill_null(0).to_numpy()
-    vwap = bars["vwap"].fill_null(0.0).to_numpy()
+    values = {name: _numbers(bars[name]) for name in FOLDED}
+    counts, vwap = values["trade_count"], values["vwap"]
     buckets = values["open_time"] // width
     starts = np.flatnonzero(np.r_[True, buckets[1:] != buckets[:-1]]) if len(buckets) else np.empty(0, dtype=np.int64)
     bounds = np.r_[starts, len(buckets)]
@@ -155,6 +154,12 @@ def fold(bars: pl.DataFrame, symbol: str, width: int, end: int) -> pl.DataFrame:
             "vwap": mean,
         }
     ).with_columns(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "known", "open_time"))
+
+
+def _numbers(column: pl.Series) -> np.ndarray:
+    whole = column.fill_null(0) if column.null_count() else column
+    numbers: np.ndarray = whole.to_physical().rechunk().to_numpy()
+    return numbers
 
 
 def _ordered_sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
