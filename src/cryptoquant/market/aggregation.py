@@ -1,12 +1,14 @@
 """Smaller bars into larger ones: one fold, driven by a frame of history or by one bar at a time."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cryptoquant.errors import SchemaError
-from cryptoquant.market.schema import Bar, check_order, validate
+from cryptoquant.market.schema import BARS, Bar, check_order, validate
 from cryptoquant.market.time import Timeframe, span_ns, timeframe_name
 
 
@@ -19,14 +21,21 @@ class BarAggregator:
     """Folds bars of one symbol into bars of a larger timeframe.
 
     A bucket closes when a bar arrives that ends it or lies beyond it, or when the clock is told to have passed its end:
-    an unfinished bucket never looks closed. The first bucket counts only when its first bar opens it: what came before
-    the first bar is not known. ``known`` of the large bar is the largest ``known`` of its parts.
+    an unfinished bucket never looks closed. The first bucket counts only when its first bar opens it, or, with
+    ``since``, every bucket that opens at or after it: what came before is not known. ``known`` of the large bar is the
+    largest ``known`` of its parts. Its VWAP weighs the parts whose VWAP is known (above zero) by their volume.
+
+    Parameters
+    ----------
+    since
+        From when the bars are complete (ns UTC), so that an absent bar means that nothing traded.
     """
 
-    __slots__ = ("_bucket", "_is_first", "_parts", "width")
+    __slots__ = ("_bucket", "_is_first", "_parts", "since", "width")
 
-    def __init__(self, timeframe: Timeframe) -> None:
+    def __init__(self, timeframe: Timeframe, *, since: int | None = None) -> None:
         self.width = span_ns(timeframe)
+        self.since = since
         self._bucket: int | None = None
         self._parts: list[Bar] = []
         self._is_first = True
@@ -61,14 +70,15 @@ class BarAggregator:
         parts, bucket = self._parts, self._bucket
         self._parts, self._bucket = [], None
         is_first, self._is_first = self._is_first, False
-        if is_first and parts[0].open_time != bucket:
+        if bucket < self.since if self.since is not None else is_first and bucket < parts[0].open_time:
             return []
         close = bucket + self.width
-        volume = 0.0
-        traded = 0.0
+        volume, weight, traded = 0.0, 0.0, 0.0
         for part in parts:
             volume += part.volume
-            traded += part.volume * part.vwap
+            if part.vwap > 0:
+                weight += part.volume
+                traded += part.volume * part.vwap
         return [
             Bar(
                 symbol=parts[0].symbol,
@@ -81,16 +91,17 @@ class BarAggregator:
                 close=parts[-1].close,
                 volume=volume,
                 trade_count=sum(part.trade_count for part in parts),
-                vwap=traded / volume if volume > 0 else 0.0,
+                vwap=traded / weight if weight > 0 else 0.0,
             )
         ]
 
 
-def aggregate(bars: Any, timeframe: Timeframe) -> pl.DataFrame:
+def aggregate(bars: Any, timeframe: Timeframe, *, since: int | None = None) -> pl.DataFrame:
     """Return bars of a larger timeframe, by symbol in time order, equal to what BarAggregator emits one by one.
 
-    A first bucket that its bars do not open and a last one that they do not complete are left out; buckets without any
-    bar are absent.
+    A first bucket that its bars do not open (with ``since``, ns UTC: all that open before it) and a last one that they
+    do not complete are left out; buckets without any bar are absent. The VWAP is null where there is volume but no
+    part tells its VWAP.
 
     Raises
     ------
@@ -105,55 +116,68 @@ def aggregate(bars: Any, timeframe: Timeframe) -> pl.DataFrame:
         raise SchemaError(f"bars of {found} do not divide {timeframe_name(timeframe)}")
     if not frame.height:
         return frame
-    grouped = [_aggregate_symbol(part, width) for part in frame.partition_by("symbol", maintain_order=True)]
+    grouped = [_aggregate_symbol(part, width, since) for part in frame.partition_by("symbol", maintain_order=True)]
     return pl.concat(grouped)
 
 
-def _aggregate_symbol(bars: pl.DataFrame, width: int) -> pl.DataFrame:
+def _aggregate_symbol(bars: pl.DataFrame, width: int, since: int | None) -> pl.DataFrame:
     opens = bars["open_time"].dt.epoch("ns").to_numpy()
     buckets = opens // width * width
+    if since is not None:
+        bars = bars.slice(int(np.searchsorted(buckets, since)))
+    elif buckets[0] < opens[0]:
+        bars = bars.slice(int(np.searchsorted(buckets, buckets[0], side="right")))
+    if bars.height and bars["time"].dt.epoch("ns").item(-1) < buckets[-1] + width:
+        bars = bars.head(int(np.searchsorted(buckets[len(buckets) - bars.height :], buckets[-1])))
+    if not bars.height:
+        return bars.clear()
+    buckets = bars["open_time"].dt.epoch("ns").to_numpy() // width * width
     starts = np.flatnonzero(np.r_[True, buckets[1:] != buckets[:-1]])
-    if opens[0] != buckets[0]:
-        skipped = int(starts[1]) if len(starts) > 1 else len(opens)
-        bars, buckets, starts = bars.slice(skipped), buckets[skipped:], starts[1:] - skipped
-    if not len(starts):
-        return bars.clear()
-    last = bars["time"].dt.epoch("ns").item(-1)
-    if last < buckets[-1] + width:
-        starts, buckets = starts[:-1], buckets[: starts[-1]]
-        bars = bars.head(len(buckets))
-    if not len(starts):
-        return bars.clear()
+    ends = np.r_[starts[1:], len(buckets)]
     volume = bars["volume"].to_numpy()
     vwap = bars["vwap"].fill_null(0.0).to_numpy()
-    volumes, traded = _ordered_sums(volume, starts), _ordered_sums(volume * vwap, starts)
-    ends = np.r_[starts[1:], len(volume)] - 1
+    weights = np.where(vwap > 0, volume, 0.0)
+    volumes = ordered_sums(volume, starts)
     close = buckets[starts] + width
-    known = np.maximum(close, np.maximum.reduceat(bars["known"].dt.epoch("ns").to_numpy(), starts))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(volumes > 0, traded / volumes, 0.0)
-    return pl.DataFrame(
+    return bars_table(
+        bars["symbol"].item(0),
         {
-            "symbol": [bars["symbol"].item(0)] * len(starts),
             "time": close,
-            "known": known,
+            "known": np.maximum(close, np.maximum.reduceat(bars["known"].dt.epoch("ns").to_numpy(), starts)),
             "open_time": buckets[starts],
             "open": bars["open"].to_numpy()[starts],
             "high": np.maximum.reduceat(bars["high"].to_numpy(), starts),
             "low": np.minimum.reduceat(bars["low"].to_numpy(), starts),
-            "close": bars["close"].to_numpy()[ends],
+            "close": bars["close"].to_numpy()[ends - 1],
             "volume": volumes,
             "trade_count": np.add.reduceat(bars["trade_count"].fill_null(0).to_numpy(), starts),
-            "vwap": mean,
-        }
-    ).with_columns(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "known", "open_time"))
+            "vwap": mean_price(
+                ordered_sums(weights * np.where(vwap > 0, vwap, 0.0), starts), ordered_sums(weights, starts)
+            ),
+        },
+    ).with_columns(vwap=pl.when((pl.col("vwap") == 0) & (pl.col("volume") > 0)).then(None).otherwise("vwap"))
 
 
-def _ordered_sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return the sum of each run, added left to right from zero, as the online fold does."""
-    lengths = np.diff(np.r_[starts, len(values)])
-    total = np.zeros(len(starts))
-    for offset in range(int(lengths.max())):
-        inside = offset < lengths
-        total[inside] += values[starts[inside] + offset]
-    return total
+def bars_table(symbol: str, columns: Mapping[str, NDArray[Any]]) -> pl.DataFrame:
+    """Return bars of one symbol as a frame; ``columns`` are those of the schema but the symbol, instants in ns."""
+    table = pl.DataFrame({"symbol": [symbol] * len(columns["time"]), **columns})
+    instants = ("time", "known", "open_time")
+    return table.select(
+        pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") if name in instants else pl.col(name).cast(dtype)
+        for name, dtype in BARS.items()
+    )
+
+
+def mean_price(traded: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return traded value over traded volume, 0 where nothing was traded."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(weights > 0, traded / weights, 0.0)
+
+
+def ordered_sums(values: NDArray[np.float64], starts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the sum of each run, added left to right from zero, as the online fold does.
+
+    ``np.add.reduceat`` adds in pairs and differs in the last bit.
+    """
+    runs = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(values)]))
+    return np.bincount(runs, weights=values, minlength=len(starts))
