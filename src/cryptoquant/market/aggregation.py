@@ -180,4 +180,5 @@ def ordered_sums(values: NDArray[np.float64], starts: NDArray[np.intp]) -> NDArr
     ``np.add.reduceat`` adds in pairs and differs in the last bit.
     """
     runs = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(values)]))
-    return np.bincount(runs, weights=values, minlength=len(starts))
+    sums: NDArray[np.float64] = np.bincount(runs, weights=values, minlength=len(starts)).astype(np.float64)
+    return sums

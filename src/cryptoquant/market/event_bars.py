@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """A bar closes with the trade by which its ticks (trades), volume (coins) or dollars (price x coins) reach an amount.
+    """A bar closes with the trade by which its ticks (trades), volume (coins) or dollars (value) reach an amount.
 
     Examples
     --------
