@@ -81,9 +81,7 @@ def main() -> None:
                 events[name] = work()
                 spent[name].append(time.perf_counter() - start)
         rates = {name: events[name] / float(np.median(times)) for name, times in spent.items()}
-    print(
-        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"
-    )
+    print(f"{platform.processor()}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}")
     for name, rate in rates.items():
         ratio = rate / rates["pandas merge, itertuples"]
         print(f"{name:26} {events[name]:>10,} events  {rate:>12,.0f} events/s  {ratio:5.2f} x the peer")

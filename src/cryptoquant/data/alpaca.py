@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
+from cryptoquant.data.alpaca_history import Page, Span, pages
+from cryptoquant.data.rate import TokenBucket
 from cryptoquant.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -22,9 +24,7 @@ from cryptoquant.errors import (
     VenueError,
     VenueUnreachableError,
 )
-from cryptoquant.market.instrument import normalize_symbol
-from cryptoquant.market.schema import Bar, bars_frame
-from cryptoquant.market.time import Timeframe, from_iso, iso, span_ns, timeframe_name
+from cryptoquant.market.time import Timeframe, from_iso
 from cryptoquant.settings import settings
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ TRADING_STREAM_URL = "wss://paper-api.alpaca.markets/stream"
 PAPER_HOST = "paper-api.alpaca.markets"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TIMEOUT_S = (3.05, 15.0)
-PAGE_LIMIT = 10_000
 ATTEMPTS = 5
 LONGEST_PAUSE_S = 30.0
+LONGEST_ASKED_S = 120.0
 LOOPBACK_BACKOFF_S = 0.05
 END_AGAIN_SECONDS = 1.0
 WEBSOCKET = {"ping_interval": 10, "ping_timeout": 10, "max_queue": 1024, "max_size": 2**23, "open_timeout": 10}
@@ -215,27 +215,26 @@ class Alpaca:
         AuthenticationError, UnknownSymbolError, VenueUnreachableError, VenueError
             What the venue answered, or that it did not.
         """
-        names = [symbols] if isinstance(symbols, str) else list(symbols)
-        width = span_ns(timeframe)
-        query = {
-            "symbols": ",".join(normalize_symbol(name) for name in names),
-            "timeframe": alpaca_timeframe(timeframe),
-            "start": iso(start),
-            "end": iso(end - width),
-            "limit": PAGE_LIMIT,
-            "sort": "asc",
-        }
-        if end - width < start:
-            return
+        return self._rows(Span("bars", _listed(symbols), start, end, timeframe))
+
+    def fetch_trades(self, symbols: str | Sequence[str], start: int, end: int) -> Iterator[pl.DataFrame]:
+        """Yield trades page by page with ``start <= time <= end`` (ns UTC); errors as `fetch_bars`."""
+        return self._rows(Span("trades", _listed(symbols), start, end))
+
+    def fetch_quotes(self, symbols: str | Sequence[str], start: int, end: int) -> Iterator[pl.DataFrame]:
+        """Yield quotes page by page with ``start <= time <= end`` (ns UTC); errors as `fetch_bars`."""
+        return self._rows(Span("quotes", _listed(symbols), start, end))
+
+    def fetch_pages(self, span: Span, *, token: str | None = None, bucket: TokenBucket | None = None) -> Iterator[Page]:
+        """Yield the pages of a span with their tokens, also empty ones, within the allowance of a bucket.
+
+        Errors as `fetch_bars`.
+        """
         client = self.historical()
-        while True:
-            page = fetch(client, "/crypto/us/bars", query)
-            rows = [_bar(symbol, row, width) for symbol, listed in page["bars"].items() for row in listed]
-            if rows:
-                yield bars_frame(rows)
-            if not page.get("next_page_token"):
-                return
-            query["page_token"] = page["next_page_token"]
+        return pages(lambda path, query: fetch(client, path, query, bucket), span, token=token)
+
+    def _rows(self, span: Span) -> Iterator[pl.DataFrame]:
+        return (page.rows for page in self.fetch_pages(span) if page.rows.height)
 
     def _keys(self) -> tuple[str, str]:
         if not self.api_key or not self.api_secret:
@@ -245,23 +244,13 @@ class Alpaca:
         return self.api_key, self.api_secret
 
 
-def alpaca_timeframe(timeframe: Timeframe) -> str:
-    """Return Alpaca's name of a timeframe.
-
-    Examples
-    --------
-    >>> alpaca_timeframe("5m"), alpaca_timeframe("1h"), alpaca_timeframe("1d")
-    ('5Min', '1Hour', '1Day')
-    """
-    seconds = span_ns(timeframe) // 1_000_000_000
-    for unit, name, most in ((86_400, "Day", 1), (3_600, "Hour", 23), (60, "Min", 59)):
-        if seconds % unit == 0 and seconds // unit <= most:
-            return f"{seconds // unit}{name}"
-    raise ValueError(f"Alpaca has no bars of {timeframe_name(timeframe)}: wanted 1m to 59m, 1h to 23h, or 1d")
-
-
-def fetch(client: Any, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+def fetch(client: Any, path: str, query: Mapping[str, Any], bucket: TokenBucket | None = None) -> dict[str, Any]:
     """Return the answer to one GET request of an SDK client, asking again on 429, 5xx and silence, five times in all.
+
+    Parameters
+    ----------
+    bucket
+        The allowance that each attempt takes from; a pause that the venue asks for is a pause for all who share it.
 
     Raises
     ------
@@ -274,6 +263,9 @@ def fetch(client: Any, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
     where = urlsplit(str(getattr(client._base_url, "value", client._base_url))).netloc
     failure: VenueError | UnknownSymbolError = VenueError(f"{where}: no attempt was made")
     for attempt in range(ATTEMPTS):
+        if bucket is not None:
+            bucket.take()
+        status, asked_pause = 0, 0.0
         try:
             answer: dict[str, Any] = client.get(path, dict(query))
         except APIError as error:
@@ -282,7 +274,6 @@ def fetch(client: Any, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
             if status != 429 and status < 500:
                 raise failure from error
         except (requests.ConnectionError, requests.Timeout) as error:
-            asked_pause = 0.0
             reason = "no answer in time" if isinstance(error, requests.Timeout) else "no connection"
             failure = VenueUnreachableError(f"{where}: {reason}; is the address right and the network up?")
         except requests.RequestException as error:
@@ -290,7 +281,9 @@ def fetch(client: Any, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         else:
             return answer
         if attempt + 1 < ATTEMPTS:
-            time.sleep(min(LONGEST_PAUSE_S, max(asked_pause, random.uniform(0.05, 0.1) * 4**attempt)))
+            pause = max(min(asked_pause, LONGEST_ASKED_S), min(LONGEST_PAUSE_S, random.uniform(0.05, 0.1) * 4**attempt))
+            wait = time.sleep if bucket is None or status != 429 else bucket.pause
+            wait(pause)
     raise failure
 
 
@@ -308,14 +301,8 @@ def _refused(where: str, status: int, text: str, symbols: str) -> VenueError | U
     return VenueError(f"{where}: HTTP {status}: {text}")
 
 
-def _bar(symbol: str, row: Mapping[str, Any], width: int) -> Bar:
-    try:
-        opened = from_iso(row["t"])
-        prices = (float(row["o"]), float(row["h"]), float(row["l"]), float(row["c"]), float(row["v"]))
-        count, vwap = int(row.get("n") or 0), float(row.get("vw") or 0.0)
-    except (KeyError, TypeError, ValueError) as error:
-        raise VenueError(f"{symbol}: a bar of the venue cannot be read ({error!r}): {row}") from error
-    return Bar(normalize_symbol(symbol), opened + width, opened + width, opened, *prices, count, vwap)
+def _listed(symbols: str | Sequence[str]) -> tuple[str, ...]:
+    return (symbols,) if isinstance(symbols, str) else tuple(symbols)
 
 
 def _is_loopback(url: str) -> bool:
