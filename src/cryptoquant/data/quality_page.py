@@ -24,15 +24,15 @@ body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sa
 main{max-width:1180px;margin:0 auto;padding:24px 20px 60px}h1{font-size:26px;margin:0 0 4px}
 h2{font-size:18px;margin:34px 0 8px}p{max-width:80ch;margin:4px 0}.soft{color:var(--soft)}
 .verdict{font-weight:600;padding:8px 12px;border-left:5px solid var(--good);background:var(--none)}
-.verdict.bad{border-color:var(--bad)}.wide{overflow-x:auto}svg{display:block;min-width:620px;width:100%;height:auto}
+.verdict.bad{border-color:var(--bad)}.wide{overflow-x:auto}svg{display:block}
 svg text{fill:var(--ink);font:11px system-ui,sans-serif}svg .soft{fill:var(--soft)}
 .good{fill:var(--good)}.note{fill:var(--note)}.bad{fill:var(--bad)}.none{fill:var(--none)}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:4px 12px 4px 0;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}
 th{color:var(--soft);font-weight:600}.n{text-align:right}.fault{color:var(--bad);font-weight:600}
-.key span{display:inline-block;margin-right:16px}.key svg{display:inline;width:11px;min-width:0;height:11px}
+.key span{display:inline-block;margin-right:16px}.key svg{display:inline;width:11px;height:11px}
 @media print{main{max-width:none;padding:0}h2{break-after:avoid}tr,svg{break-inside:avoid}
-svg rect{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+svg{max-width:100%;height:auto}svg rect{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 WORDS = {
     "good": "nothing found",
@@ -79,7 +79,8 @@ def page_text(quality: "MarketQuality") -> str:
 def _worst(quality: "MarketQuality") -> str:
     faults = quality.totals().filter("is_fault").group_by("kind", "check").agg(pl.col("count").sum())
     rows = faults.sort("count", "kind", "check", descending=[True, False, False]).iter_rows()
-    return "Not clean: " + ", ".join(f"{count:,} {kind} {check}" for kind, check, count in rows)
+    found = ", ".join(f"{check.replace('_', ' ')} {count:,} ({kind})" for kind, check, count in rows)
+    return f"Not clean: {found}"
 
 
 def _parts(frame: pl.DataFrame) -> list[tuple[tuple[str, str], pl.DataFrame]]:
@@ -112,8 +113,9 @@ def _calendar(frame: pl.DataFrame) -> str:
             _cell(own.get(at), first + timedelta(days=at * step), step, NAME + at * width, top, width)
             for at in range(cells)
         ]
-    whole = f"0 0 {max(NAME + cells * width + 40, 620)} {ROW * (len(symbols) + 1) + 4}"
-    return f'<div class="wide"><svg viewBox="{whole}" role="img">{"".join(drawn)}</svg></div>'
+    wide, high = NAME + cells * width + 40, ROW * (len(symbols) + 1) + 4
+    size = f'width="{wide}" height="{high}" viewBox="0 0 {wide} {high}"'
+    return f'<div class="wide"><svg {size} role="img">{"".join(drawn)}</svg></div>'
 
 
 def _axis(first: date, step: int, cells: int, width: int) -> str:
