@@ -81,6 +81,26 @@ def test_a_replay_gives_every_event_once_in_the_order_of_time_whatever_the_windo
     assert found == wanted_order(events)
 
 
+def test_windows_that_cut_every_second_lose_double_and_turn_nothing(tmp_path):
+    events = [event("trades", "A/USD", i, BEGIN + (7 + i // 2) * SECOND, -SECOND * (i % 2)) for i in range(800)]
+    events += [event("bars", "A/USD", i, 0, 0) for i in range(7)]
+    store = Store(tmp_path / "store")
+    store.write("trades", frame("trades", events[:800]))
+    store.write("bars", frame("bars", events[800:]))
+    for rows in (1, 50, 10_000):
+        whole = replace(replay_of(store, ("trades", "bars")), rows_per_window=rows)
+        assert list(whole) == wanted_order(events)
+    assert len(list(replace(whole, rows_per_window=1).batches())) > 3
+
+
+def test_of_one_instant_trades_come_before_quotes_and_symbols_by_name(tmp_path):
+    store = Store(tmp_path / "store")
+    for kind in ("quotes", "trades", "books"):
+        store.write(kind, frame(kind, [event(kind, name, 0, BEGIN, 0) for name in ("B/USD", "A/USD")]))
+    found = [(type(e), e.symbol) for e in replay(store)]
+    assert found == [(shape, name) for shape in (Trade, Quote, BookUpdate) for name in ("A/USD", "B/USD")]
+
+
 @pytest.fixture
 def market(tmp_path):
     bars = SyntheticMarket(symbols=["BTC/USD", "ETH/USD"], days=1, timeframe="5m").bars().head(40)

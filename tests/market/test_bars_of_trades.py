@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptoquant.errors import SchemaError
-from cryptoquant.market.aggregation import aggregate
+from cryptoquant.market.aggregation import BarAggregator, aggregate
 from cryptoquant.market.bar_ladder import BarLadder
 from cryptoquant.market.event_bars import EventBars, Every, Imbalance, event_bars, trade_signs
 from cryptoquant.market.schema import Bar, Trade, bar_rows, check_bars
@@ -173,6 +173,9 @@ def test_a_part_without_vwap_does_not_pull_the_mean_to_zero():
         pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "open_time")
     )
     assert aggregate(bars, "3m")["vwap"].to_list() == [110.0, None]
+    folding = BarAggregator("3m")
+    rows = bar_rows(bars.with_columns(known="time", trade_count=pl.lit(1)))
+    assert [large.vwap for bar in rows for large in folding.update(bar)] == [110.0, 0.0]
     assert aggregate(bars.tail(1), "1m")["vwap"].to_list() == [0.0]
 
 
