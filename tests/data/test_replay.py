@@ -82,7 +82,7 @@ def test_a_replay_gives_every_event_once_in_the_order_of_time_whatever_the_windo
 
 
 def test_windows_that_cut_every_second_lose_double_and_turn_nothing(tmp_path):
-    events = [event("trades", "A/USD", i, BEGIN + (7 + i // 2) * SECOND, -SECOND * (i % 2)) for i in range(800)]
+    events = [event("trades", "A/USD", i, BEGIN + (7 + i // 2) * SECOND, -3 * SECOND * (i % 2)) for i in range(800)]
     events += [event("bars", "A/USD", i, 0, 0) for i in range(7)]
     store = Store(tmp_path / "store")
     store.write("trades", frame("trades", events[:800]))
