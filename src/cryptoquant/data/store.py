@@ -1,7 +1,7 @@
 """The shelf of market data: Parquet files under a manifest, read as frames, written all or nothing."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
@@ -14,11 +14,14 @@ from cryptoquant.data.disk import Disk
 from cryptoquant.data.files import Columns, Stamp, read_file, write_file
 from cryptoquant.data.layout import KINDS, STORED
 from cryptoquant.data.quality import QualityReport
+from cryptoquant.data.quality_report import CHECKED, MarketQuality, market_quality
 from cryptoquant.data.reader import Reader, answer
 from cryptoquant.data.reading import Tail, View
+from cryptoquant.data.replay import Event, replay
 from cryptoquant.data.selection import Bounds, instants
+from cryptoquant.data.subscription import Follower
 from cryptoquant.data.symbols import Symbols, chosen
-from cryptoquant.data.tail import LogTail
+from cryptoquant.data.tail import LogTail, last_sequence
 from cryptoquant.data.vault import Vault
 from cryptoquant.errors import ConfigurationError
 from cryptoquant.market.instrument import normalize_symbol
@@ -329,12 +332,11 @@ class Store:
         return frozenset(self._vault.snapshot().lineages)
 
     def summary(self) -> pl.DataFrame:
-        """Return kind, timeframe, symbol (none of recent files), first, last, rows, files and bytes of all files."""
-        entries = list(self._vault.snapshot().entries())
-        keys = ["kind", "timeframe", "symbol"]
-        times = (pl.col("first").min(), pl.col("last").max())
-        totals = (*times, pl.col("rows").sum(), pl.len().alias("files"), pl.col("bytes").sum())
-        return retention.listed(entries).group_by(keys).agg(*totals).sort(keys)
+        """Return kind, timeframe, symbol, first, last and rows of all that can be read, and its own files and bytes.
+
+        Rows that lie in recent files with those of other symbols, or in the log, count; such files do not.
+        """
+        return self._reader.seen(retention.summary)
 
     def compact(self, kinds: Sequence[str] | None = None, *, upto: Instant | None = None) -> int:
         """Sort recent and small files into one file per symbol and day (bars: month); return how many are replaced.
@@ -390,18 +392,7 @@ class Store:
     ) -> int:
         """Add the rows of a Parquet or CSV file and return how many; nothing is written unless all rows are possible.
 
-        Parameters
-        ----------
-        symbol
-            The pair, when the file has no symbol column.
-        timeframe
-            Of bars; the median distance of the rows when not given.
-        stamped
-            Whether the file's time is a bar's open or its close.
-        columns
-            The file's names to ours, for example ``{"Px": "close"}``; common names are understood without.
-        zone
-            Of times that carry none, for example ``"UTC"``; without it such times are refused.
+        For the parameters see `cryptoquant.data.files.read_file`.
 
         Raises
         ------
@@ -441,6 +432,18 @@ class Store:
             return {series: part.select(*BARS) for series, part in rows.items()}
 
         return QualityReport.of(self._reader.seen(read))
+
+    def quality(self, kinds: Sequence[str] = CHECKED) -> MarketQuality:
+        """Return what looks wrong in bars, trades, quotes and books, by symbol and day; as a frame and as a page."""
+        return market_quality(self, kinds)
+
+    def replay(self, *what: Any, **how: Any) -> Iterator[Event]:
+        """Return a range as the events that live consumers get; for the parameters see `cryptoquant.data.replay`."""
+        return replay(self, *what, **how)
+
+    def follow(self, kinds: Sequence[str] | None = None, symbols: Sequence[str] | None = None) -> Follower:
+        """Return the stream of the recorder that writes into this store, from now on, in any process."""
+        return Follower(Path(self.root), kinds, symbols, after=last_sequence(self._vault.disk, self.published))
 
     def _all(self, kind: str) -> pl.DataFrame:
         return self._reader.seen(lambda view: revisions.every(view, kind, view.symbols(kind), (None, None)))
