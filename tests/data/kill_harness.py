@@ -26,16 +26,16 @@ import msgpack
 import numpy as np
 import polars as pl
 
-from cryptoquant.data import publication, recorder, shelf, wire
+from cryptoquant.data import recorder, shelf, wire
 from cryptoquant.data.alpaca import Alpaca, _load_sdk
 from cryptoquant.data.disk import Disk, LocalDisk
-from cryptoquant.data.entry import Write
 from cryptoquant.data.log import Log
 from cryptoquant.data.log_reader import LogReader
 from cryptoquant.data.recorder_status import RecorderOptions
 from cryptoquant.data.segment import Record, RecordKind, position
 from cryptoquant.data.store import Store
 from cryptoquant.errors import CryptoquantError, EmptyStoreError
+from tests.data.planted import TwoLines
 from tests.data.stream import START, Venue, book, frame, quote, trade
 
 SYMBOLS = ("BTC/USD", "ETH/USD")
@@ -171,18 +171,6 @@ class Witness:
 
 def say(pipe: int, line: str) -> None:
     os.write(pipe, line.encode() + b"\n")
-
-
-class TwoLines(Store):
-    """Moves ``published`` in a line of its own, after that of the files."""
-
-    def publish_recent(self, frames, published: int, received: int) -> int:
-        made = [file for kind, rows in frames.items() if rows.height for file in publication._recent(kind, rows)]
-        with self._vault.only_writer():
-            publication.add(self._vault, made, None)
-        with self._vault.only_writer():
-            self._vault.append(Write((), None, (), published, received, self._vault.clock()))
-        return 0
 
 
 class EagerLog(Log):
