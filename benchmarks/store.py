@@ -72,6 +72,7 @@ def show(title: str, works: Works, runs: int = RUNS, wanted: str = "") -> dict[s
 def adopt(store: Store, kind: str, table: pl.DataFrame, timeframe: str = "") -> None:
     """Put rows into a store without the checks and syncs that make building 50 million of them slow."""
     vault = store._vault
+    store.create()
     made = []
     for entry, content in files(kind, table, timeframe, "benchmark"):
         target = store.root / entry.path
@@ -97,7 +98,7 @@ def trades(symbol: str, day: int, rows: int) -> pl.DataFrame:
 
 
 def ticks(folder: Path, rows: int) -> None:
-    """Ask 100 symbols × 10 days of trades for little and for much."""
+    """Ask 100 symbols over 10 days of trades for little and for much."""
     import duckdb
     import pyarrow.dataset as ds
 
@@ -130,11 +131,8 @@ def ticks(folder: Path, rows: int) -> None:
         return data.to_table(columns=columns, filter=wanted if name is None else wanted & (ds.field("symbol") == name))
 
     def duck(source: object, low: int, high: int, name: str | None) -> object:
-        text = (
-            "select "
-            + ", ".join(columns)
-            + " from read_parquet(?, hive_partitioning=false) where time between ?::timestamp_ns and ?::timestamp_ns"
-        )
+        between = "time between ?::timestamptz_ns and ?::timestamptz_ns"
+        text = f"select {', '.join(columns)} from read_parquet(?, hive_partitioning=false) where {between}"
         said = [source, iso(low)[:-1], iso(high)[:-1]] + ([] if name is None else [name])
         return link.execute(text + ("" if name is None else " and symbol = ?"), said).to_arrow_table()
 
@@ -184,11 +182,11 @@ def ticks(folder: Path, rows: int) -> None:
             "select sum(size), max(price) from read_parquet(?, hive_partitioning=false)", [source]
         ).fetchall()
 
+    everything = pl.scan_parquet(listed, glob=False, hive_partitioning=False)
     lazy = {"polars, glob and hive": pl.scan_parquet(f"{root}/kind=trades", hive_partitioning=True)}
     totals = [pl.col("size").sum(), pl.col("price").max()]
-    view = store._vault.snapshot()
     show("full scan: sum of sizes, highest price", {
-        "polars, our list": lambda: pl.scan_parquet([f"{root}/{e.path}" for e in view.entries("trades")], glob=False, hive_partitioning=False).select(totals).collect(),
+        "polars, our list": lambda: everything.select(totals).collect(),
         "polars, glob and hive": lambda: lazy["polars, glob and hive"].select(totals).collect(),
         "DuckDB, our list": lambda: summed(listed), "DuckDB, glob": lambda: summed(glob),
     }, 3)  # fmt: skip
@@ -207,7 +205,7 @@ def ask(store: Store, symbol: str, low: int, high: int) -> object:
 
 
 def bars(folder: Path, quick: bool) -> None:
-    """Fold 2 years × 100 symbols of minutes into hours."""
+    """Fold 2 years of 100 symbols of minutes into hours."""
     months = 2 if quick else 24
     store = Store(folder / "bars")
     rows = 0
@@ -218,7 +216,6 @@ def bars(folder: Path, quick: bool) -> None:
     size = sum(entry.bytes for entry in store._vault.snapshot().entries())
     print(f"\n{rows:,} bars of a minute, {size / rows:.1f} bytes a row", flush=True)
     peak, ended = [0], threading.Event()
-    before = resident()
 
     def watch() -> None:
         while not ended.wait(0.02):
@@ -226,21 +223,23 @@ def bars(folder: Path, quick: bool) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    spent = []
+    spent, worked = [], []
     for _ in range(3):
-        begin = time.perf_counter()
+        begin, busy = time.perf_counter(), time.process_time()
         made = store.bars(None, "1h")
         spent.append(time.perf_counter() - begin)
+        worked.append(time.process_time() - busy)
     ended.set()
     watcher.join()
-    print(f"  hours: {made.height:,} bars in {np.median(spent):.2f} s (each {', '.join(f'{s:.2f}' for s in spent)}), "
-          f"peak {peak[0] / 1e9:.2f} GB, {before / 1e9:.2f} before; wanted for 105 million: < 6 s, < 4 GB", flush=True)  # fmt: skip
+    print(f"  hours: {made.height:,} bars in {np.median(spent):.2f} s (each {', '.join(f'{s:.2f}' for s in spent)}; "
+          f"{np.median(worked):.2f} s of CPU, load of the machine {os.getloadavg()[0]:.1f}), "
+          f"peak {peak[0] / 1e9:.2f} GB; wanted for 105 million: < 6 s, < 4 GB", flush=True)  # fmt: skip
     listed = [f"{store.root}/{entry.path}" for entry in store._vault.snapshot().entries()]
     import duckdb
 
     link = duckdb.connect()
     text = (
-        "select symbol, time_bucket(interval 1 hour, open_time) h, arg_min(open, open_time), max(high), min(low), "
+        "select symbol, epoch_ns(open_time) // 3600000000000 h, arg_min(open, open_time), max(high), min(low), "
         "arg_max(close, open_time), sum(volume) from read_parquet(?, hive_partitioning=false) group by 1, 2"
     )
     begin = time.perf_counter()
@@ -256,7 +255,8 @@ def minutes(symbol: str, seed: int, rows: int) -> pl.DataFrame:
     close = np.round(6e4 + np.cumsum(rng.normal(0, 10, rows)), 2)
     before = np.r_[close[:1], close[:-1]]
     frame = pl.DataFrame({
-        "symbol": np.full(rows, symbol), "time": opened + MINUTE, "known": opened + MINUTE + SECOND, "open_time": opened,
+        "symbol": np.full(rows, symbol), "time": opened + MINUTE, "known": opened + MINUTE + SECOND,
+        "open_time": opened,
         "open": before, "high": np.maximum(before, close) + np.round(rng.exponential(3, rows), 2),
         "low": np.minimum(before, close) - np.round(rng.exponential(3, rows), 2), "close": close,
         "volume": np.round(rng.lognormal(0, 1, rows), 6), "trade_count": rng.poisson(30, rows),
@@ -290,7 +290,7 @@ def folder_size(table: pl.DataFrame) -> int:
 
 
 def recorded(kind: str, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows of the shared sample as a recorder would have stored them, a frame of the log for each receive time."""
+    """Return rows of the shared sample as a recorder would have stored them, one frame for each receive time."""
     sequence = pl.col("recv_ns").rank("dense").cast(pl.Int64) * 3
     item = pl.int_range(pl.len()).over("recv_ns") if kind != "books" else pl.lit(0)
     table = rows.with_columns(

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from cryptoquant.data import alpaca as connection
-from cryptoquant.data.alpaca import Alpaca, alpaca_timeframe, ender
+from cryptoquant.data.alpaca import Alpaca, ender
+from cryptoquant.data.alpaca_history import alpaca_timeframe
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import (
     AuthenticationError,

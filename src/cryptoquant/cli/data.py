@@ -1,18 +1,21 @@
 """Verbs for market data: download, record, import, export, check."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cryptoquant.cli.terminal import OUT, answer, progress, say
+from cryptoquant.cli.terminal import OUT, answer, line, progress, say, status_line
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.download import download as fetch
-from cryptoquant.data.recorder import record as listen
+from cryptoquant.data.recorder import Recorder
+from cryptoquant.data.recorder_status import RecorderOptions
 from cryptoquant.data.store import Store
 from cryptoquant.settings import settings
 
+LARGEST = 10
 Symbols = Annotated[list[str], typer.Argument(help="Pairs such as BTC/USD.")]
 StoreOption = Annotated[str | None, typer.Option("--store", help="Folder of the store; by default CQ_STORE, or data.")]
 SandboxOption = Annotated[
@@ -36,34 +39,52 @@ def download(
     timeframe: Annotated[str, typer.Option(help="Length of a bar, for example 5m or 1h.")] = "1h",
     start: Annotated[str, typer.Option(help="First day, for example 2024-01-01.")] = "2024-01-01",
     end: Annotated[str | None, typer.Option(help="Last moment; by default now.")] = None,
+    kind: Annotated[str, typer.Option(help="bars, trades or quotes.")] = "bars",
+    jobs: Annotated[int, typer.Option(help="Requests under way at once, within the venue's limit.")] = 4,
     store: StoreOption = None,
     sandbox: SandboxOption = None,
 ) -> None:
-    """Fetch bars from Alpaca into the store; a second run fetches only what is missing."""
+    """Fetch bars, trades or quotes from Alpaca into the store; a second run fetches only what is missing."""
     home = opened(store)
     with progress("download") as advance:
-        got = fetch(home, symbols, timeframe, start, end, source=connection(sandbox), progress=advance)
-    say(
-        f"{got.rows:,} bars of {', '.join(got.symbols)} ({timeframe}) into {home.root}; {got.skipped} months were there"
+        got = fetch(
+            home, symbols, timeframe, start, end, kind=kind, source=connection(sandbox), jobs=jobs, progress=advance
+        )
+    what = (
+        f"bars of {', '.join(got.symbols)} ({timeframe})" if kind == "bars" else f"{kind} of {', '.join(got.symbols)}"
     )
+    parts = "days" if kind == "quotes" else "months"
+    say(f"{got.rows:,} {what} into {home.root}; {got.skipped} {parts} were there")
+    for gap in got.gaps.head(LARGEST).iter_rows(named=True):
+        missing = "nothing there" if gap["missing"] is None else f"{gap['missing']:,} missing"
+        say(f"  gap {gap['symbol']}: {gap['start']:%Y-%m-%d %H:%M} to {gap['end']:%Y-%m-%d %H:%M}, {missing}")
+    if got.gaps.height > LARGEST:
+        say(f"  and {got.gaps.height - LARGEST:,} more gaps")
 
 
 def record(
     symbols: Symbols,
     seconds: Annotated[float | None, typer.Option(help="How long; by default until interrupted.")] = None,
+    no_backfill: Annotated[bool, typer.Option("--no-backfill", help="Leave gaps as they are.")] = False,
     store: StoreOption = None,
     sandbox: SandboxOption = None,
     json: Json = False,
 ) -> None:
-    """Record trades, quotes, bars and order books from the live stream into the store."""
+    """Record trades, quotes, bars and order books from the live stream into the store.
+
+    Shows a line about itself while it runs on a terminal; with --json, one JSON object a second.
+    """
     until = None if seconds is None else timedelta(seconds=seconds)
     home = opened(store)
-    done = listen(home, symbols, connection(sandbox), until=until)
+    recorder = Recorder(home, symbols, connection(sandbox), options=RecorderOptions(backfill=not no_backfill))
+    with status_line() as show:
+        done = recorder.run(until, on_status=(lambda status: line(asdict(status))) if json else lambda s: show(s.line))
     if json:
-        answer({"received": done.received, "written": done.written, "rejected": done.rejected, "errors": done.errors})
+        line(asdict(done))
         return
-    written = ", ".join(f"{rows:,} {kind}" for kind, rows in sorted(done.written.items())) or "nothing"
-    say(f"received {done.received:,} messages; wrote {written} into {home.root}; {done.rejected} rejected")
+    say(done.line)
+    for error in done.errors:
+        say(f"  {error}")
 
 
 def import_(

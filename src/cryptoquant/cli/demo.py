@@ -127,8 +127,8 @@ def _wait_for_connection(recorder: Recorder) -> None:
 
 def _wait_for_quiet(recorder: Recorder) -> None:
     before, deadline = -1, time.monotonic() + 10
-    while recorder.status().received != before and time.monotonic() < deadline:
-        before = recorder.status().received
+    while recorder.status().frames != before and time.monotonic() < deadline:
+        before = recorder.status().frames
         time.sleep(0.2)
 
 

@@ -35,6 +35,21 @@ def answer(content: Mapping[str, Any] | list[Any]) -> None:
     print(json.dumps(strict_json(content), default=str, indent=1))  # noqa: T201
 
 
+def line(content: Mapping[str, Any]) -> None:
+    """Print JSON on one line, of which a program reads many."""
+    print(json.dumps(strict_json(content), default=str), flush=True)  # noqa: T201
+
+
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows a line in place of the one before; only on an interactive terminal."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    with ERR.status("starting") as shown:
+        yield lambda text: shown.update(text)
+
+
 def facts(content: Mapping[str, Any]) -> None:
     """Print names and values, one a line, numbers as a person reads them."""
     for name, value in content.items():

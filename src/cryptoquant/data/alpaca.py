@@ -9,11 +9,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import polars as pl
 
+from cryptoquant.data.alpaca_history import Page, Span, bodies, pages
+from cryptoquant.data.rate import TokenBucket
 from cryptoquant.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -21,9 +23,7 @@ from cryptoquant.errors import (
     VenueError,
     VenueUnreachableError,
 )
-from cryptoquant.market.instrument import normalize_symbol
-from cryptoquant.market.schema import Bar, bars_frame
-from cryptoquant.market.time import Timeframe, from_iso, iso, span_ns, timeframe_name
+from cryptoquant.market.time import Timeframe, from_iso
 from cryptoquant.settings import settings
 
 if TYPE_CHECKING:
@@ -39,15 +39,14 @@ TRADING_STREAM_URL = "wss://paper-api.alpaca.markets/stream"
 PAPER_HOST = "paper-api.alpaca.markets"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TIMEOUT_S = (3.05, 15.0)
-PAGE_LIMIT = 10_000
 ATTEMPTS = 5
 LONGEST_PAUSE_S = 30.0
+LONGEST_ASKED_S = 120.0
 LOOPBACK_BACKOFF_S = 0.05
 END_AGAIN_SECONDS = 1.0
 WEBSOCKET = {"ping_interval": 10, "ping_timeout": 10, "max_queue": 1024, "max_size": 2**23, "open_timeout": 10}
 
 StreamEvent = Callable[[str, str], None]
-HistoryKind = Literal["trades", "quotes", "bars"]
 
 
 class FrameTap(Protocol):
@@ -222,50 +221,36 @@ class Alpaca:
         AuthenticationError, UnknownSymbolError, VenueUnreachableError, VenueError
             What the venue answered, or that it did not.
         """
-        names = [symbols] if isinstance(symbols, str) else list(symbols)
-        width = span_ns(timeframe)
-        query = {
-            "symbols": ",".join(normalize_symbol(name) for name in names),
-            "timeframe": alpaca_timeframe(timeframe),
-            "start": iso(start),
-            "end": iso(end - width),
-            "limit": PAGE_LIMIT,
-            "sort": "asc",
-        }
-        if end - width < start:
-            return
-        client = self.historical()
-        while True:
-            page = fetch(client, "/crypto/us/bars", query)
-            rows = [_bar(symbol, row, width) for symbol, listed in page["bars"].items() for row in listed]
-            if rows:
-                yield bars_frame(rows)
-            if not page.get("next_page_token"):
-                return
-            query["page_token"] = page["next_page_token"]
+        return self._rows(Span("bars", _listed(symbols), start, end, timeframe))
 
-    def history_pages(
-        self, kind: HistoryKind, symbols: Sequence[str], start: int, end: int
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the bodies of the pages of trades, quotes or minute bars with ``start <= t <= end`` (ns UTC).
+    def fetch_trades(self, symbols: str | Sequence[str], start: int, end: int) -> Iterator[pl.DataFrame]:
+        """Yield trades page by page with ``start <= time <= end`` (ns UTC); errors as `fetch_bars`."""
+        return self._rows(Span("trades", _listed(symbols), start, end))
 
-        ``t`` is the venue's stamp, of bars the open. Errors as `fetch`.
+    def fetch_quotes(self, symbols: str | Sequence[str], start: int, end: int) -> Iterator[pl.DataFrame]:
+        """Yield quotes page by page with ``start <= time <= end`` (ns UTC); errors as `fetch_bars`."""
+        return self._rows(Span("quotes", _listed(symbols), start, end))
+
+    def fetch_pages(self, span: Span, *, token: str | None = None, bucket: TokenBucket | None = None) -> Iterator[Page]:
+        """Yield the pages of a span with their tokens, also empty ones, within the allowance of a bucket.
+
+        Errors as `fetch_bars`.
         """
-        query = {"symbols": ",".join(symbols), "start": iso(start), "end": iso(end), "limit": PAGE_LIMIT, "sort": "asc"}
-        if kind == "bars":
-            query["timeframe"] = "1Min"
         client = self.historical()
-        while True:
-            page = fetch(client, f"/crypto/us/{kind}", query)
-            yield page
-            if not page.get("next_page_token"):
-                return
-            query["page_token"] = page["next_page_token"]
+        return pages(lambda path, query: fetch(client, path, query, bucket), span, token=token)
 
-    def latest_times(self, kind: HistoryKind, symbols: Sequence[str]) -> dict[str, int]:
+    def _rows(self, span: Span) -> Iterator[pl.DataFrame]:
+        return (page.rows for page in self.fetch_pages(span) if page.rows.height)
+
+    def fetch_bodies(self, span: Span, *, bucket: TokenBucket | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a span as the venue sent them. Errors as `fetch_bars`."""
+        client = self.historical()
+        return bodies(lambda path, query: fetch(client, path, query, bucket), span)
+
+    def latest_times(self, kind: str, symbols: Sequence[str]) -> dict[str, int]:
         """Return the venue's newest stamp (ns UTC; of bars the open) of each symbol that has any. Errors as `fetch`."""
         found = fetch(self.historical(), f"/crypto/us/latest/{kind}", {"symbols": ",".join(symbols)})
-        return {normalize_symbol(symbol): from_iso(row["t"]) for symbol, row in found[kind].items()}
+        return {symbol: from_iso(row["t"]) for symbol, row in found[kind].items()}
 
     def _keys(self) -> tuple[str, str]:
         if not self.api_key or not self.api_secret:
@@ -275,23 +260,13 @@ class Alpaca:
         return self.api_key, self.api_secret
 
 
-def alpaca_timeframe(timeframe: Timeframe) -> str:
-    """Return Alpaca's name of a timeframe.
-
-    Examples
-    --------
-    >>> alpaca_timeframe("5m"), alpaca_timeframe("1h"), alpaca_timeframe("1d")
-    ('5Min', '1Hour', '1Day')
-    """
-    seconds = span_ns(timeframe) // 1_000_000_000
-    for unit, name, most in ((86_400, "Day", 1), (3_600, "Hour", 23), (60, "Min", 59)):
-        if seconds % unit == 0 and seconds // unit <= most:
-            return f"{seconds // unit}{name}"
-    raise ValueError(f"Alpaca has no bars of {timeframe_name(timeframe)}: wanted 1m to 59m, 1h to 23h, or 1d")
-
-
-def fetch(client: Any, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+def fetch(client: Any, path: str, query: Mapping[str, Any], bucket: TokenBucket | None = None) -> dict[str, Any]:
     """Return the answer to one GET request of an SDK client, asking again on 429, 5xx and silence, five times in all.
+
+    Parameters
+    ----------
+    bucket
+        The allowance that each attempt takes from; a pause that the venue asks for is a pause for all who share it.
 
     Raises
     ------
@@ -304,6 +279,9 @@ def fetch(client: Any, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
     where = urlsplit(str(getattr(client._base_url, "value", client._base_url))).netloc
     failure: VenueError | UnknownSymbolError = VenueError(f"{where}: no attempt was made")
     for attempt in range(ATTEMPTS):
+        if bucket is not None:
+            bucket.take()
+        status, asked_pause = 0, 0.0
         try:
             answer: dict[str, Any] = client.get(path, dict(query))
         except APIError as error:
@@ -312,7 +290,6 @@ def fetch(client: Any, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
             if status != 429 and status < 500:
                 raise failure from error
         except (requests.ConnectionError, requests.Timeout) as error:
-            asked_pause = 0.0
             reason = "no answer in time" if isinstance(error, requests.Timeout) else "no connection"
             failure = VenueUnreachableError(f"{where}: {reason}; is the address right and the network up?")
         except requests.RequestException as error:
@@ -320,7 +297,9 @@ def fetch(client: Any, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         else:
             return answer
         if attempt + 1 < ATTEMPTS:
-            time.sleep(min(LONGEST_PAUSE_S, max(asked_pause, random.uniform(0.05, 0.1) * 4**attempt)))
+            pause = max(min(asked_pause, LONGEST_ASKED_S), min(LONGEST_PAUSE_S, random.uniform(0.05, 0.1) * 4**attempt))
+            wait = time.sleep if bucket is None or status != 429 else bucket.pause
+            wait(pause)
     raise failure
 
 
@@ -338,14 +317,8 @@ def _refused(where: str, status: int, text: str, symbols: str) -> VenueError | U
     return VenueError(f"{where}: HTTP {status}: {text}")
 
 
-def _bar(symbol: str, row: Mapping[str, Any], width: int) -> Bar:
-    try:
-        opened = from_iso(row["t"])
-        prices = (float(row["o"]), float(row["h"]), float(row["l"]), float(row["c"]), float(row["v"]))
-        count, vwap = int(row.get("n") or 0), float(row.get("vw") or 0.0)
-    except (KeyError, TypeError, ValueError) as error:
-        raise VenueError(f"{symbol}: a bar of the venue cannot be read ({error!r}): {row}") from error
-    return Bar(normalize_symbol(symbol), opened + width, opened + width, opened, *prices, count, vwap)
+def _listed(symbols: str | Sequence[str]) -> tuple[str, ...]:
+    return (symbols,) if isinstance(symbols, str) else tuple(symbols)
 
 
 def _is_loopback(url: str) -> bool:

@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import msgspec
 
-from cryptoquant.data.alpaca import Alpaca, HistoryKind
+from cryptoquant.data.alpaca import Alpaca
+from cryptoquant.data.alpaca_history import Span
 from cryptoquant.data.gaps import FILLABLE, Gap
+from cryptoquant.data.rate import TokenBucket
 from cryptoquant.errors import CryptoquantError
 from cryptoquant.market.time import from_iso, iso
 
@@ -41,7 +43,7 @@ class Backfill:
         on_error: Callable[[str], None],
     ) -> None:
         self._source, self._page, self._event = source, page, event
-        self._delay, self._on_error = delay, on_error
+        self._delay, self._on_error, self._bucket = delay, on_error, TokenBucket()
         self._open: list[tuple[list[Gap], int]] = []
         self._changed = threading.Condition()
         self._is_ending = False
@@ -105,12 +107,9 @@ class Backfill:
                 self._open.append((gaps, tries))
 
     def _fill(self, gaps: list[Gap]) -> None:
-        kind: HistoryKind = gaps[0].kind  # type: ignore[assignment]
-        first, last = gaps[0].start - OVERLAP, gaps[0].end + OVERLAP
-        if kind == "bars":
-            first -= MINUTE
-        rows = {gap.symbol: 0 for gap in gaps}
-        for body in self._source.history_pages(kind, list(rows), first, last):
+        kind, rows = gaps[0].kind, {gap.symbol: 0 for gap in gaps}
+        span = Span(kind, tuple(rows), gaps[0].start - OVERLAP - MINUTE, gaps[0].end + OVERLAP, "1m")
+        for body in self._source.fetch_bodies(span, bucket=self._bucket):
             self._page(msgspec.json.encode({"kind": kind, "body": body}))
             for symbol, listed in (body.get(kind) or {}).items():
                 inside = sum(gaps[0].start <= from_iso(row["t"]) <= gaps[0].end for row in listed)

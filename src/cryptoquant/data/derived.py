@@ -34,7 +34,7 @@ def write(vault: Vault, name: str, frame: Any, source: str, lineage: Mapping[str
     table = conform_table(name, frame)
     made = list(files(name, table, "", source)) if table.height else []
     with vault.only_writer():
-        add(vault, made, said)
+        add(vault, made, said, is_newest=True)
     return table.height
 
 

@@ -41,13 +41,17 @@ def events(
             kind = KINDS.get(message.__class__)
             if kind is None or kind not in EVENTS or (kinds is not None and kind not in kinds):
                 continue
-            symbol = _pair(message.S)
-            if symbol is None or (symbols is not None and symbol not in symbols):
-                continue
-            event = EVENTS[kind](symbol, message, record.received)
-            if event is not None:
+            event = event_of(message, record.received)
+            if event is not None and (symbols is None or event.symbol in symbols):
                 found.append(event)
     return found
+
+
+def event_of(message: Any, known: int) -> Event | None:
+    """Return one message as the event that was known at ``known`` (ns UTC), None for one that is impossible."""
+    kind = KINDS.get(message.__class__)
+    symbol = None if kind is None else _pair(message.S)
+    return None if kind is None or symbol is None else EVENTS[kind](symbol, message, known)
 
 
 @lru_cache(maxsize=4096)

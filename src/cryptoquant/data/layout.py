@@ -17,7 +17,8 @@ from cryptoquant.market.schema import SCHEMAS, check_bars, to_polars, validate
 from cryptoquant.market.time import Timeframe, span_ns, timeframe_name
 
 VERSION = 2
-ROW_GROUP = 65_536
+ROW_GROUP = 16_384
+BARS_GROUP = 65_536
 RECENT = "_recent"
 MONTHLY = {"bars", "daily_bars", "gaps", "quarantine"}
 SHARED = {"gaps", "quarantine"}
@@ -51,7 +52,6 @@ STORED = {
 STREAMED, CORRECTED, FETCHED = 0, 1, 2
 PLAIN_KINDS = {"bars", "daily_bars"}
 PRICES = {"price", "bid_price", "ask_price"}
-SIZES = {"size", "bid_size", "ask_size"}
 COUNTED = {"rank", "connection", "trade_count", "rows"}
 RISING = {"time", "known", "open_time", "end", "id", "position"}
 TAKER_SIDES = ("B", "S", "")
@@ -188,8 +188,9 @@ def packed(kind: str, rows: pl.DataFrame, stem: str, origin: tuple[str, str], *,
 def encode(rows: pl.DataFrame, kind: str = "", *, level: int = 1) -> bytes:
     """Return rows as Parquet, each column in the encoding that measured best (see ``benchmarks/store.py``).
 
-    Ticks are packed small: dictionaries for texts, prices and sizes, deltas for what rises, zstd. Bars are packed to be
-    read fast, for they are read whole: plain numbers, deltas for times, LZ4.
+    Ticks are packed small: dictionaries for texts and prices, deltas for what rises, zstd, and groups of rows short
+    enough that an hour is found without decoding a day. Bars are there to be read fast and whole: plain numbers,
+    deltas for times, dictionaries for counts, and no compression, which would cost a third more time.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -198,7 +199,7 @@ def encode(rows: pl.DataFrame, kind: str = "", *, level: int = 1) -> bytes:
     texts = [f.name for f in table.schema if pa.types.is_large_string(f.type)]
     table = table.cast(pa.schema([f.with_type(pa.string()) if f.name in texts else f for f in table.schema]))
     is_plain = kind in PLAIN_KINDS
-    repeated = set(texts) | COUNTED | (set() if is_plain else PRICES | SIZES)
+    repeated = set(texts) | COUNTED | (set() if is_plain else PRICES)
     rising = [
         f.name
         for f in table.schema
@@ -208,9 +209,9 @@ def encode(rows: pl.DataFrame, kind: str = "", *, level: int = 1) -> bytes:
     pq.write_table(
         table,
         buffer,
-        compression="lz4" if is_plain else "zstd",
+        compression="none" if is_plain else "zstd",
         compression_level=None if is_plain else level,
-        row_group_size=ROW_GROUP,
+        row_group_size=BARS_GROUP if is_plain else ROW_GROUP,
         use_dictionary=[name for name in table.column_names if name in repeated],
         column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
     )

@@ -28,9 +28,12 @@ def write(vault: Vault, kind: str, frame: Any, origin: Origin) -> int:
     return table.height
 
 
-def add(vault: Vault, made: list[tuple[Entry, bytes]], lineage: str | None) -> None:
-    """Publish files that are not there yet and add them in one write; the caller holds the lock."""
-    held = {entry.path for entry in vault.snapshot().entries()}
+def add(vault: Vault, made: list[tuple[Entry, bytes]], lineage: str | None, *, is_newest: bool = False) -> None:
+    """Publish files that are not there yet and add them in one write; the caller holds the lock.
+
+    With ``is_newest`` files that are there already count as written last.
+    """
+    held = set() if is_newest else {entry.path for entry in vault.snapshot().entries()}
     added = {entry.path: (entry, content) for entry, content in made if entry.path not in held}
     for entry, content in added.values():
         vault.shelf.put(entry.path, content)

@@ -46,24 +46,23 @@ class View:
         self._shelf_of, self._tail, self._cache = shelf_of, tail, cache
         self._tails: dict[str, pl.DataFrame] = {}
 
-    def tail(self, kind: str, symbols: Collection[str] | None) -> pl.DataFrame:
-        """Return the rows of the log that no file of the snapshot holds."""
-        if self._tail is None:
-            return empty(kind)
+    def tail(self, kind: str) -> pl.DataFrame | None:
+        """Return the rows of the log that no file of the snapshot holds, None when there are none."""
+        if self._tail is None or kind not in STORED:
+            return None
         if kind not in self._tails:
             published = self.snapshot.published
-            rows = self._tail.frame(kind, symbols, published)
+            rows = self._tail.frame(kind, None, published)
             if rows is None:
                 raise FileNotFoundError(f"the log after record {published}")
             behind = pl.col("position") // ONE_RECORD > published
-            self._tails[kind] = rows.select(*STORED[kind]).filter(behind) if rows.height else empty(kind)
-        rows = self._tails[kind]
-        return rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))
+            self._tails[kind] = rows.select(*STORED[kind]).filter(behind) if rows.height else rows
+        return self._tails[kind] if self._tails[kind].height else None
 
     def symbols(self, kind: str) -> list[str]:
         """Return the symbols of which there are rows, sorted."""
-        held = set(self.snapshot.symbols(kind))
-        return sorted(held | set(self.tail(kind, None)["symbol"].unique())) if kind in STORED else sorted(held)
+        held, tail = self.snapshot.symbols(kind), self.tail(kind)
+        return list(held) if tail is None else sorted({*held, *tail["symbol"].unique()})
 
     def fresh(self, kind: str, symbols: Sequence[str], bounds: Bounds) -> Fresh:
         """Return by timeframe and symbol the rows that lie in no file of their own yet, in the order written."""
@@ -75,7 +74,10 @@ class View:
             if entries:
                 rows = self.load(series.as_written(entries), kind, bounds, wanted=pl.col("symbol").is_in(list(symbols)))
                 _split(rows, timeframe, found)
-        behind = self.tail(kind, symbols).filter(inside(kind, bounds))
+        tail = self.tail(kind)
+        if tail is None:
+            return {name: pl.concat(parts) for name, parts in found.items()}
+        behind = tail.filter(pl.col("symbol").is_in(list(symbols)) & inside(kind, bounds))
         if kind in PLAIN_KINDS and behind.height:
             spans = (behind["time"] - behind["open_time"]).dt.total_nanoseconds()
             for span in spans.unique():
@@ -88,7 +90,7 @@ class View:
         """Return first and last time (ns UTC) and the rows written of a symbol, or None when there are none."""
         entries = self.snapshot.series(kind, timeframe, symbol).entries
         spans = [(entry.first, entry.last, entry.rows) for entry in entries]
-        recent = self.fresh(kind, [symbol], (None, None)).get((timeframe, symbol)) if kind in STORED else None
+        recent = self.fresh(kind, [symbol], (None, None)).get((timeframe, symbol))
         if recent is not None:
             times = recent["time"].to_physical()
             spans.append((int(times.min()), int(times.max()), recent.height))  # type: ignore[arg-type]
@@ -115,7 +117,7 @@ class View:
             parts.append(once(kind, rows).select(columns))
         if clean or not parts:
             parts.append(self.load(clean, kind, bounds, columns))
-        return pl.concat(parts)
+        return parts[0] if len(parts) == 1 else pl.concat(parts)
 
     def load(
         self,

@@ -46,11 +46,14 @@ class Snapshot:
         The lineage keys of all writes, oldest first.
     """
 
-    __slots__ = ("_chosen", "_series", "lineages", "published", "received", "version")
+    __slots__ = ("_chosen", "_series", "_spans", "lineages", "published", "received", "version")
 
     def __init__(self, series: Mapping[Key, Series], version: int, seen: tuple[int, int], lineages: tuple[str, ...]):
         self._series = series
         self._chosen: dict[str, tuple[str, ...]] = {}
+        self._spans: dict[str, set[str]] = {}
+        for kind, span, _ in series:
+            self._spans.setdefault(kind, set()).add(span)
         self.version, (self.published, self.received), self.lineages = version, seen, lineages
 
     def entries(self, kind: str | None = None) -> Iterator[Entry]:
@@ -72,9 +75,10 @@ class Snapshot:
 
     def timeframes(self, kind: str, symbol: str) -> set[str]:
         """Return the timeframes of which files hold rows of a symbol."""
-        found = {key[1] for key in self._series if key[0] == kind and key[2] == symbol}
-        shared = [series for key, series in self._series.items() if key[0] == kind and not key[2]]
-        return found | {e.timeframe for series in shared for e in series.entries if symbol in e.symbols}
+        spans = self._spans.get(kind, set())
+        found = {span for span in spans if (kind, span, symbol) in self._series}
+        shared = (entry for span in spans - found for entry in self.series(kind, span, "").entries)
+        return found | {entry.timeframe for entry in shared if symbol in entry.symbols}
 
     def series(self, kind: str, timeframe: str, symbol: str) -> Series:
         """Return the files of one symbol; those that hold several symbols are under ``""``."""

@@ -4,24 +4,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import polars as pl
 
 from cryptoquant.data import compaction, derived, publication, retention, revisions
 from cryptoquant.data.cache import Cache, CacheStatus
 from cryptoquant.data.disk import Disk
-from cryptoquant.data.entry import Entry
 from cryptoquant.data.files import Columns, Stamp, read_file, write_file
 from cryptoquant.data.layout import KINDS, STORED
 from cryptoquant.data.quality import QualityReport
+from cryptoquant.data.reader import Reader, answer
 from cryptoquant.data.reading import Tail, View
 from cryptoquant.data.selection import Bounds, instants
-from cryptoquant.data.snapshot import Snapshot
 from cryptoquant.data.symbols import Symbols, chosen
 from cryptoquant.data.tail import LogTail
 from cryptoquant.data.vault import Vault
-from cryptoquant.errors import ConfigurationError, EmptyStoreError, StoreError
+from cryptoquant.errors import ConfigurationError
 from cryptoquant.market.instrument import normalize_symbol
 from cryptoquant.market.schema import BARS, SCHEMAS
 from cryptoquant.market.time import Instant, Timeframe, timeframe_name, to_ns
@@ -29,9 +28,7 @@ from cryptoquant.market.time import Instant, Timeframe, timeframe_name, to_ns
 if TYPE_CHECKING:
     import pandas as pd
 
-T = TypeVar("T")
 GRACE = timedelta(minutes=15)
-ATTEMPTS = 20
 
 
 class Store:
@@ -81,15 +78,15 @@ class Store:
             raise ConfigurationError(f"store {root}: object stores are not available yet; wanted a local folder")
         self.root = Path(root)
         self._vault = Vault(self.root, clock, disk=disk)
-        self._cache = Cache(cache_bytes) if cache_bytes else None
-        self._follow: Tail | None = LogTail(self._vault.disk)
+        self._reader = Reader(self._vault, Cache(cache_bytes) if cache_bytes else None)
+        self._reader.tail = LogTail(self._vault.disk)
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
 
     def attach(self, tail: Tail | None) -> None:
         """Let every read include what ``tail`` holds beyond the files; by default the log in the store's folder."""
-        self._follow = tail
+        self._reader.tail = tail
 
     def at(self, version: int) -> "Store":
         """Return the store as it was after so many writes, to be read only; see `version`.
@@ -101,7 +98,7 @@ class Store:
         """
         past = Store(self.root, clock=self._vault.clock, disk=self._vault.disk)
         past._vault.version = version
-        past._cache, past._follow = self._cache, None
+        past._reader.cache = self._reader.cache
         past._vault.snapshot()
         return past
 
@@ -123,7 +120,7 @@ class Store:
     @property
     def cache(self) -> CacheStatus:
         """How well the cache of decoded files does."""
-        return CacheStatus(0, 0, 0, 0) if self._cache is None else self._cache.status()
+        return CacheStatus(0, 0, 0, 0) if self._reader.cache is None else self._reader.cache.status()
 
     def create(self) -> None:
         """Make the folder a store, if it is not one yet, and durable what its manifest says, whoever wrote it."""
@@ -238,9 +235,8 @@ class Store:
             ``start`` lies after ``end``.
         """
         asked = revisions.Question(timeframe, instants(start, end), None if as_of is None else to_ns(as_of))
-        rows = self._seen(lambda view: revisions.bars(view, self._chosen(view, "bars", symbols), asked))
-        answer: pl.DataFrame | pd.DataFrame = self._answer("bars", rows, as_)
-        return answer
+        rows = self._reader.seen(lambda view: revisions.bars(view, self._chosen(view, "bars", symbols), asked))
+        return cast(pl.DataFrame, self._answer("bars", rows, as_))
 
     def daily_bars(
         self,
@@ -252,11 +248,12 @@ class Store:
     ) -> Any:
         """Return the venue's running daily bars that open in a range: of each day the values known last.
 
-        With ``as_of`` those known then; the present day is not closed, its ``known`` lies before its ``time``. Errors
-        as `bars`.
+        With ``as_of`` those known then; the present day is known before its ``time``. Errors as `bars`.
         """
         bounds, limit = instants(start, end), None if as_of is None else to_ns(as_of)
-        rows = self._seen(lambda view: revisions.daily(view, self._chosen(view, "daily_bars", symbols), bounds, limit))
+        rows = self._reader.seen(
+            lambda view: revisions.daily(view, self._chosen(view, "daily_bars", symbols), bounds, limit)
+        )
         return self._answer("daily_bars", rows, as_)
 
     def trades(
@@ -282,7 +279,7 @@ class Store:
     ) -> pl.DataFrame:
         """Return rows as they are stored, all revisions of bars, with their rank and position in the log.
 
-        Rows in no order of symbols are those of gaps and quarantine; the others come by symbol. Errors as `bars`.
+        Errors as `bars`.
         """
         if kind not in STORED:
             raise ValueError(f"scan: kind {kind!r}, wanted one of {', '.join(STORED)}")
@@ -291,30 +288,24 @@ class Store:
         def read(view: View) -> pl.DataFrame:
             return revisions.every(view, kind, self._chosen(view, kind, symbols), bounds)
 
-        rows: pl.DataFrame = self._answer(kind, self._seen(read), "polars")
-        return rows
+        return cast(pl.DataFrame, self._answer(kind, self._reader.seen(read), "polars"))
 
     def gaps(self) -> pl.DataFrame:
         """Return the outages of the recording, one row each as it is known now; empty when there were none."""
-        rows = self._seen(lambda view: revisions.every(view, "gaps", view.symbols("gaps"), (None, None)))
-        latest = rows.sort("known", "position", nulls_last=False, maintain_order=True)
+        latest = self._all("gaps").sort("known", "position", nulls_last=False, maintain_order=True)
         return latest.unique("id", keep="last", maintain_order=True).sort("time", "id")
 
     def quarantine(self) -> pl.DataFrame:
         """Return the messages that could not be read, with the reason; empty when there were none."""
-        everything = self._seen(
-            lambda view: revisions.every(view, "quarantine", view.symbols("quarantine"), (None, None))
-        )
-        return everything.sort("known", "position", maintain_order=True)
+        return self._all("quarantine").sort("known", "position", maintain_order=True)
 
     def read(
         self, name: str, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None
     ) -> pl.DataFrame:
         """Return the rows of a table of your own with ``start <= time <= end``, by symbol in time order."""
         bounds = instants(start, end)
-        rows = self._seen(lambda view: derived.read(view, name, self._chosen(view, name, symbols), bounds))
-        answer: pl.DataFrame = self._answer(name, rows, "polars")
-        return answer
+        rows = self._reader.seen(lambda view: derived.read(view, name, self._chosen(view, name, symbols), bounds))
+        return cast(pl.DataFrame, self._answer(name, rows, "polars"))
 
     def lineage(self, name: str) -> list[dict[str, Any]]:
         """Return what a table was made from: the lineages of its writes, each once, the oldest first."""
@@ -322,12 +313,12 @@ class Store:
 
     def symbols(self, kind: str = "bars") -> list[str]:
         """Return the symbols of which rows of a kind are stored, sorted."""
-        return self._seen(lambda view: view.symbols(kind))
+        return self._reader.seen(lambda view: view.symbols(kind))
 
     def coverage(self, kind: str, timeframe: Timeframe | None, symbol: str) -> tuple[int, int, int] | None:
         """Return first and last time (ns UTC; of bars the close) and the rows written, or None when there are none."""
         name = "" if timeframe is None else timeframe_name(timeframe)
-        return self._seen(lambda view: view.coverage(kind, name, normalize_symbol(symbol)))
+        return self._reader.seen(lambda view: view.coverage(kind, name, normalize_symbol(symbol)))
 
     def covered(self, source_key: str) -> bool:
         """Whether a write with this lineage key is complete."""
@@ -338,10 +329,7 @@ class Store:
         return frozenset(self._vault.snapshot().lineages)
 
     def summary(self) -> pl.DataFrame:
-        """Return kind, timeframe, symbol, first, last, rows, files and bytes of all that is stored.
-
-        Files that hold several symbols, which a recorder wrote since the last compaction, have none.
-        """
+        """Return kind, timeframe, symbol (none of recent files), first, last, rows, files and bytes of all files."""
         entries = list(self._vault.snapshot().entries())
         keys = ["kind", "timeframe", "symbol"]
         times = (pl.col("first").min(), pl.col("last").max())
@@ -372,8 +360,7 @@ class Store:
     def vacuum(self, grace: timedelta = GRACE) -> int:
         """Delete files that stopped counting longer ago than ``grace``, and leftovers as old; return how many.
 
-        Readers that began before keep their files for that long. The manifest is shortened when it has grown: versions
-        before that can no longer be read.
+        The manifest is shortened when it has grown: versions before that can no longer be read.
         """
         return retention.vacuum(self._vault, grace)
 
@@ -453,37 +440,18 @@ class Store:
             rows = revisions.as_written(view, "bars", self._chosen(view, "bars", symbols))
             return {series: part.select(*BARS) for series, part in rows.items()}
 
-        return QualityReport.of(self._seen(read))
+        return QualityReport.of(self._reader.seen(read))
 
-    def _seen(self, read: Callable[[View], T]) -> T:
-        """Read from one view; when its files or its tail have gone meanwhile, from a new one."""
-        before: Snapshot | None = None
-        for _ in range(ATTEMPTS):
-            snapshot = self._vault.snapshot()
-            if before is not None and before.version == snapshot.version:
-                break
-            tail = self._follow if self._vault.version is None else None
-            try:
-                return read(View(snapshot, self._vault.shelf_of, tail, self._cache))
-            except FileNotFoundError as error:
-                before, gone = snapshot, error
-        what = gone.filename or next((e.path for e in snapshot.entries() if not self._is_there(e)), str(gone))
-        raise StoreError(f"store {self.root}: {what} is missing") from gone
-
-    def _is_there(self, entry: Entry) -> bool:
-        return self._vault.shelf_of(entry.place).exists(entry.path)
+    def _all(self, kind: str) -> pl.DataFrame:
+        return self._reader.seen(lambda view: revisions.every(view, kind, view.symbols(kind), (None, None)))
 
     def _ticks(self, kind: str, symbols: Symbols, bounds: Bounds) -> pl.DataFrame:
-        return self._seen(lambda view: view.ticks(kind, self._chosen(view, kind, symbols), bounds, list(SCHEMAS[kind])))
+        return self._reader.seen(
+            lambda view: view.ticks(kind, self._chosen(view, kind, symbols), bounds, list(SCHEMAS[kind]))
+        )
 
     def _chosen(self, view: View, kind: str, symbols: Symbols) -> list[str]:
         return chosen(f"store {self.root}", kind, view.symbols(kind), symbols)
 
     def _answer(self, kind: str, frame: pl.DataFrame, as_: str) -> Any:
-        if not frame.height:
-            raise EmptyStoreError(
-                f"store {self.root}: no {kind} in the range asked; see store.summary() for what is there"
-            )
-        if as_ not in ("polars", "pandas"):
-            raise ValueError(f"as_ is {as_!r}, wanted 'polars' or 'pandas'")
-        return frame.to_pandas() if as_ == "pandas" else frame
+        return answer(f"store {self.root}", kind, frame, as_)

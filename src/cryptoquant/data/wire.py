@@ -10,12 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import borrowing
+from cryptoquant.data.messagepack import (
+    after_value,
+    array_length,
+    map_length,
+    real_number,
+    text_span,
+    timestamp_ns,
+    whole_number,
+)
 
 TRADE, QUOTE, BAR, UPDATED_BAR, DAILY_BAR, BOOK = range(6)
 SMALLEST_MESSAGE = 16
 SMALLEST_LEVEL = 8
-NANOSECONDS = 1_000_000_000
-LATEST_SECOND = (1 << 63) // NANOSECONDS - 1
 SLOTS = 6
 
 BP, BS, AP, AS = 1, 2, 4, 8
@@ -141,7 +148,7 @@ def _parse(  # type: ignore[no-untyped-def]
         end = ends[number]
         at = begin
         first_message, first_level = messages, depth
-        count, at = _array(content, at, end)
+        count, at = array_length(content, at, end)
         good = count >= 0
         for place in range(count):
             if messages >= most_messages:
@@ -171,7 +178,7 @@ def _message(  # type: ignore[no-untyped-def]
     depth, most_levels, level_side, level, known, names, table, word, real,
 ):  # fmt: skip
     """Read one map into row ``row``; return where it ends, or -1, the levels and the names so far."""
-    fields, at = _map(content, at, end)
+    fields, at = map_length(content, at, end)
     if fields < 0:
         return -1, depth, known
     seen = 0
@@ -185,7 +192,7 @@ def _message(  # type: ignore[no-untyped-def]
     for slot in range(SLOTS):
         values[row, slot] = 0.0
     for _ in range(fields):
-        start, stop = _text(content, at, end)
+        start, stop = text_span(content, at, end)
         if start < 0:
             return -1, depth, known
         at = stop
@@ -195,7 +202,7 @@ def _message(  # type: ignore[no-untyped-def]
                 key = key << 8 | content[k]
         bit = 0
         if key == KEY_TAG:
-            start, stop = _text(content, at, end)
+            start, stop = text_span(content, at, end)
             if start < 0 or kind != UNSET:
                 return -1, depth, known
             at = stop
@@ -203,19 +210,19 @@ def _message(  # type: ignore[no-untyped-def]
             if kind < 0:
                 return -1, depth, known
         elif key == KEY_SYMBOL:
-            name_start, name_end = _text(content, at, end)
+            name_start, name_end = text_span(content, at, end)
             if name_start < 0 or name_end - name_start > 64:
                 return -1, depth, known
             at = name_end
             bit = SYMBOL
         elif key == KEY_TIME:
-            stamp, at = _timestamp(content, at, end)
+            stamp, at = timestamp_ns(content, at, end)
             if at < 0:
                 return -1, depth, known
             time[row] = stamp
             bit = TIME
-        elif key == KEY_I or key == KEY_N:
-            number, at = _whole(content, at, end)
+        elif key in (KEY_I, KEY_N):
+            number, at = whole_number(content, at, end)
             if at < 0:
                 return -1, depth, known
             identity[row] = number
@@ -232,7 +239,7 @@ def _message(  # type: ignore[no-untyped-def]
             side[row] = 1 if content[at] == 0xC3 else 0
             at += 1
             bit = RESET
-        elif key == KEY_B or key == KEY_A:
+        elif key in (KEY_B, KEY_A):
             first = depth
             at, depth = _levels(content, at, end, depth, most_levels, level_side, level, key == KEY_A, word, real)
             if at < 0:
@@ -246,11 +253,11 @@ def _message(  # type: ignore[no-untyped-def]
         else:
             slot, bit = _slot(key)
             if slot < 0:
-                at = _skip(content, at, end, word, real)
+                at = after_value(content, at, end, word, real)
                 if at < 0:
                     return -1, depth, known
                 continue
-            value, at = _number(content, at, end, word, real)
+            value, at = real_number(content, at, end, word, real)
             if at < 0:
                 return -1, depth, known
             values[row, slot] = value
@@ -338,27 +345,27 @@ def _complete(kind, seen):  # type: ignore[no-untyped-def]
 
 @borrowing
 def _levels(content, at, end, depth, most, level_side, level, is_ask, word, real):  # type: ignore[no-untyped-def]
-    count, at = _array(content, at, end)
+    count, at = array_length(content, at, end)
     if count < 0:
         return -1, depth
     for _ in range(count):
-        fields, at = _map(content, at, end)
+        fields, at = map_length(content, at, end)
         if fields < 0 or depth >= most:
             return -1, depth
         seen = 0
         for _ in range(fields):
-            start, stop = _text(content, at, end)
+            start, stop = text_span(content, at, end)
             if start < 0:
                 return -1, depth
             at = stop
             if stop - start == 1 and content[start] == 112:
-                level[depth, 0], at = _number(content, at, end, word, real)
+                level[depth, 0], at = real_number(content, at, end, word, real)
                 seen |= 1
             elif stop - start == 1 and content[start] == 115:
-                level[depth, 1], at = _number(content, at, end, word, real)
+                level[depth, 1], at = real_number(content, at, end, word, real)
                 seen |= 2
             else:
-                at = _skip(content, at, end, word, real)
+                at = after_value(content, at, end, word, real)
             if at < 0:
                 return -1, depth
         if seen != 3:
@@ -369,135 +376,12 @@ def _levels(content, at, end, depth, most, level_side, level, is_ask, word, real
 
 
 @borrowing
-def _unsigned(content, at, length):  # type: ignore[no-untyped-def]
-    value = np.uint64(0)
-    for k in range(at, at + length):
-        value = value << np.uint64(8) | np.uint64(content[k])
-    return value
-
-
-@borrowing
-def _array(content, at, end):  # type: ignore[no-untyped-def]
-    """Return the length of an array and where its first element begins, or -1."""
-    if at >= end:
-        return -1, at
-    mark = content[at]
-    if mark & 0xF0 == 0x90:
-        return np.int64(mark & 0x0F), at + 1
-    if mark == 0xDC and at + 3 <= end:
-        return np.int64(_unsigned(content, at + 1, 2)), at + 3
-    if mark == 0xDD and at + 5 <= end:
-        return np.int64(_unsigned(content, at + 1, 4)), at + 5
-    return -1, at
-
-
-@borrowing
-def _map(content, at, end):  # type: ignore[no-untyped-def]
-    """Return the number of fields of a map and where the first begins, or -1."""
-    if at >= end:
-        return -1, at
-    mark = content[at]
-    if mark & 0xF0 == 0x80:
-        return np.int64(mark & 0x0F), at + 1
-    if mark == 0xDE and at + 3 <= end:
-        return np.int64(_unsigned(content, at + 1, 2)), at + 3
-    return -1, at
-
-
-@borrowing
-def _text(content, at, end):  # type: ignore[no-untyped-def]
-    """Return where an ASCII text begins and ends, or -1."""
-    if at >= end:
-        return -1, at
-    mark = content[at]
-    if mark & 0xE0 == 0xA0:
-        start, length = at + 1, np.int64(mark & 0x1F)
-    elif mark == 0xD9 and at + 2 <= end:
-        start, length = at + 2, np.int64(content[at + 1])
-    else:
-        return -1, at
-    if start + length > end:
-        return -1, at
-    for k in range(start, start + length):
-        if content[k] >= 0x80:
-            return -1, at
-    return start, start + length
-
-
-@borrowing
-def _whole(content, at, end):  # type: ignore[no-untyped-def]
-    """Return a whole number that fits int64 and where it ends, or -1 for the end."""
-    if at >= end:
-        return np.int64(0), -1
-    mark = content[at]
-    if mark < 0x80:
-        return np.int64(mark), at + 1
-    if mark >= 0xE0:
-        return np.int64(mark) - 256, at + 1
-    if 0xCC <= mark <= 0xCF:
-        length = 1 << (mark - 0xCC)
-        if at + 1 + length > end:
-            return np.int64(0), -1
-        value = _unsigned(content, at + 1, length)
-        if value >> np.uint64(63):
-            return np.int64(0), -1
-        return np.int64(value), at + 1 + length
-    if 0xD0 <= mark <= 0xD3:
-        length = 1 << (mark - 0xD0)
-        if at + 1 + length > end:
-            return np.int64(0), -1
-        spare = np.int64(64 - 8 * length)
-        return np.int64(_unsigned(content, at + 1, length) << np.uint64(spare)) >> spare, at + 1 + length
-    return np.int64(0), -1
-
-
-@borrowing
-def _number(content, at, end, word, real):  # type: ignore[no-untyped-def]
-    """Return a float64 (a whole number becomes one) and where it ends, or -1 for the end.
-
-    ``real`` shows the bits of ``word`` as a number: so no array is made for each.
-    """
-    if at >= end:
-        return 0.0, -1
-    if content[at] == 0xCB:
-        if at + 9 > end:
-            return 0.0, -1
-        word[0] = _unsigned(content, at + 1, 8)
-        return real[0], at + 9
-    value, stop = _whole(content, at, end)
-    return float(value), stop
-
-
-@borrowing
-def _timestamp(content, at, end):  # type: ignore[no-untyped-def]
-    """Return nanoseconds of a timestamp of 4, 8 or 12 bytes and where it ends, or -1 for the end."""
-    if at + 6 > end:
-        return np.int64(0), -1
-    mark = content[at]
-    fraction = np.int64(0)
-    if mark == 0xD6 and content[at + 1] == 0xFF:
-        seconds, stop = np.int64(_unsigned(content, at + 2, 4)), at + 6
-    elif mark == 0xD7 and content[at + 1] == 0xFF and at + 10 <= end:
-        packed = _unsigned(content, at + 2, 8)
-        fraction = np.int64(packed >> np.uint64(34))
-        seconds, stop = np.int64(packed & np.uint64((1 << 34) - 1)), at + 10
-    elif mark == 0xC7 and at + 15 <= end and content[at + 1] == 12 and content[at + 2] == 0xFF:
-        fraction = np.int64(_unsigned(content, at + 3, 4))
-        seconds, stop = np.int64(_unsigned(content, at + 7, 8)), at + 15
-    else:
-        return np.int64(0), -1
-    if seconds < 0 or seconds >= LATEST_SECOND or fraction >= NANOSECONDS:
-        return np.int64(0), -1
-    return seconds * NANOSECONDS + fraction, stop
-
-
-@borrowing
 def _side(content, at, end):  # type: ignore[no-untyped-def]
     if at >= end:
         return 0, -1
     if content[at] == 0xC0:
         return 0, at + 1
-    start, stop = _text(content, at, end)
+    start, stop = text_span(content, at, end)
     if start < 0:
         return 0, -1
     if stop == start or (stop - start == 1 and content[start] == 45):
@@ -505,23 +389,6 @@ def _side(content, at, end):  # type: ignore[no-untyped-def]
     if stop - start == 1 and (content[start] == 66 or content[start] == 83):
         return np.int64(content[start]), stop
     return 0, -1
-
-
-@borrowing
-def _skip(content, at, end, word, real):  # type: ignore[no-untyped-def]
-    """Return where a value of an unknown field ends; -1 for a nested one, which the slow path reads."""
-    if at >= end:
-        return -1
-    mark = content[at]
-    if mark < 0x80 or mark >= 0xE0 or mark == 0xC0 or mark == 0xC2 or mark == 0xC3:
-        return at + 1
-    if mark & 0xE0 == 0xA0 or mark == 0xD9:
-        start, stop = _text(content, at, end)
-        return stop if start >= 0 else -1
-    if mark == 0xCA:
-        return at + 5 if at + 5 <= end else -1
-    _, stop = _number(content, at, end, word, real)
-    return stop
 
 
 @borrowing

@@ -9,9 +9,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from cryptoquant.data.alpaca import Alpaca, ender, run_stream
-from cryptoquant.data.events import events
-from cryptoquant.data.message import BarMessage, Unreadable, is_control, read_frame
-from cryptoquant.data.segment import Record, RecordKind
+from cryptoquant.data.events import event_of
+from cryptoquant.data.message import BarMessage, Unreadable, instant, is_control, read_frame
 from cryptoquant.errors import AuthenticationError, CryptoquantError, VenueUnreachableError
 from cryptoquant.market.schema import Bar
 
@@ -160,12 +159,13 @@ class Feed:
             return True
         messages = read_frame(frame)
         self.rejected += [f"{m.reason}: {m.text}"[:200] for m in messages if isinstance(m, Unreadable)]
-        found = events([Record(0, self.clock(), 0, RecordKind.FRAME, frame)], {"bars"})
-        if len(found) < sum(isinstance(m, BarMessage) for m in messages):
-            self.rejected.append(f"an impossible bar: {messages!r}"[:200])
-        for bar in found:
-            if isinstance(bar, Bar):
-                self._items.put(bar)
+        for message in messages:
+            if isinstance(message, BarMessage):
+                bar = event_of(message, max(self.clock(), instant(message.t)))
+                if isinstance(bar, Bar):
+                    self._items.put(bar)
+                else:
+                    self.rejected.append(f"an impossible bar: {message!r}"[:200])
         self.received["data"] += len(messages)
         self._heard = time.monotonic()
         return False

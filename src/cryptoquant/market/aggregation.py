@@ -1,15 +1,17 @@
 """Smaller bars into larger ones: one fold, driven by a frame of history or by one bar at a time."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cryptoquant.errors import SchemaError
 from cryptoquant.market.schema import BARS, Bar, check_order, validate
 from cryptoquant.market.time import Timeframe, span_ns, timeframe_name
 
-FOLDED = ("open_time", "known", "open", "high", "low", "close", "volume")
+FOLDED = ("open_time", "known", "open", "high", "low", "close", "volume", "trade_count", "vwap")
 LARGEST_PADDING = 4
 
 
@@ -22,14 +24,21 @@ class BarAggregator:
     """Folds bars of one symbol into bars of a larger timeframe.
 
     A bucket closes when a bar arrives that ends it or lies beyond it, or when the clock is told to have passed its end:
-    an unfinished bucket never looks closed. The first bucket counts only when its first bar opens it: what came before
-    the first bar is not known. ``known`` of the large bar is the largest ``known`` of its parts.
+    an unfinished bucket never looks closed. The first bucket counts only when its first bar opens it, or, with
+    ``since``, every bucket that opens at or after it: what came before is not known. ``known`` of the large bar is the
+    largest ``known`` of its parts. Its VWAP weighs the parts whose VWAP is known (above zero) by their volume.
+
+    Parameters
+    ----------
+    since
+        From when the bars are complete (ns UTC), so that an absent bar means that nothing traded.
     """
 
-    __slots__ = ("_bucket", "_is_first", "_parts", "width")
+    __slots__ = ("_bucket", "_is_first", "_parts", "since", "width")
 
-    def __init__(self, timeframe: Timeframe) -> None:
+    def __init__(self, timeframe: Timeframe, *, since: int | None = None) -> None:
         self.width = span_ns(timeframe)
+        self.since = since
         self._bucket: int | None = None
         self._parts: list[Bar] = []
         self._is_first = True
@@ -64,14 +73,15 @@ class BarAggregator:
         parts, bucket = self._parts, self._bucket
         self._parts, self._bucket = [], None
         is_first, self._is_first = self._is_first, False
-        if is_first and parts[0].open_time != bucket:
+        if bucket < self.since if self.since is not None else is_first and bucket < parts[0].open_time:
             return []
         close = bucket + self.width
-        volume = 0.0
-        traded = 0.0
+        volume, weight, traded = 0.0, 0.0, 0.0
         for part in parts:
             volume += part.volume
-            traded += part.volume * part.vwap
+            if part.vwap > 0:
+                weight += part.volume
+                traded += part.volume * part.vwap
         return [
             Bar(
                 symbol=parts[0].symbol,
@@ -84,16 +94,17 @@ class BarAggregator:
                 close=parts[-1].close,
                 volume=volume,
                 trade_count=sum(part.trade_count for part in parts),
-                vwap=traded / volume if volume > 0 else 0.0,
+                vwap=traded / weight if weight > 0 else 0.0,
             )
         ]
 
 
-def aggregate(bars: Any, timeframe: Timeframe) -> pl.DataFrame:
+def aggregate(bars: Any, timeframe: Timeframe, *, since: int | None = None) -> pl.DataFrame:
     """Return bars of a larger timeframe, by symbol in time order, equal to what BarAggregator emits one by one.
 
-    A first bucket that its bars do not open and a last one that they do not complete are left out; buckets without any
-    bar are absent.
+    A first bucket that its bars do not open (with ``since``, ns UTC: all that open before it) and a last one that they
+    do not complete are left out; buckets without any bar are absent. The VWAP is null where there is volume but no
+    part tells its VWAP.
 
     Raises
     ------
@@ -110,10 +121,12 @@ def aggregate(bars: Any, timeframe: Timeframe) -> pl.DataFrame:
         return frame
     parts = frame.partition_by("symbol", maintain_order=True)
     ends = [int(part["time"].to_physical()[-1]) for part in parts]
-    return pl.concat([fold(part, part["symbol"].item(0), width, end) for part, end in zip(parts, ends, strict=True)])
+    return pl.concat(
+        [fold(part, part["symbol"].item(0), width, end, since=since) for part, end in zip(parts, ends, strict=True)]
+    )
 
 
-def fold(bars: pl.DataFrame, symbol: str, width: int, end: int) -> pl.DataFrame:
+def fold(bars: pl.DataFrame, symbol: str, width: int, end: int, *, since: int | None = None) -> pl.DataFrame:
     """Return bars of ``width`` nanoseconds of one symbol, as `aggregate` does, of rows that are known to be in order.
 
     Parameters
@@ -122,27 +135,32 @@ def fold(bars: pl.DataFrame, symbol: str, width: int, end: int) -> pl.DataFrame:
         Rows of one symbol by ``open_time``, each once; ``symbol`` and ``time`` are not looked at.
     end
         The close of the last row (ns UTC).
+    since
+        As for `aggregate`.
     """
-    values = {name: bars[name].to_physical().to_numpy() for name in FOLDED}
-    counts = bars["trade_count"].fill_null(0).to_numpy()
-    vwap = bars["vwap"].fill_null(0.0).to_numpy()
+    values = {name: _numbers(bars[name]) for name in FOLDED}
     buckets = values["open_time"] // width
     starts = np.flatnonzero(np.r_[True, buckets[1:] != buckets[:-1]]) if len(buckets) else np.empty(0, dtype=np.int64)
     bounds = np.r_[starts, len(buckets)]
-    is_opened = len(starts) > 0 and values["open_time"][0] == buckets[0] * width
+    if since is None:
+        first = 0 if len(starts) and values["open_time"][0] == buckets[0] * width else 1
+    else:
+        first = int(np.searchsorted(buckets[starts] * width, since))
     is_closed = len(starts) > 0 and end >= (buckets[-1] + 1) * width
-    bounds = bounds[0 if is_opened else 1 : None if is_closed else -1]
+    bounds = bounds[first : None if is_closed else -1]
     if len(bounds) < 2:
         return pl.DataFrame(schema=BARS)
     inside, starts, lasts = slice(bounds[0], bounds[-1]), bounds[:-1] - bounds[0], bounds[1:] - 1
-    volume = values["volume"][inside]
-    volumes, traded = _ordered_sums(volume, starts), _ordered_sums(volume * vwap[inside], starts)
+    volume, vwap = values["volume"][inside], values["vwap"][inside]
+    is_priced = vwap > 0
+    volumes = ordered_sums(volume, starts)
+    weights = volume if (is_priced | (volume == 0)).all() else np.where(is_priced, volume, 0.0)
+    weighed = volumes if weights is volume else ordered_sums(weights, starts)
+    mean = mean_price(ordered_sums(weights * vwap, starts), weighed)
     opened = buckets[bounds[:-1]] * width
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(volumes > 0, traded / volumes, 0.0)
-    return pl.DataFrame(
+    table = bars_table(
+        symbol,
         {
-            "symbol": pl.repeat(symbol, len(starts), eager=True),
             "time": opened + width,
             "known": np.maximum(opened + width, np.maximum.reduceat(values["known"][inside], starts)),
             "open_time": opened,
@@ -151,14 +169,41 @@ def fold(bars: pl.DataFrame, symbol: str, width: int, end: int) -> pl.DataFrame:
             "low": np.minimum.reduceat(values["low"][inside], starts),
             "close": values["close"][lasts],
             "volume": volumes,
-            "trade_count": np.add.reduceat(counts[inside], starts),
+            "trade_count": np.add.reduceat(values["trade_count"][inside], starts),
             "vwap": mean,
-        }
-    ).with_columns(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "known", "open_time"))
+        },
+    )
+    unknown = (mean == 0) & (volumes > 0)
+    return table.with_columns(vwap=pl.when(pl.Series(unknown)).then(None).otherwise("vwap")) if unknown.any() else table
 
 
-def _ordered_sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return the sum of each run, added left to right from zero, as the online fold does."""
+def bars_table(symbol: str, columns: Mapping[str, NDArray[Any]]) -> pl.DataFrame:
+    """Return bars of one symbol as a frame; ``columns`` are those of the schema but the symbol, instants in ns."""
+    table = pl.DataFrame({"symbol": pl.repeat(symbol, len(columns["time"]), eager=True), **columns})
+    instants = ("time", "known", "open_time")
+    return table.select(
+        pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") if name in instants else pl.col(name).cast(dtype)
+        for name, dtype in BARS.items()
+    )
+
+
+def mean_price(traded: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return traded value over traded volume, 0 where nothing was traded."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(weights > 0, traded / weights, 0.0)
+
+
+def _numbers(column: pl.Series) -> np.ndarray:
+    whole = column.fill_null(0) if column.null_count() else column
+    numbers: np.ndarray = whole.to_physical().rechunk().to_numpy()
+    return numbers
+
+
+def ordered_sums(values: NDArray[np.float64], starts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the sum of each run, added left to right from zero, as the online fold does.
+
+    ``np.add.reduceat`` adds in pairs and differs in the last bit.
+    """
     lengths = np.diff(np.r_[starts, len(values)])
     longest = int(lengths.max())
     if len(starts) * longest > LARGEST_PADDING * len(values):

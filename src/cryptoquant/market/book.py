@@ -1,9 +1,12 @@
 """The order book of one symbol, rebuilt from its updates."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cryptoquant.errors import DataError
 from cryptoquant.market.schema import BookUpdate
@@ -111,16 +114,27 @@ def book_rows(updates: Iterable[BookUpdate]) -> pl.DataFrame:
 
 def book_updates(rows: pl.DataFrame) -> list[BookUpdate]:
     """Return the updates of rows (schema ``books``) in their order: neighbours of one message are one update."""
-    keys = ("symbol", "time", "known", "reset")
-    table = rows.with_columns(pl.col(name).dt.epoch("ns") for name in ("time", "known"))
-    grouped = table.with_columns(message=pl.struct(keys).rle_id()).group_by("message", maintain_order=True)
-    messages = grouped.agg(*(pl.col(name).first() for name in keys), "side", "price", "size").drop("message")
+    starts = message_starts(rows)
+    heads = rows[starts].select("symbol", *(pl.col(name).dt.epoch("ns") for name in ("time", "known")), "reset")
+    sides, prices, sizes = (rows[name].to_list() for name in ("side", "price", "size"))
+    levels = list(zip(prices, sizes, strict=True))
     updates = []
-    for symbol, time, known, reset, sides, prices, sizes in messages.iter_rows():
-        levels = [level for level in zip(sides, prices, sizes, strict=True) if level[1] > 0]
-        bids, asks = (tuple((p, s) for side, p, s in levels if side == wanted) for wanted in ("bid", "ask"))
+    for (symbol, time, known, reset), (first, end) in zip(
+        heads.iter_rows(), pairwise([*starts.tolist(), rows.height]), strict=True
+    ):
+        inside = [(sides[row], levels[row]) for row in range(first, end) if prices[row] > 0]
+        bids = tuple([level for side, level in inside if side == "bid"])
+        asks = tuple([level for side, level in inside if side == "ask"])
         updates.append(BookUpdate(symbol, time, known, bids, asks, reset))
     return updates
+
+
+def message_starts(rows: pl.DataFrame) -> NDArray[np.intp]:
+    """Return the first row of each message: where symbol, time, known, reset or the position in a log changes."""
+    keys = [name for name in ("symbol", "time", "known", "reset", "position") if name in rows.columns]
+    is_new = rows.select(is_new=pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in keys))
+    first = pl.int_range(pl.len()) == 0
+    return np.flatnonzero(is_new.select(pl.col("is_new") | first).to_series().to_numpy())
 
 
 def _levels(change: BookUpdate) -> list[tuple[str, float, float]]:

@@ -1,0 +1,62 @@
+"""Whoever reads looks at one moment of the store, and looks again when its files have gone meanwhile."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import polars as pl
+
+from cryptoquant.data.cache import Cache
+from cryptoquant.data.entry import Entry
+from cryptoquant.data.reading import Tail, View
+from cryptoquant.data.vault import Vault
+from cryptoquant.errors import EmptyStoreError, StoreError
+
+T = TypeVar("T")
+ATTEMPTS = 20
+
+
+class Reader:
+    """Gives views of a vault: its files and, at the present, the tail of the log behind them."""
+
+    def __init__(self, vault: Vault, cache: Cache | None) -> None:
+        self.cache = cache
+        self.tail: Tail | None = None
+        self._vault = vault
+
+    def seen(self, read: Callable[[View], T]) -> T:
+        """Return what a function reads from one view.
+
+        A file that a compaction has replaced and a vacuum deleted since, or a part of the log that has been published
+        since, is no error: the function is called again with a new view.
+
+        Raises
+        ------
+        StoreError
+            A file is missing that the newest manifest names.
+        """
+        seen: list[int] = []
+        gone = FileNotFoundError()
+        for _ in range(ATTEMPTS):
+            snapshot = self._vault.snapshot()
+            if seen.count(snapshot.version) > 1:
+                break
+            tail = self.tail if self._vault.version is None else None
+            try:
+                return read(View(snapshot, self._vault.shelf_of, tail, self.cache))
+            except FileNotFoundError as error:
+                seen.append(snapshot.version)
+                gone = error
+        what = next((entry.path for entry in snapshot.entries() if not self._is_there(entry)), str(gone))
+        raise StoreError(f"store {self._vault.root}: {what} is missing") from gone
+
+    def _is_there(self, entry: Entry) -> bool:
+        return self._vault.shelf_of(entry.place).exists(entry.path)
+
+
+def answer(where: str, kind: str, frame: pl.DataFrame, as_: str) -> Any:
+    """Return rows in the form asked for; raise EmptyStoreError when there are none."""
+    if not frame.height:
+        raise EmptyStoreError(f"{where}: no {kind} in the range asked; see store.summary() for what is there")
+    if as_ not in ("polars", "pandas"):
+        raise ValueError(f"as_ is {as_!r}, wanted 'polars' or 'pandas'")
+    return frame.to_pandas() if as_ == "pandas" else frame
