@@ -9,7 +9,7 @@ import polars as pl
 from cryptoquant.data.decode import Decoded, decode
 from cryptoquant.data.log import Log
 from cryptoquant.data.log_reader import LogReader
-from cryptoquant.data.segment import Record
+from cryptoquant.data.segment import Record, position
 from cryptoquant.data.store import Store
 
 CHUNK_BYTES = 2 << 20
@@ -93,14 +93,19 @@ class Publisher:
             self._publish()
 
     def _publish(self) -> None:
-        if self._last <= self.store.published:
-            return
+        published = self.store.published
         frames = {kind: pl.concat(parts) for kind, parts in self._rows.items()}
-        self.store.publish_recent(frames, self._last, self.received)
+        is_new = self._last > published
+        if is_new:
+            # A write that failed may count all the same; what it published must not be published again.
+            behind = pl.col("position") >= position(published + 1, 0)
+            rest = {kind: frame.filter(behind) for kind, frame in frames.items()}
+            self.store.publish_recent(rest, self._last, self.received)
         for kind, frame in frames.items():
             self.counts.written[kind] = self.counts.written.get(kind, 0) + frame.height
         self._rows, self._height = {}, 0
-        self.log.drop(self._last)
+        if is_new:
+            self.log.drop(self._last)
 
     def drain(self) -> None:
         """Decode and publish all that is durable now."""

@@ -128,13 +128,14 @@ class Recorder:
         """Take the leases, recover the log and publish what an earlier recorder left in it."""
         if self._publisher is not None:
             return
-        self.store.create()
         root = Path(self.store.root)
         try:
             lease = self._held.enter_context(Lease(root / "log", "recorder"))
             if self.source.api_key:
                 account = hashlib.sha256(f"{self.source.api_key} {self.source.data_stream_url}".encode()).hexdigest()
                 self._held.enter_context(Lease(Path(settings().state).expanduser() / "leases", account[:16]))
+            # Segments go for what the manifest says, so that must be durable, also what a killed recorder left in it.
+            self.store.create()
             disk, options = LocalDisk(root), self.options
             log = Log(
                 disk,
@@ -341,7 +342,8 @@ class Recorder:
         last = time.monotonic()
         while not self._receiver.ended.is_set():
             try:
-                busy = publisher.decode()
+                # While the disk refuses files, what waits in memory must not grow without end: the log keeps it.
+                busy = not publisher.is_full and publisher.decode()
                 if publisher.is_full or time.monotonic() - last > self.options.flush_every.total_seconds():
                     publisher.publish()
                     last = time.monotonic()

@@ -94,6 +94,7 @@ def vacuum(vault: Vault, grace: timedelta) -> int:
     """Delete what has not counted for longer than a grace and return how many files; see `Store.vacuum`."""
     deleted = 0
     with vault.only_writer():
+        vault.manifest.settle()
         before = vault.clock() - nanoseconds(grace)
         live = {(entry.place, entry.path) for entry in vault.snapshot().entries()}
         known = set(live)

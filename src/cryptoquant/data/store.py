@@ -126,8 +126,8 @@ class Store:
         return CacheStatus(0, 0, 0, 0) if self._reader.cache is None else self._reader.cache.status()
 
     def create(self) -> None:
-        """Make the folder a store, if it is not one yet."""
-        self._vault.create()
+        """Make the folder a store, if it is not one yet, and durable what its manifest says, whoever wrote it."""
+        self._vault.settle()
 
     def write(
         self,

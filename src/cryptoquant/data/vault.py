@@ -73,12 +73,17 @@ class Vault:
         """Add a write to the manifest; the caller holds the lock."""
         return self.manifest.append(write)
 
+    def settle(self) -> None:
+        """Make durable what the manifest says, before anything is removed because another process wrote it."""
+        with self.only_writer():
+            self.manifest.settle()
+
     def create(self) -> None:
         """Make the folder a store, if it is not one yet."""
         if not self.disk.exists(MARK):
             self._check_layout()
-            self.root.mkdir(parents=True, exist_ok=True)
             self.shelf.put(MARK, json.dumps({"layout": VERSION}).encode())
+        self.root.mkdir(parents=True, exist_ok=True)
 
     def _check_layout(self) -> None:
         if self.root.exists() and not self.root.is_dir():
