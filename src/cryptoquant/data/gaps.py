@@ -20,7 +20,7 @@ class Gap(NamedTuple):
     id
         Tells gaps apart; every change of a gap is a row with the same id, and the last one counts.
     start, end
-        Nanoseconds UTC, by receive time: the last message before and the confirmed subscription after.
+        Nanoseconds UTC: the last message before, and the confirmed subscription after.
     cause
         In words, for example ``connection lost``.
     state

@@ -14,6 +14,7 @@ from cryptoquant.data.store import Store
 
 CHUNK_BYTES = 2 << 20
 MOST_ROWS = 1_000_000
+STAMPED = {"trades", "quotes", "bars"}
 
 
 @dataclass(slots=True)
@@ -35,13 +36,20 @@ class Publisher:
     ----------
     on_decoded
         Called with each decoded chunk, in the publisher's thread.
+
+    Attributes
+    ----------
+    received
+        When the last decoded record was received (ns UTC).
+    latest
+        The newest time of the venue among the trades, quotes and bars that were decoded (ns UTC).
     """
 
     def __init__(
         self, store: Store, log: Log, reader: LogReader, *, on_decoded: Callable[[Decoded], None] = lambda decoded: None
     ) -> None:
         self.store, self.log, self.counts = store, log, Published()
-        self.received = 0
+        self.received = self.latest = 0
         self._reader, self._on_decoded = reader, on_decoded
         self._ahead: list[Record] = []
         self._last = reader.last
@@ -76,6 +84,9 @@ class Publisher:
             self._rows.setdefault(kind, []).append(frame)
             self._height += frame.height
         self._last, self.received = records[-1].sequence, records[-1].received
+        for kind in STAMPED & decoded.frames.keys():
+            newest: int = decoded.frames[kind]["time"].to_physical().max()  # type: ignore[assignment]
+            self.latest = max(self.latest, newest)
         self.counts.messages += decoded.messages
         self.counts.early += decoded.early
         self._on_decoded(decoded)

@@ -12,6 +12,7 @@ import polars as pl
 
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.backfill import Backfill, delay_of
+from cryptoquant.data.clock import stamps_of
 from cryptoquant.data.decode import Decoded
 from cryptoquant.data.disk import LocalDisk
 from cryptoquant.data.gaps import Gap, outage
@@ -58,7 +59,7 @@ class Recorder:
     options
         How often and how much.
     clock
-        Receive time in nanoseconds UTC.
+        Receive time in nanoseconds UTC; by default the time of this machine, and in a sandbox the time of its market.
 
     Raises
     ------
@@ -76,7 +77,7 @@ class Recorder:
         *,
         channels: Sequence[Channel] = ALL_CHANNELS,
         options: RecorderOptions | None = None,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         unknown = [channel for channel in channels if channel not in KIND_OF_CHANNEL]
@@ -84,11 +85,11 @@ class Recorder:
             raise ValueError(f"channels: found {unknown or 'none'}, wanted some of {', '.join(ALL_CHANNELS)}")
         if not names:
             raise ValueError("symbols: found none, wanted at least one pair such as BTC/USD")
-        self.store, self.source, self.clock = store, source, clock
+        self.store, self.source, self._clock = store, source, clock
         self.symbols = tuple(normalize_symbol(name) for name in names)
         self.channels, self.options = tuple(channels), options or RecorderOptions()
         self._count = Counters()
-        self._receiver = Receiver(source, self.channels, self.symbols, self._count, clock, self._outage)
+        self._receiver = Receiver(source, self.channels, self.symbols, self._count, self.clock, self._outage)
         self._failure: CryptoquantError | None = None
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -97,6 +98,12 @@ class Recorder:
         self._publisher: Publisher | None = None
         self._backfill: Backfill | None = None
         self._next_gap = 0
+
+    def clock(self) -> int:
+        """Return the present, by which what arrives is stamped (ns UTC)."""
+        if self._clock is None:
+            self._clock = stamps_of(self.source)
+        return self._clock()
 
     @property
     def failure(self) -> CryptoquantError | None:
@@ -294,7 +301,9 @@ class Recorder:
         """Write the gaps of an outage that has just ended into the ledger, and have them filled."""
         kinds = dict.fromkeys(KIND_OF_CHANNEL[channel] for channel in self.channels)
         keys = [(kind, symbol) for kind in kinds for symbol in self.symbols]
-        gaps = outage(self._next_gap, keys, start, end, cause)
+        reached = self._publisher.latest if self._publisher is not None else 0
+        behind = int(max(0.0, -self._count.skew) * 1e9)
+        gaps = outage(self._next_gap, keys, min(start, reached or start), end + behind, cause)
         self._next_gap += len(gaps)
         for gap in gaps:
             self._event(gap.event())
