@@ -23,6 +23,7 @@ from tests.data.stream import MINUTE, START, book, frame, quote, trade
 
 LIVES = 5
 STEPS = 30
+CUTS = 8
 ACTS = ("append", "append", "append", "commit", "commit", "publish", "publish", "compact", "vacuum")
 MAKERS = (trade, quote, book)
 ROWS = {"trades": 1, "quotes": 1, "books": 2}
@@ -33,6 +34,7 @@ Told = list[tuple[int, int]]
 class StoreWorld:
     """Several lives of a recorder with a compactor beside it; a death is a power cut or the end of both processes.
 
+    Of each death also several other power cuts are looked at, before and after recovery, that do not live on.
     ``store``, ``publisher`` and ``swallows`` plant bugs. ``folder`` is a real one, for the lock alone.
     """
 
@@ -56,6 +58,8 @@ class StoreWorld:
             disk.swallows = self.swallows
             disk.crash_at = self.rng.randrange(1, 160)
             self.survive(disk, epoch, STEPS)
+            for _ in range(CUTS):
+                self.look(disk.power_cut(self.rng.randrange(1 << 30)), epoch + 1)
             is_cut = self.rng.random() < 0.75
             disk = disk.power_cut(self.rng.randrange(1 << 30)) if is_cut else disk.kill()
             self.cuts += is_cut
@@ -69,17 +73,35 @@ class StoreWorld:
         except (OSError, ValueError, KeyError, CryptoquantError) as error:
             raise Lost(f"seed {self.seed}, life {epoch}: {type(error).__name__}: {error}") from error
 
+    def look(self, disk: SimulatedDisk, epoch: int) -> None:
+        """Hold what a power cut left against the promises, and again when the log is open."""
+        promised, waiting = set(self.acknowledged), dict(self.waiting)
+        self.cuts += 1
+        try:
+            self.check(disk, "before recovery")
+            self.open(disk, epoch)
+            self.check(disk, "after recovery")
+        except (OSError, ValueError, KeyError, CryptoquantError) as error:
+            raise Lost(f"seed {self.seed}, a cut in life {epoch - 1}: {type(error).__name__}: {error}") from error
+        self.acknowledged, self.waiting = promised, waiting
+
+    def open(self, disk: SimulatedDisk, epoch: int) -> tuple[Store, Log]:
+        """Open store and log as `Recorder.open` does."""
+        store = self.store(self.folder, disk=disk, clock=self.clock)
+        store.create()
+        size = self.rng.choice((300, 2_000, 20_000))
+        return store, Log(
+            disk, segment_bytes=size, epoch=epoch, after=store.published, clock=self.clock, threaded=False
+        )
+
     def clock(self) -> int:
         self.ticks += 1
         return START + MINUTE + self.ticks
 
     def live(self, disk: SimulatedDisk, epoch: int, steps: int) -> None:
-        store, beside = (self.store(self.folder, disk=disk, clock=self.clock) for _ in range(2))
         self.check(disk, "before recovery")
-        # From here on as `Recorder.open` does it.
-        store.create()
-        segment_bytes = self.rng.choice((300, 2_000, 20_000))
-        log = Log(disk, segment_bytes=segment_bytes, epoch=epoch, after=store.published, clock=self.clock, threaded=False)
+        store, log = self.open(disk, epoch)
+        beside = self.store(self.folder, disk=disk, clock=self.clock)
         publisher = self.publisher(store, log, LogReader(disk, after=store.published))
         publisher.drain()
         self.check(disk, "after recovery")

@@ -103,6 +103,11 @@ def stamps_of(source: Alpaca) -> Callable[[], int]:
     return (lambda: clock.status().now) if isinstance(clock, SandboxClock) and clock.is_lockstep else clock.now
 
 
+def pace_of(source: Alpaca) -> float:
+    """Return how much a second of this machine is in the venue's time: one, in a sandbox its speed (0 in lock-step)."""
+    return 1.0 if source.control_url is None else SandboxClock(source.control_url).status().speed
+
+
 def clock_of(connection: Alpaca) -> WallClock | SandboxClock:
     """Return the clock of a venue."""
     return SandboxClock(connection.control_url) if connection.control_url else WallClock()

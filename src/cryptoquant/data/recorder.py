@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from cryptoquant.data.alpaca import Alpaca
-from cryptoquant.data.backfill import Backfill, delay_of
-from cryptoquant.data.clock import stamps_of
+from cryptoquant.data.backfill import UNREADABLE, Backfill, delay_of
+from cryptoquant.data.clock import pace_of, stamps_of
 from cryptoquant.data.decode import Decoded
 from cryptoquant.data.disk import LocalDisk
 from cryptoquant.data.gaps import Gap, outage
@@ -35,6 +35,8 @@ ROUND_SECONDS = 0.2
 CHECK_SECONDS = 5.0
 NEWER = 10_000_000_000
 STEP = 100_000_000
+SILENCE = 60_000_000_000
+NEVER = (1 << 63) - 1
 
 
 class Recorder:
@@ -160,6 +162,7 @@ class Recorder:
             raise
         self._receiver.missing_since = max(self._publisher.received, self.store.received)
         self._receiver.log = log
+        self._watchdog = Watchdog(floor_ns=int(SILENCE * pace_of(self.source)) or NEVER)
         self._next_gap = self.clock()
         if options.backfill:
             delay = delay_of(self.source) if options.backfill_after is None else options.backfill_after
@@ -299,6 +302,7 @@ class Recorder:
 
     def _outage(self, start: int, end: int, cause: str) -> None:
         """Write the gaps of an outage that has just ended into the ledger, and have them filled."""
+        start, end = sorted((start, end))  # a clock that was set back may have ended it before its begin
         kinds = dict.fromkeys(KIND_OF_CHANNEL[channel] for channel in self.channels)
         keys = [(kind, symbol) for kind in kinds for symbol in self.symbols]
         reached = self._publisher.latest if self._publisher is not None else 0
@@ -312,7 +316,8 @@ class Recorder:
             self._backfill.submit(gaps)
 
     def _page(self, payload: bytes) -> None:
-        self._receiver.keep(self.clock(), RecordKind.PAGE, payload)
+        if not self._receiver.keep(self.clock(), RecordKind.PAGE, payload):
+            raise StoreError(f"store {self.store.root}: the log did not take a page of history")
 
     def _event(self, payload: bytes) -> None:
         self._receiver.keep(self.clock(), RecordKind.EVENT, payload)
@@ -368,17 +373,21 @@ class Recorder:
         while not self._receiver.ended.wait(CHECK_SECONDS):
             now, messages = time.monotonic(), 0 if self._publisher is None else self._publisher.counts.messages
             self._count.rate = (messages - seen) / (now - moment)
-            step = self.clock() - wall - int((now - moment) * 1e9)
-            if abs(step) > STEP and self.source.control_url is None:
-                self._count.clock_steps += 1
-                self._receiver.say(f"the clock of this machine jumped by {step / 1e9:+.3f} s")
+            self._check_clock(self.clock() - wall - int((now - moment) * 1e9))
             seen, moment, wall = messages, now, self.clock()
             self._check_silence(wall)
+
+    def _check_clock(self, step: int) -> None:
+        """Note a clock that jumped by ``step`` (ns), which is no silence; that of a sandbox goes as it is told."""
+        if abs(step) > STEP and self.source.control_url is None:
+            self._count.clock_steps += 1
+            self._receiver.say(f"the clock of this machine jumped by {step / 1e9:+.3f} s")
+            self._watchdog.shift(step)
 
     def _check_silence(self, now: int) -> None:
         """Connect again where a channel is silent that should speak, or whose newest message the venue has and we not.
 
-        A sandbox in lockstep is silent when it is told to be.
+        A sandbox in lock-step is silent when it is told to be, and never for too long.
         """
         silent = self._watchdog.silent(now)
         if not silent or not self._count.is_subscribed:
@@ -399,8 +408,8 @@ class Recorder:
                 continue
             try:
                 latest = self.source.latest_times(kind, symbols)
-            except CryptoquantError as error:
-                self._receiver.say(f"{kind} are silent, and the venue's history does not answer: {error}")
+            except (CryptoquantError, *UNREADABLE) as error:
+                self._receiver.say(f"{kind} are silent, and the venue's history does not answer: {error!r}")
                 continue
             silent = self._watchdog.silent(now)
             found += [
