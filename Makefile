@@ -29,6 +29,7 @@ demo: $(CORE) ## the main job, end to end: no keys, no network beyond the packag
 test: $(DEV) ## the whole test suite, with branch coverage and its floor
 	@$(BIN)/python examples/orders.py > /dev/null # compiles the kernels: while lines are counted that takes far longer
 	@$(BIN)/python -m tests.features.examples
+	@$(BIN)/python examples/recording.py > /dev/null
 	@$(BIN)/pytest -q -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90 -m "not deep"
 
 lint: $(DEV) ## format and rules

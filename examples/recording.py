@@ -6,6 +6,7 @@ Needs no keys: the sandbox venue on this machine plays Alpaca. Run it: python ex
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,14 +14,15 @@ import polars as pl
 
 import cryptoquant as cq
 from cryptoquant import features as f
+from cryptoquant.data.subscription import Subscription
 from cryptoquant.market.bar_ladder import BarLadder
-from cryptoquant.market.schema import Bar, bars_frame
+from cryptoquant.market.schema import Bar, Trade, bars_frame
 from cryptoquant.market.slice import slice_of
 
 PAIRS = ["BTC/USD", "ETH/USD"]
 
 
-def derive(stream, store: cq.Store) -> None:
+def derive(stream: Subscription, store: cq.Store) -> None:
     """Turn trades into bars of two timeframes and the bars into features, beside the recorder, and store both."""
     ladder = BarLadder(["1m", "5m"])
     features = f.FeatureSet([f.log_return(1), f.roc(3)])
@@ -28,6 +30,7 @@ def derive(stream, store: cq.Store) -> None:
     bars: dict[str, list[Bar]] = {"1m": [], "5m": []}
     rows = []
     for trade in stream:
+        assert isinstance(trade, Trade)
         for timeframe, bar in ladder.update(trade):
             bars[timeframe].append(bar)
             if (timeframe, bar.symbol) == ("1m", "BTC/USD"):
@@ -42,7 +45,7 @@ def derive(stream, store: cq.Store) -> None:
     store.write("features_1m", pl.DataFrame(rows).with_columns(instant), lineage=parameters)
 
 
-def wait_for(condition) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
     """Wait until something is so, at most half a minute."""
     deadline = time.monotonic() + 30
     while not condition():
@@ -60,7 +63,7 @@ def main() -> None:
         stream = recorder.subscribe({"trades"})
         worker = threading.Thread(target=derive, args=(stream, store))
         worker.start()
-        follower = store.follow({"bars"}, ["BTC/USD"])  # any other process on this machine can do the same
+        follower = store.follow(["bars"], ["BTC/USD"])  # any other process on this machine can do the same
 
         sandbox.advance(timedelta(minutes=30))
         wait_for(lambda: store.symbols("trades") == PAIRS and store.trades("BTC/USD").height == 90)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cryptoquant.data.download import download as download
     from cryptoquant.data.recorder import Recorder as Recorder
     from cryptoquant.data.recorder import record as record
+    from cryptoquant.data.recorder_status import RecorderOptions as RecorderOptions
     from cryptoquant.data.store import Store as Store
     from cryptoquant.data.synthetic import SyntheticMarket as SyntheticMarket
     from cryptoquant.features.feature_set import FeatureSet as FeatureSet
@@ -69,6 +70,7 @@ NAMES = {
     "Protection": "trading.order",
     "PurgedKFold": "models.splits",
     "Recorder": "data.recorder",
+    "RecorderOptions": "data.recorder_status",
     "Registry": "models.registry",
     "Report": "performance.report",
     "RiskLimits": "trading.risk",
@@ -116,6 +118,7 @@ __all__ = [
     "Protection",
     "PurgedKFold",
     "Recorder",
+    "RecorderOptions",
     "Registry",
     "Report",
     "RiskLimits",

@@ -14,6 +14,7 @@ PAPER_TRADE = ROOT / "examples" / "paper_trade.py"
 ORDERS = ROOT / "examples" / "orders.py"
 STRATEGIES = ROOT / "examples" / "strategies.py"
 FEATURES = ROOT / "examples" / "features.py"
+RECORDING = ROOT / "examples" / "recording.py"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def run(reference, folder, **variables):
 
 
 def test_every_script_of_the_examples_is_tested_here():
-    assert SCRIPTS == [FEATURES, ORDERS, PAPER_TRADE, STRATEGIES]
+    assert SCRIPTS == [FEATURES, ORDERS, PAPER_TRADE, RECORDING, STRATEGIES]
 
 
 def test_the_paper_trading_script_trades_six_hours_on_a_running_sandbox(venue, champion, folder):
@@ -108,3 +109,11 @@ def test_the_script_of_orders_compares_venues_and_exits():
     assert all(int(trades) > 0 for _, trades in exits)
     sharpes = [float(sharpe) for sharpe, _ in exits]
     assert sharpes == sorted(sharpes, reverse=True)
+
+
+def test_the_script_of_recording_loses_and_doubles_nothing():
+    done = subprocess.run([sys.executable, str(RECORDING)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "trades of an hour: 180, each once" in done.stdout
+    assert "own tables: 28 rows made from ['trades']" in done.stdout
+    assert done.stdout.endswith("clean\n")
