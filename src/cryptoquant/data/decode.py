@@ -245,7 +245,9 @@ class _Batch:
         """Return the stored rows of some messages; ``owner`` gives each row its message where one has several."""
         stamps, received = self.columns.time[chosen], self._received[chosen]
         wrong = {
-            "symbol: wanted BASE/QUOTE, for example BTC/USD, in at most 64 characters": self._unnamed[self.columns.symbol[chosen]],
+            "symbol: wanted BASE/QUOTE, for example BTC/USD, in at most 64 characters": self._unnamed[
+                self.columns.symbol[chosen]
+            ],
             EARLY: stamps < EARLIEST,
             LATE: stamps > received + FUTURE,
             **wrong,
