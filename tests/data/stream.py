@@ -25,7 +25,7 @@ def history(answer: Callable[[str, dict[str, str]], tuple[int, object]]) -> Iter
     """The venue's history on loopback: ``answer(path, query)`` gives status and body; the source has no stream."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             asked = urlsplit(self.path)
             status, body = answer(asked.path, dict(parse_qsl(asked.query)))
             content = json.dumps(body).encode()
