@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
 
 import msgpack
 from websockets.asyncio.server import ServerConnection, serve
@@ -15,6 +18,34 @@ from cryptoquant.data.segment import Record, RecordKind
 
 START = 1_700_000_000 * 10**9
 MINUTE = 60_000_000_000
+
+
+@contextmanager
+def history(answer: Callable[[str, dict[str, str]], tuple[int, object]]) -> Iterator[Alpaca]:
+    """The venue's history on loopback: ``answer(path, query)`` gives status and body; the source has no stream."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = urlsplit(self.path)
+            status, body = answer(asked.path, dict(parse_qsl(asked.query)))
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield Alpaca("KEY", "S", data_url=f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def stamp(ns: int) -> msgpack.Timestamp:
@@ -62,11 +93,19 @@ def records(frames: Iterable[Sequence[object]], received: int = START + MINUTE) 
     return [record(index + 1, *messages, received=received + index) for index, messages in enumerate(frames)]
 
 
+class Text(str):
+    """What is sent as a frame of text."""
+
+    __slots__ = ()
+
+
 class Venue:
     """A data socket on loopback that admits anyone and sends what it is given.
 
     ``script`` is called with each connection's number, from 1, and yields the frames to send to it; a number is a pause
-    in seconds, and the connection is closed without a word at the end unless the script says ``"hold"``.
+    in seconds, and the connection is closed without a word at the end unless the script says ``"hold"``. ``"echo"``
+    confirms the subscription, ``"deaf"`` reads nothing any more, not even pings. A list of bytes is one frame in
+    fragments, a `Text` a frame of text.
     """
 
     def __init__(self, script) -> None:
@@ -103,7 +142,9 @@ class Venue:
                 await self._end.wait()
             elif item == "echo":
                 await socket.send(frame({"T": "subscription", **{k: v for k, v in asked.items() if k != "action"}}))
-            elif isinstance(item, bytes):
+            elif item == "deaf":
+                socket.transport.pause_reading()
+            elif isinstance(item, bytes | list | Text):
                 await socket.send(item)
             else:
                 await asyncio.sleep(item)

@@ -1,6 +1,6 @@
-"""A recorder that is killed again and again loses, doubles and tears nothing; bugs that could are caught by the same eye.
+"""A recorder that is killed again and again loses, doubles and tears nothing; planted bugs are caught.
 
-SIGKILL leaves what the system has taken, so a missing sync cannot be seen here: `test_power` cuts a simulated disk's power.
+SIGKILL leaves what the system has taken, so a missing sync cannot be seen here; `test_power` sees it.
 """
 
 import json
@@ -25,8 +25,7 @@ def verdict(folder: Path, seed: int, kills: int, *bug: str) -> dict[str, object]
     surroundings = {**os.environ, "CQ_STATE": str(folder / "state")}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=surroundings)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    print(found)
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
-from cryptoquant.data.decode import EARLIEST, FUTURE, MINUTE, messages
+from cryptoquant.data.decode import EARLIEST, FUTURE, LONGEST_SYMBOL, MINUTE, messages
 from cryptoquant.data.message import BarMessage, BookMessage, QuoteMessage, TradeMessage, UpdatedBarMessage, instant
 from cryptoquant.data.segment import Record
 from cryptoquant.market.instrument import normalize_symbol
@@ -56,6 +56,8 @@ def event_of(message: Any, known: int) -> Event | None:
 
 @lru_cache(maxsize=4096)
 def _pair(name: str) -> str | None:
+    if len(name) > LONGEST_SYMBOL or not name.isascii():
+        return None
     try:
         return normalize_symbol(name)
     except ValueError:
