@@ -78,6 +78,10 @@ def conform(kind: str, frame: object) -> pl.DataFrame:
 
 def _possible_bars(bars: pl.DataFrame) -> pl.DataFrame:
     """Check bars of which several revisions may be present: each revision by itself, in time order."""
+    ordered = bars.sort("symbol", "time")
+    if not ordered.select(pl.all_horizontal(pl.col("symbol", "time") == pl.col("symbol", "time").shift()).any()).item():
+        check_bars(ordered)
+        return bars
     ranked = bars.with_columns(revision=pl.int_range(pl.len()).over("symbol", "time"))
     for revision in ranked.partition_by("revision", include_key=False):
         check_bars(revision.sort("symbol", "time"))
