@@ -50,6 +50,7 @@ STORED = {
         **LINEAGE,
     },
 }
+EMPTY = {kind: pl.DataFrame(schema=schema) for kind, schema in STORED.items()}
 STREAMED, CORRECTED, FETCHED = 0, 1, 2
 PLAIN_KINDS = {"bars", "daily_bars"}
 PRICES = {"price", "bid_price", "ask_price"}
@@ -228,7 +229,7 @@ def encode(rows: pl.DataFrame, kind: str = "", *, level: int = 1, group: int | N
 
 def empty(kind: str) -> pl.DataFrame:
     """Return a frame of a kind without rows, as it is stored."""
-    return pl.DataFrame(schema=STORED[kind])
+    return EMPTY[kind].clone()
 
 
 def table_name(name: str) -> str:

@@ -221,7 +221,7 @@ def ordered_sums(values: NDArray[np.float64], starts: NDArray[np.intp]) -> NDArr
 
     ``np.add.reduceat`` adds in pairs and differs in the last bit.
     """
-    lengths = np.diff(np.r_[starts, len(values)])
+    lengths = np.diff(np.append(starts, len(values)))
     longest = int(lengths.max())
     if len(starts) * longest > LARGEST_PADDING * len(values):
         total = np.zeros(len(starts))
@@ -234,5 +234,10 @@ def ordered_sums(values: NDArray[np.float64], starts: NDArray[np.intp]) -> NDArr
     else:  # zeros behind the end of a run change no sum
         table = np.zeros((len(starts), longest))
         table[np.arange(longest) < lengths[:, None]] = values
-    sums: np.ndarray = np.add.accumulate(table, axis=1)[:, -1]
-    return sums + 0.0
+    if longest > len(starts):
+        last: NDArray[np.float64] = np.add.accumulate(table, axis=1)[:, -1]
+        return last + 0.0
+    sums = table[:, 0] + 0.0
+    for column in range(1, longest):
+        sums += table[:, column]
+    return sums
