@@ -1,5 +1,7 @@
 """Slices and aggregation: history and the present make the same bars and the same decision moments."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.live.assembly import SliceBuilder
-from cryptoquant.market.aggregation import BarAggregator, aggregate
+from cryptoquant.market.aggregation import BarAggregator, aggregate, fold
 from cryptoquant.market.schema import bar_rows, bars_frame, validate
 from cryptoquant.market.slice import Panel, SliceAssembler
 from tests.market_makers import HOUR, frame_of, gapping_panel
@@ -30,6 +32,24 @@ def test_bars_aggregated_one_by_one_equal_those_of_a_frame_to_the_bit(seed, abse
         for bar in bars:
             online += folding.update(bar)
     assert bar_rows(whole) == online
+
+
+@given(
+    seed=st.integers(0, 1000), cuts=st.lists(st.integers(0, 90), max_size=8), hours=st.sampled_from([2, 5, 24]),
+    since=st.one_of(st.none(), st.integers(0, 90)),
+)  # fmt: skip
+def test_wherever_the_rows_of_a_frame_were_cut_when_they_were_read_the_larger_bars_are_the_same(
+    seed, cuts, hours, since
+):
+    frame = frame_of(gapping_panel(90, ("A/USD",), seed=seed, absent=0.5))
+    edges = sorted({0, frame.height, *(min(cut, frame.height) for cut in cuts)})
+    parts = pl.concat([frame[a:b] for a, b in pairwise(edges)], rechunk=False)
+    bars = bar_rows(frame)
+    known_from = None if since is None else bars[0].open_time + since * HOUR
+    folding = BarAggregator(f"{hours}h", since=known_from)
+    online = [large for bar in bars for large in folding.update(bar)]
+    assert parts.n_chunks() == len(edges) - 1
+    assert bar_rows(fold(parts, "A/USD", hours * HOUR, bars[-1].time, since=known_from)) == online
 
 
 def test_an_unfinished_bucket_never_looks_closed():

@@ -1,5 +1,6 @@
 """Many small files into few sorted ones, proven complete before the old ones stop counting."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -114,6 +115,11 @@ def _beside(snapshot: Snapshot, batch: Batch, folder: str) -> list[Entry]:
 
 
 def _read(vault: Vault, snapshot: Snapshot, kind: str, entries: Sequence[Entry]) -> pl.DataFrame:
+    """Return the rows of some files, each proven to be the one that the manifest names."""
+    for entry in entries:
+        found = hashlib.sha256(vault.shelf_of(entry.place).get(entry.path)).hexdigest()
+        if found != entry.sha256:
+            raise StoreError(f"{entry.path}: found sha256 {found}, wanted {entry.sha256}; the files stay as they were")
     view = View(snapshot, vault.shelf_of, None, None)
     rows = view.load(entries, kind) if kind in STORED else view.table(entries)
     wanted = sum(entry.rows for entry in entries)

@@ -13,7 +13,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     first, last
         Smallest and largest ``time`` of its rows.
     keys
-        A hash of the rows that does not depend on their order, by which a compaction proves that it kept them all.
+        A hash of the rows that does not depend on their order, by which a compaction proves that it kept them all;
+        empty of recent files, of which ``sha256`` alone tells whether they are whole.
     is_distinct
         Whether the rows are in time order and no key occurs twice.
     positions

@@ -19,6 +19,7 @@ from cryptoquant.market.time import Timeframe, span_ns, timeframe_name
 VERSION = 2
 ROW_GROUP = 16_384
 BARS_GROUP = 65_536
+RECENT_GROUP = 131_072
 RECENT = "_recent"
 MONTHLY = {"bars", "daily_bars", "gaps", "quarantine"}
 SHARED = {"gaps", "quarantine"}
@@ -49,6 +50,7 @@ STORED = {
         **LINEAGE,
     },
 }
+EMPTY = {kind: pl.DataFrame(schema=schema) for kind, schema in STORED.items()}
 STREAMED, CORRECTED, FETCHED = 0, 1, 2
 PLAIN_KINDS = {"bars", "daily_bars"}
 PRICES = {"price", "bid_price", "ask_price"}
@@ -77,6 +79,10 @@ def conform(kind: str, frame: object) -> pl.DataFrame:
 
 def _possible_bars(bars: pl.DataFrame) -> pl.DataFrame:
     """Check bars of which several revisions may be present: each revision by itself, in time order."""
+    ordered = bars.sort("symbol", "time")
+    if not ordered.select(pl.all_horizontal(pl.col("symbol", "time") == pl.col("symbol", "time").shift()).any()).item():
+        check_bars(ordered)
+        return bars
     ranked = bars.with_columns(revision=pl.int_range(pl.len()).over("symbol", "time"))
     for revision in ranked.partition_by("revision", include_key=False):
         check_bars(revision.sort("symbol", "time"))
@@ -124,11 +130,13 @@ def stored(kind: str, table: pl.DataFrame) -> pl.DataFrame:
 def partitions(kind: str, table: pl.DataFrame, timeframe: str = "") -> Iterator[tuple[str, pl.DataFrame]]:
     """Yield folder and rows of each partition: symbol and day, or month for bars and tables; gaps by month alone."""
     by = "open_time" if kind in PLAIN_KINDS else "time"
-    pattern = "%Y-%m-%d" if kind in STORED and kind not in MONTHLY else "%Y-%m"
-    keyed = table.with_columns(period=pl.col(by).dt.strftime(pattern))
+    is_daily = kind in STORED and kind not in MONTHLY
+    date = pl.col(by).dt.date()
+    keyed = table.with_columns(period=date if is_daily else date.dt.month_start())
     columns = ["period"] if kind in SHARED else ["symbol", "period"]
     for part in keyed.partition_by(columns, maintain_order=True):
-        yield _folder(kind, timeframe, part["symbol"].item(0), part["period"].item(0)), part.drop("period")
+        period = part["period"].item(0).strftime("%Y-%m-%d" if is_daily else "%Y-%m")
+        yield _folder(kind, timeframe, part["symbol"].item(0), period), part.drop("period")
 
 
 def _folder(kind: str, timeframe: str, symbol: str, period: str) -> str:
@@ -148,7 +156,7 @@ def files(kind: str, table: pl.DataFrame, timeframe: str, source: str) -> Iterat
 
 
 def packed(kind: str, rows: pl.DataFrame, stem: str, origin: tuple[str, str], *, level: int = 1) -> tuple[Entry, bytes]:
-    """Return the file of some rows in order, and what the manifest says of it.
+    """Return the file of some rows in order (recent ones as they came), and what the manifest says of it.
 
     Parameters
     ----------
@@ -158,14 +166,15 @@ def packed(kind: str, rows: pl.DataFrame, stem: str, origin: tuple[str, str], *,
         The timeframe of bars, else ``""``, and where the rows come from.
     """
     timeframe, source = origin
-    content = encode(rows, kind, level=level)
+    is_recent = stem.startswith(RECENT)
+    content = encode(rows, kind, level=level, group=RECENT_GROUP if is_recent else None)
     digest = hashlib.sha256(content).hexdigest()
     symbols = tuple(sorted(rows["symbol"].unique()))
-    is_shared = stem.startswith(RECENT) or kind in SHARED
+    is_shared = is_recent or kind in SHARED
     times = rows["time"].to_physical()
     positions = rows["position"].drop_nulls() if "position" in rows.columns else pl.Series([], dtype=pl.Int64)
-    different, keys = fingerprint(kind, rows)
-    is_single = kind not in PLAIN_KINDS or rows["open_time"].n_unique() == rows.height
+    different, keys = (0, "") if is_recent else fingerprint(kind, rows)
+    is_single = is_shared or kind not in PLAIN_KINDS or rows["open_time"].n_unique() == rows.height
     entry = Entry(
         path=f"{stem}{digest[:24]}.parquet",
         kind=kind,
@@ -185,7 +194,7 @@ def packed(kind: str, rows: pl.DataFrame, stem: str, origin: tuple[str, str], *,
     return entry, content
 
 
-def encode(rows: pl.DataFrame, kind: str = "", *, level: int = 1) -> bytes:
+def encode(rows: pl.DataFrame, kind: str = "", *, level: int = 1, group: int | None = None) -> bytes:
     """Return rows as Parquet, each column in the encoding that measured best (see ``benchmarks/store.py``).
 
     Ticks are packed small: dictionaries for texts and prices, deltas for what rises, zstd, and groups of rows short
@@ -211,7 +220,7 @@ def encode(rows: pl.DataFrame, kind: str = "", *, level: int = 1) -> bytes:
         buffer,
         compression="none" if is_plain else "zstd",
         compression_level=None if is_plain else level,
-        row_group_size=BARS_GROUP if is_plain else ROW_GROUP,
+        row_group_size=group or (BARS_GROUP if is_plain else ROW_GROUP),
         use_dictionary=[name for name in table.column_names if name in repeated],
         column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
     )
@@ -220,7 +229,7 @@ def encode(rows: pl.DataFrame, kind: str = "", *, level: int = 1) -> bytes:
 
 def empty(kind: str) -> pl.DataFrame:
     """Return a frame of a kind without rows, as it is stored."""
-    return pl.DataFrame(schema=STORED[kind])
+    return EMPTY[kind].clone()
 
 
 def table_name(name: str) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 import polars as pl
 
 from cryptoquant.data.entry import Entry, Write
-from cryptoquant.data.keys import arrange
 from cryptoquant.data.layout import PLAIN_KINDS, RECENT, STORED, conform, files, packed, stored, timeframe_of
 from cryptoquant.data.segment import sequence_of
 from cryptoquant.data.selection import timeframe_of_span
@@ -60,7 +59,10 @@ def publish_recent(vault: Vault, frames: Mapping[str, pl.DataFrame], published: 
 
 
 def _recent(kind: str, frame: pl.DataFrame) -> Iterator[tuple[Entry, bytes]]:
-    """Yield one file of the rows, several symbols together; of bars one for each timeframe."""
+    """Yield one file of the rows as they came, several symbols together; of bars one for each timeframe.
+
+    They are neither sorted nor compared with one another: readers and the compaction do that anyway.
+    """
     if kind not in PLAIN_KINDS:
         yield _file(kind, frame, "")
         return
@@ -70,8 +72,8 @@ def _recent(kind: str, frame: pl.DataFrame) -> Iterator[tuple[Entry, bytes]]:
 
 
 def _file(kind: str, frame: pl.DataFrame, timeframe: str) -> tuple[Entry, bytes]:
-    rows = arrange(kind, frame)
-    positions = rows["position"].drop_nulls().to_numpy()
-    first, last = (sequence_of(int(end())) for end in (positions.min, positions.max)) if len(positions) else (0, 0)
+    positions = frame["position"].drop_nulls()
+    ends = (positions.min(), positions.max()) if len(positions) else (0, 0)
+    first, last = (sequence_of(int(end)) for end in ends)  # type: ignore[arg-type]
     folder = f"{RECENT}/kind={kind}" + (f"/timeframe={timeframe}" if timeframe else "")
-    return packed(kind, rows, f"{folder}/{first}-{last}-", (timeframe, "log"))
+    return packed(kind, frame, f"{folder}/{first}-{last}-", (timeframe, "log"))

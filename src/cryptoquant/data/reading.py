@@ -11,13 +11,12 @@ from cryptoquant.data.entry import Entry
 from cryptoquant.data.keys import once
 from cryptoquant.data.layout import PLAIN_KINDS, STORED, empty
 from cryptoquant.data.segment import POSITION_BITS
-from cryptoquant.data.selection import Bounds, edges, inside, timeframe_of_span
+from cryptoquant.data.selection import EVERY, Bounds, edges, inside, timeframe_of_span
 from cryptoquant.data.shelf import Shelf
 from cryptoquant.data.snapshot import Snapshot
 from cryptoquant.errors import StoreError
 
 ONE_RECORD = 1 << POSITION_BITS
-EVERY = pl.lit(value=True)
 Fresh = dict[tuple[str, str], pl.DataFrame]
 
 
@@ -132,13 +131,13 @@ class View:
         columns = list(STORED[kind]) if columns is None else list(columns)
         if not entries:
             return empty(kind).select(columns)
-        wanted = wanted & inside(kind, bounds)
+        conditions = [condition for condition in (wanted, inside(kind, bounds)) if condition is not EVERY]
         try:
             if self._cache is not None:
                 needed = tuple(dict.fromkeys([*columns, "symbol", "known", *edges(kind)]))
                 kept = (self._kept(self._cache, entry, needed) for entry in entries)
-                return pl.concat([frame.filter(wanted).select(columns) for frame in kept])
-            return self._scan(entries).filter(wanted).select(columns).collect()
+                return pl.concat([frame.filter(*conditions).select(columns) for frame in kept])
+            return self._scan(entries).filter(*conditions).select(columns).collect()
         except FileNotFoundError:
             raise
         except (pl.exceptions.PolarsError, OSError) as error:

@@ -8,6 +8,8 @@ from cryptoquant.market.schema import INSTANT
 from cryptoquant.market.time import Instant, iso, timeframe_name, to_ns
 
 Bounds = tuple[int | None, int | None]
+EVERY = pl.lit(value=True)
+"""The answer of `inside` and `known_by` where nothing is left out, so that nothing needs to be looked at."""
 EDGES = {"bars": ("open_time", "time"), "daily_bars": ("open_time", "open_time")}
 
 
@@ -28,15 +30,18 @@ def inside(kind: str, bounds: Bounds) -> pl.Expr:
     """Return whether rows of a kind lie in a range of nanoseconds UTC, both ends included."""
     lower, upper = edges(kind)
     first, last = bounds
-    wanted = pl.lit(value=True)
+    wanted = EVERY
     if first is not None:
-        wanted = wanted & (pl.col(lower) >= pl.lit(first).cast(INSTANT))
-    return wanted if last is None else wanted & (pl.col(upper) <= pl.lit(last).cast(INSTANT))
+        wanted = pl.col(lower) >= pl.lit(first).cast(INSTANT)
+    if last is None:
+        return wanted
+    upto = pl.col(upper) <= pl.lit(last).cast(INSTANT)
+    return upto if first is None else wanted & upto
 
 
 def known_by(limit: int | None) -> pl.Expr:
     """Return whether rows were known at an instant (ns UTC); all are when there is no limit."""
-    return pl.lit(value=True) if limit is None else pl.col("known") <= pl.lit(limit).cast(INSTANT)
+    return EVERY if limit is None else pl.col("known") <= pl.lit(limit).cast(INSTANT)
 
 
 def latest(bars: pl.DataFrame, limit: int | None) -> pl.DataFrame:

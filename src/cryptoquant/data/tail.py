@@ -7,7 +7,7 @@ import polars as pl
 
 from cryptoquant.data.decode import decode
 from cryptoquant.data.disk import Disk
-from cryptoquant.data.layout import STORED
+from cryptoquant.data.layout import empty
 from cryptoquant.data.log import Cipher
 from cryptoquant.data.log_reader import LogReader
 from cryptoquant.data.segment import Record
@@ -93,4 +93,4 @@ class LogTail:
         if len(frames) > 1:
             frames = [pl.concat(frames)]
             self._frames[kind] = (self._frames[kind][0], frames)
-        return frames[0] if frames else pl.DataFrame(schema=STORED[kind])
+        return frames[0] if frames else empty(kind)
