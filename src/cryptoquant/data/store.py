@@ -11,6 +11,7 @@ import polars as pl
 from cryptoquant.data import compaction, derived, publication, retention, revisions
 from cryptoquant.data.cache import Cache, CacheStatus
 from cryptoquant.data.disk import Disk
+from cryptoquant.data.encryption import KeyRing, LogCipher
 from cryptoquant.data.files import Columns, Stamp, read_file, write_file
 from cryptoquant.data.layout import KINDS, STORED
 from cryptoquant.data.quality import QualityReport
@@ -18,9 +19,7 @@ from cryptoquant.data.reader import Reader, answer
 from cryptoquant.data.reading import Tail, View
 from cryptoquant.data.selection import Bounds, instants
 from cryptoquant.data.symbols import Symbols, chosen
-from cryptoquant.data.tail import LogTail
-from cryptoquant.data.vault import Vault
-from cryptoquant.errors import ConfigurationError
+from cryptoquant.data.vault import Access, Vault, root_of
 from cryptoquant.market.instrument import normalize_symbol
 from cryptoquant.market.schema import BARS, SCHEMAS
 from cryptoquant.market.time import Instant, Timeframe, timeframe_name, to_ns
@@ -40,20 +39,25 @@ class Store:
     Parameters
     ----------
     root
-        A local folder; it is made by the first write.
+        A local folder, made by the first write, or a URL that fsspec knows, for example ``s3://bucket/prefix``.
     cache_bytes
         How much memory decoded files may take to be read again at once; 0 for none.
     clock
         The present in nanoseconds UTC.
     disk
-        What writes go through, by default the folder itself.
+        What writes to a local folder go through, by default the folder itself.
+    keys
+        Whatever is written is encrypted with the current key of the ring; see `cryptoquant.data.encryption`.
+    storage
+        Options for fsspec's file system of a URL, such as ``key``, ``secret`` and ``endpoint_url`` of S3; without them
+        the provider's own environment counts.
 
     Raises
     ------
     StoreLayoutError
         The folder holds something else, or a store of another layout version.
-    ConfigurationError
-        ``root`` is a URL; only local folders can be used so far.
+    MissingExtraError
+        The package for the kind of URL is not installed.
 
     Examples
     --------
@@ -73,13 +77,13 @@ class Store:
         cache_bytes: int = 0,
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
+        keys: KeyRing | None = None,
+        storage: Mapping[str, Any] | None = None,
     ) -> None:
-        if "://" in str(root):
-            raise ConfigurationError(f"store {root}: object stores are not available yet; wanted a local folder")
-        self.root = Path(root)
-        self._vault = Vault(self.root, clock, disk=disk)
+        self.root = root_of(root)
+        self._vault = Vault(self.root, clock, Access(disk, storage, keys))
         self._reader = Reader(self._vault, Cache(cache_bytes) if cache_bytes else None)
-        self._reader.tail = LogTail(self._vault.disk)
+        self._reader.tail = self._vault.tail()
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -96,7 +100,10 @@ class Store:
         StoreError
             The manifest no longer tells that version, or never had it. A read fails when its files are gone.
         """
-        past = Store(self.root, clock=self._vault.clock, disk=self._vault.disk)
+        access = self._vault.access
+        past = Store(
+            str(self.root), clock=self._vault.clock, disk=access.disk, keys=access.ring, storage=access.storage
+        )
         past._vault.version = version
         past._reader.cache = self._reader.cache
         past._vault.snapshot()
@@ -116,6 +123,12 @@ class Store:
     def received(self) -> int:
         """When that record was received (ns UTC); 0 before the first."""
         return self._vault.snapshot().received
+
+    @property
+    def cipher(self) -> LogCipher | None:
+        """What the records of the log are encrypted with; None without a current key."""
+        ring = self._vault.ring
+        return LogCipher(ring) if ring is not None and ring.current else None
 
     @property
     def cache(self) -> CacheStatus:
