@@ -1,9 +1,9 @@
-"""What a recorder takes: frames over a loopback websocket until they are durable and in the store, none lost or doubled.
+"""What a recorder takes: frames over a loopback websocket until they are durable and stored, none lost or doubled.
 
     python benchmarks/recorder.py [--seconds 60] [socket] [one] [decode] [recovery]
 
-``socket`` sends mixed messages of 120 symbols in frames of 16, at 100,000 and at 10,000 messages a second; ``one`` finds
-the rate with one message a frame; ``decode`` sets bytes to Parquet beside alpaca-py's own parsed path; ``recovery`` opens
+``socket`` sends mixed messages of 120 symbols in frames of 16, at 10,000 and at 100,000 messages a second; ``one``
+sends one message a frame; ``decode`` sets bytes to Parquet beside alpaca-py's own parsed path; ``recovery`` opens
 a store whose recorder died with a full segment of the log.
 """
 
@@ -232,7 +232,7 @@ def recovery() -> None:
         recorder.stop()
         shutil.rmtree(folder)
     print(
-        f"recovery of a full segment ({size >> 20} MB, {messages:,} messages, published): {statistics.median(found):.2f} s"
+        f"recovery of a full segment ({size >> 20} MB, {messages:,} messages): {statistics.median(found):.2f} s"
     )
 
 

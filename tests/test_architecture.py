@@ -50,7 +50,7 @@ OWNERS = {
     "joblib": {"backtest/walk_forward.py", "backtest/sweep.py"},
     "typer": {"cli/"},
     "sqlite3": {"live/journal.py"},
-    "requests": {"data/alpaca.py", "live/broker.py", "live/clock.py"},
+    "requests": {"data/alpaca.py", "live/broker.py", "data/clock.py"},
 }
 HEAVY = (
     "pandas", "sklearn", "scipy", "xgboost", "torch", "mlflow", "optuna", "alpaca", "vectorbt", "plotly", "numba",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import msgpack
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.segment import Record, RecordKind
@@ -86,6 +87,10 @@ class Venue:
             await self._end.wait()
 
     async def _serve(self, socket: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await self._speak(socket)
+
+    async def _speak(self, socket: ServerConnection) -> None:
         self.connections += 1
         number = self.connections
         await socket.send(frame({"T": "success", "msg": "connected"}))

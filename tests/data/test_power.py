@@ -2,8 +2,11 @@
 
 import pytest
 
+from cryptoquant.data import compaction, vault
 from cryptoquant.data.disk import TEMPORARY
+from tests.data.planted import Believing, EagerPublisher, LineFirst, TwoLines, remove_first
 from tests.data.power_world import Lost, World
+from tests.data.store_world import StoreWorld
 
 SHORT, DEEP = 120, 5_000
 ENOUGH = 2_000
@@ -24,6 +27,19 @@ BUGS = {
         "swallows": lambda call, path, is_open: not is_open and (call, path) == ("sync_folder", "")
     },
     "published names not synced": {"swallows": lambda call, path, is_open: (call, path) == ("sync_folder", "files")},
+}
+WORLDS, PART, PARTS = 4, 25, 10
+MANY = 60
+STORE_BUGS = {
+    "files published without a sync": {"swallows": lambda call, path: call == "sync" and path.endswith(TEMPORARY)},
+    "names of files not synced": {"swallows": lambda call, path: call == "sync_folder" and path.startswith("_recent")},
+    "names of merged files not synced": {
+        "swallows": lambda call, path: call == "sync_folder" and path.startswith("kind=")
+    },
+    "a line of the manifest not synced": {"swallows": lambda call, path: (call, path) == ("sync", "manifest.jsonl")},
+    "the manifest line before the files": {"store": LineFirst},
+    "published moved in a line of its own": {"store": TwoLines},
+    "segments dropped before the manifest says so": {"publisher": EagerPublisher},
 }
 
 
@@ -68,3 +84,46 @@ def test_a_world_is_the_same_each_time():
 @pytest.mark.deep
 def test_nothing_acknowledged_is_lost_in_ten_thousand_power_cuts():
     assert cuts(range(SHORT, SHORT + DEEP)) >= 10_000
+
+
+def store_verdict(world: StoreWorld) -> str:
+    try:
+        world.run()
+    except Lost as lost:
+        return str(lost)
+    return ""
+
+
+def store_cuts(seeds: range, folder) -> int:
+    total = 0
+    for seed in seeds:
+        world = StoreWorld(seed, folder)
+        world.run()
+        total += world.cuts
+    return total
+
+
+def test_log_publisher_store_and_compaction_lose_and_double_nothing_in_power_cuts(tmp_path):
+    assert store_cuts(range(WORLDS), tmp_path) > 40 * WORLDS
+
+
+@pytest.mark.parametrize("bug", STORE_BUGS)
+def test_a_bug_planted_in_the_store_is_found(tmp_path, bug):
+    assert any("seed" in store_verdict(StoreWorld(seed, tmp_path, **STORE_BUGS[bug])) for seed in range(MANY))
+
+
+def test_a_compaction_that_removes_before_what_came_of_it_counts_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(compaction, "_replace", remove_first)
+    assert any("seed" in store_verdict(StoreWorld(seed, tmp_path)) for seed in range(MANY))
+
+
+def test_a_manifest_that_is_believed_before_it_is_durable_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(vault, "Manifest", Believing)
+    assert any("seed" in store_verdict(StoreWorld(seed, tmp_path)) for seed in range(MANY))
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("part", range(PARTS))
+def test_the_whole_path_loses_and_doubles_nothing_in_ten_thousand_power_cuts(tmp_path, part):
+    first = WORLDS + part * PART
+    assert store_cuts(range(first, first + PART), tmp_path) >= 10_000 / PARTS

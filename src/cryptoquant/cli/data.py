@@ -5,11 +5,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
+import polars as pl
 import typer
 
 from cryptoquant.cli.terminal import OUT, answer, line, progress, say, status_line
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.download import download as fetch
+from cryptoquant.data.gaps import outages
+from cryptoquant.data.quality import QualityReport
+from cryptoquant.data.quality_report import MarketQuality
 from cryptoquant.data.recorder import Recorder
 from cryptoquant.data.recorder_status import RecorderOptions
 from cryptoquant.data.store import Store
@@ -126,14 +130,32 @@ def export(
 
 
 def check(
-    kind: Annotated[str, typer.Option(help="bars.")] = "bars", store: StoreOption = None, json: Json = False
+    kind: Annotated[str, typer.Option(help="bars, trades, quotes or books; all for everything.")] = "bars",
+    html: Annotated[Path | None, typer.Option(help="Write a page about all kinds, by symbol and day.")] = None,
+    store: StoreOption = None,
+    json: Json = False,
 ) -> None:
-    """Look for gaps, duplicates, zero-volume runs and spikes in the stored bars."""
-    report = opened(store).check(kind)
+    """Look for what is missing, doubled, idle or implausible in a store, and list the outages of its recorder."""
+    home = opened(store)
+    ledger = home.gaps()
+    if kind == "bars" and html is None:
+        report: QualityReport | MarketQuality = home.check()
+    else:
+        report = home.quality() if kind == "all" or html is not None else home.quality([kind])
+    if html is not None and isinstance(report, MarketQuality):
+        report.to_html(html)
     if json:
-        answer({"clean": report.is_clean, "gaps": report.gaps.to_dicts(), "totals": report.totals().to_dicts()})
+        found = {"clean": report.is_clean, "gaps": report.gaps.to_dicts(), "totals": report.totals().to_dicts()}
+        answer({**found, "outages": ledger.drop("position", "rank").to_dicts()})
         return
     report.show(OUT)
+    for outage in outages(ledger):
+        say(f"  outage {outage}")
+    left = ledger.filter(pl.col("state") != "filled").height
+    if ledger.height:
+        say(f"recorder: {ledger.height:,} gaps, {left:,} not filled")
+    if html is not None:
+        say(f"wrote {html}")
 
 
 def _pair(text: str) -> tuple[str, str]:

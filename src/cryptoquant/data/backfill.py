@@ -1,8 +1,10 @@
 """Fetching what an outage may have hidden: trades, quotes and bars have a history, order books have none."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,6 +18,15 @@ from cryptoquant.market.time import from_iso, iso
 MINUTE = 60_000_000_000
 OVERLAP = MINUTE
 AGAIN = (timedelta(minutes=1), timedelta(minutes=15), timedelta(hours=2))
+UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
+
+
+class _Task(NamedTuple):
+    """Gaps that are fetched together, when it is their turn (monotonic seconds), and how often it was tried."""
+
+    due: float
+    tries: int
+    gaps: list[Gap]
 
 
 class Backfill:
@@ -44,7 +55,7 @@ class Backfill:
     ) -> None:
         self._source, self._page, self._event = source, page, event
         self._delay, self._on_error, self._bucket = delay, on_error, TokenBucket()
-        self._open: list[tuple[list[Gap], int]] = []
+        self._open: list[_Task] = []
         self._changed = threading.Condition()
         self._is_ending = False
         self._thread = threading.Thread(target=self._run, name="backfill", daemon=True)
@@ -53,7 +64,7 @@ class Backfill:
     def waiting(self) -> int:
         """Gaps that are not filled yet."""
         with self._changed:
-            return sum(len(gaps) for gaps, _ in self._open)
+            return sum(len(task.gaps) for task in self._open)
 
     def start(self) -> None:
         """Begin."""
@@ -66,7 +77,8 @@ class Backfill:
             if gap.state == "open" and gap.kind in FILLABLE:
                 together.setdefault((gap.kind, gap.start, gap.end), []).append(gap)
         with self._changed:
-            self._open += [(listed, 0) for listed in together.values()]
+            due = time.monotonic() + self._delay.total_seconds()
+            self._open += [_Task(due, 0, listed) for listed in together.values()]
             self._changed.notify()
 
     def stop(self) -> None:
@@ -78,33 +90,39 @@ class Backfill:
             self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._open or self._is_ending)
-                pause = self._pause()
-                if self._is_ending or self._changed.wait_for(lambda: self._is_ending, pause):
-                    return
-                gaps, tries = self._open[0]
+        while (task := self._next()) is not None:
+            gaps = task.gaps
             try:
                 self._fill(gaps)
-            except (CryptoquantError, OSError) as error:
-                self._on_error(f"{gaps[0].kind} of {iso(gaps[0].start)} to {iso(gaps[0].end)} not fetched: {error}")
-                self._later(gaps, tries + 1)
+            except (CryptoquantError, OSError, *UNREADABLE) as error:
+                said = str(error) if isinstance(error, CryptoquantError | OSError) else f"cannot be read: {error!r}"
+                self._on_error(f"{gaps[0].kind} of {iso(gaps[0].start)} to {iso(gaps[0].end)} not fetched: {said}")
+                self._again(task)
             else:
-                self._later(gaps, None)
+                self._forget(task)
 
-    def _pause(self) -> float:
-        """Return how long to wait before the first gap in the queue is tried."""
-        if not self._open:
-            return 0.0
-        tries = self._open[0][1]
-        return (self._delay if tries == 0 else AGAIN[min(tries, len(AGAIN)) - 1]).total_seconds()
-
-    def _later(self, gaps: list[Gap], tries: int | None) -> None:
+    def _next(self) -> _Task | None:
+        """Wait for the task whose turn is first; None at the end."""
         with self._changed:
-            self._open.pop(0)
-            if tries is not None and tries <= len(AGAIN):
-                self._open.append((gaps, tries))
+            while not self._is_ending:
+                first = min(self._open, default=None, key=lambda task: task.due)
+                pause = None if first is None else first.due - time.monotonic()
+                if first is not None and pause is not None and pause <= 0:
+                    return first
+                self._changed.wait(pause)
+        return None
+
+    def _again(self, task: _Task) -> None:
+        """Put a task that failed off, or leave its gaps to the next recorder."""
+        self._forget(task)
+        if task.tries < len(AGAIN):
+            due = time.monotonic() + AGAIN[task.tries].total_seconds()
+            with self._changed:
+                self._open.append(_Task(due, task.tries + 1, task.gaps))
+
+    def _forget(self, task: _Task) -> None:
+        with self._changed:
+            self._open.remove(task)
 
     def _fill(self, gaps: list[Gap]) -> None:
         kind, rows = gaps[0].kind, {gap.symbol: 0 for gap in gaps}

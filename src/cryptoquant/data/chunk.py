@@ -1,8 +1,6 @@
 """One symbol over one month or day of a download: how far it came, what it keeps, and whether all of it was kept."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import polars as pl
 
@@ -10,9 +8,8 @@ from cryptoquant.data.alpaca_history import Span
 from cryptoquant.data.store import Store
 from cryptoquant.errors import EmptyStoreError, StoreError, UnknownSymbolError
 from cryptoquant.market.schema import SCHEMAS
-from cryptoquant.market.time import from_iso, iso, to_datetime, to_ns
+from cryptoquant.market.time import from_iso, iso
 
-DAY_NS = 86_400_000_000_000
 KEYS = {
     "bars": ("open_time",),
     "trades": ("id",),
@@ -103,26 +100,3 @@ class Chunk:
         if lost:
             what = f"{self.symbol} {self.kind} from {iso(begin)}"
             raise StoreError(f"download: {what}: {came.n_unique():,} rows came, {lost:,} of them are not in the store")
-
-
-def months(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a range that lie in one calendar month (UTC) each; nanoseconds.
-
-    Examples
-    --------
-    >>> [(iso(a), iso(b)) for a, b in months(to_ns("2024-01-31"), to_ns("2024-02-02"))]
-    [('2024-01-31T00:00:00Z', '2024-02-01T00:00:00Z'), ('2024-02-01T00:00:00Z', '2024-02-02T00:00:00Z')]
-    """
-    while start < end:
-        day = to_datetime(start)
-        after = to_ns(datetime(day.year + day.month // 12, day.month % 12 + 1, 1, tzinfo=UTC))
-        yield start, min(after, end)
-        start = after
-
-
-def days(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a range that lie in one day (UTC) each; nanoseconds."""
-    while start < end:
-        after = start // DAY_NS * DAY_NS + DAY_NS
-        yield start, min(after, end)
-        start = after

@@ -20,8 +20,10 @@ MINUTE = 60_000_000_000
 DAY = 86_400_000_000_000
 EARLIEST = 1_230_768_000_000_000_000
 FUTURE = 60_000_000_000
+LONGEST_SYMBOL = 64  # it becomes a folder's name, in which a character may take three
 LATE = "the time lies more than a minute after it was received"
 EARLY = "time: wanted a timestamp of 2009 or later"
+NAMELESS = "symbol: wanted BASE/QUOTE, for example BTC/USD, in at most 64 characters"
 SHAPES = {
     "trades": (TRADE,),
     "quotes": (QUOTE,),
@@ -244,7 +246,9 @@ class _Batch:
         """Return the stored rows of some messages; ``owner`` gives each row its message where one has several."""
         stamps, received = self.columns.time[chosen], self._received[chosen]
         wrong = {
-            "symbol: wanted BASE/QUOTE, for example BTC/USD": self._unnamed[self.columns.symbol[chosen]],
+            "symbol: wanted BASE/QUOTE, for example BTC/USD, in at most 64 characters": self._unnamed[
+                self.columns.symbol[chosen]
+            ],
             EARLY: stamps < EARLIEST,
             LATE: stamps > received + FUTURE,
             **wrong,
@@ -290,6 +294,8 @@ def _parse(pieces: Sequence[Piece]) -> Columns:
 
 
 def _symbol(name: bytes) -> str | None:
+    if len(name) > LONGEST_SYMBOL:
+        return None
     try:
         return normalize_symbol(name.decode("ascii"))
     except ValueError:

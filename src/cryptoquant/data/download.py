@@ -11,7 +11,8 @@ import polars as pl
 
 from cryptoquant.data.alpaca import DATA_URL, LOOPBACK, Alpaca
 from cryptoquant.data.alpaca_history import Span
-from cryptoquant.data.chunk import Chunk, days, months
+from cryptoquant.data.calendar import days, months
+from cryptoquant.data.chunk import Chunk
 from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
 from cryptoquant.market.instrument import normalize_symbol

@@ -55,7 +55,20 @@ ZONE = r"(?:Z|[+-]\d\d:?\d\d)$"
 def read_file(
     path: Path, symbol: str | None, timeframe: Timeframe | None, stamped: Stamp, columns: Columns, zone: str | None
 ) -> tuple[str, pl.DataFrame]:
-    """Return the kind (told by the columns) and the rows of a file; the parameters are those of `Store.import_file`.
+    """Return the kind (told by the columns) and the rows of a file.
+
+    Parameters
+    ----------
+    symbol
+        The pair, when the file has no symbol column.
+    timeframe
+        Of bars; the median distance of the rows when not given.
+    stamped
+        Whether the file's time is a bar's open or its close.
+    columns
+        The file's names to ours, for example ``{"Px": "close"}``; common names are understood without.
+    zone
+        Of times that carry none, for example ``"UTC"``; without it such times are refused.
 
     Raises
     ------

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
+import polars as pl
 
 from cryptoquant.market.time import iso
 
@@ -19,7 +20,7 @@ class Gap(NamedTuple):
     id
         Tells gaps apart; every change of a gap is a row with the same id, and the last one counts.
     start, end
-        Nanoseconds UTC, by receive time: the last message before and the confirmed subscription after.
+        Nanoseconds UTC: the last message before, and the confirmed subscription after.
     cause
         In words, for example ``connection lost``.
     state
@@ -50,3 +51,16 @@ def outage(first_id: int, keys: Sequence[tuple[str, str]], start: int, end: int,
         Gap(first_id + index, kind, symbol, start, end, cause, "open" if kind in FILLABLE else "permanent")
         for index, (kind, symbol) in enumerate(listed)
     ]
+
+
+def outages(ledger: pl.DataFrame) -> list[str]:
+    """Return a line for each outage of a ledger (`Store.gaps`): when, why, and what became of each kind."""
+    span, lines = ["time", "end", "cause"], []
+    for (start, end, cause), rows in ledger.group_by(span, maintain_order=True):
+        kinds = []
+        for (kind, state), some in rows.group_by("kind", "state", maintain_order=True):
+            fetched = f" with {some['rows'].sum():,} rows" if state == "filled" else ""
+            kinds.append(f"{kind} of {some.height} {state}{fetched}")
+        seconds = (end - start).total_seconds()
+        lines.append(f"{start:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S} UTC ({seconds:,.1f} s), {cause}: {', '.join(kinds)}")
+    return lines

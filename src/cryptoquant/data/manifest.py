@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -28,6 +29,7 @@ class Manifest:
         self.path = path
         self._disk = disk
         self._taking = threading.Lock()
+        self._is_named = False
         self._forget()
 
     def _forget(self) -> None:
@@ -104,6 +106,31 @@ class Manifest:
             raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
         return self.snapshot()
 
+    def settle(self) -> None:
+        """Make durable what the log says, whoever wrote it; the caller holds the store's lock.
+
+        A line may be seen that is not on the disk: its writer was killed before the sync, or the sync failed, after
+        which the system forgets what it could not write. So the log is written anew.
+
+        Raises
+        ------
+        StoreError
+            The disk refused.
+        """
+        self.snapshot()
+        try:
+            if self._end:
+                file = self._disk.open(self.path)
+                try:
+                    content = file.read_at(0, self._end)
+                finally:
+                    file.close()
+                publish(self._disk, self.path, [content])
+            else:
+                self._disk.sync_folder(self.path.rpartition("/")[0])
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
+
     def checkpoint(self, removed_after: int, *, least_bytes: int = CHECKPOINT_BYTES) -> bool:
         """Put a shorter log in the place of a long one and return whether it was worth it.
 
@@ -128,10 +155,17 @@ class Manifest:
             file.truncate(self._end)
             file.write_at(self._end, [line])
             file.sync()
+        except OSError:
+            # A line that perhaps never becomes durable must not be seen, or others would build on it.
+            with suppress(OSError):
+                file.truncate(self._end)
+            raise
         finally:
             file.close()
-        if is_new:
+        if not self._is_named:
+            # Whoever made the file may have been killed before its name was durable.
             self._disk.sync_folder(self.path.rpartition("/")[0])
+            self._is_named = True
 
     def _unread(self) -> bytes:
         try:

@@ -9,11 +9,12 @@ import polars as pl
 from cryptoquant.data.decode import Decoded, decode
 from cryptoquant.data.log import Log
 from cryptoquant.data.log_reader import LogReader
-from cryptoquant.data.segment import Record
+from cryptoquant.data.segment import Record, position
 from cryptoquant.data.store import Store
 
 CHUNK_BYTES = 2 << 20
 MOST_ROWS = 1_000_000
+STAMPED = {"trades", "quotes", "bars"}
 
 
 @dataclass(slots=True)
@@ -35,13 +36,20 @@ class Publisher:
     ----------
     on_decoded
         Called with each decoded chunk, in the publisher's thread.
+
+    Attributes
+    ----------
+    received
+        When the last decoded record was received (ns UTC).
+    latest
+        The newest time of the venue among the trades, quotes and bars that were decoded (ns UTC).
     """
 
     def __init__(
         self, store: Store, log: Log, reader: LogReader, *, on_decoded: Callable[[Decoded], None] = lambda decoded: None
     ) -> None:
         self.store, self.log, self.counts = store, log, Published()
-        self.received = 0
+        self.received = self.latest = 0
         self._reader, self._on_decoded = reader, on_decoded
         self._ahead: list[Record] = []
         self._last = reader.last
@@ -76,6 +84,9 @@ class Publisher:
             self._rows.setdefault(kind, []).append(frame)
             self._height += frame.height
         self._last, self.received = records[-1].sequence, records[-1].received
+        for kind in STAMPED & decoded.frames.keys():
+            newest: int = decoded.frames[kind]["time"].to_physical().max()  # type: ignore[assignment]
+            self.latest = max(self.latest, newest)
         self.counts.messages += decoded.messages
         self.counts.early += decoded.early
         self._on_decoded(decoded)
@@ -93,14 +104,19 @@ class Publisher:
             self._publish()
 
     def _publish(self) -> None:
-        if self._last <= self.store.published:
-            return
+        published = self.store.published
         frames = {kind: pl.concat(parts) for kind, parts in self._rows.items()}
-        self.store.publish_recent(frames, self._last, self.received)
+        is_new = self._last > published
+        if is_new:
+            # A write that failed may count all the same; what it published must not be published again.
+            behind = pl.col("position") >= position(published + 1, 0)
+            rest = {kind: frame.filter(behind) for kind, frame in frames.items()}
+            self.store.publish_recent(rest, self._last, self.received)
         for kind, frame in frames.items():
             self.counts.written[kind] = self.counts.written.get(kind, 0) + frame.height
         self._rows, self._height = {}, 0
-        self.log.drop(self._last)
+        if is_new:
+            self.log.drop(self._last)
 
     def drain(self) -> None:
         """Decode and publish all that is durable now."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from cryptoquant.data.chunk import DAY_NS, days
+from cryptoquant.data.calendar import DAY_NS, days
 from cryptoquant.data.quality import COUNTS, QualityReport
 from cryptoquant.data.quality_marks import MARKS, mark
 from cryptoquant.data.quality_page import write_page
@@ -139,7 +139,10 @@ class MarketQuality:
         return write_page(self, Path(path))
 
 
-def market_quality(store: "Store", kinds: Iterable[str] = ("bars", *MARKS)) -> MarketQuality:
+CHECKED = ("bars", *MARKS)
+
+
+def market_quality(store: "Store", kinds: Iterable[str] = CHECKED) -> MarketQuality:
     """Return the quality of what a store holds, read day by day and symbol by symbol.
 
     Bars are read as the store's readers give them: of several revisions the one known last.

@@ -136,8 +136,8 @@ class View:
                 needed = tuple(dict.fromkeys([*columns, "symbol", "known", *edges(kind)]))
                 kept = (self._kept(self._cache, entry, needed) for entry in entries)
                 return pl.concat([frame.filter(wanted).select(columns) for frame in kept])
-            needed = list(dict.fromkeys([*columns, *wanted.meta.root_names()]))
-            return self._opener.scan(entries, needed, loose(kind, bounds)).filter(wanted).select(columns).collect()
+            read = list(dict.fromkeys([*columns, *wanted.meta.root_names()]))
+            return self._opener.scan(entries, read, loose(kind, bounds)).filter(wanted).select(columns).collect()
         except FileNotFoundError:
             raise
         except (pl.exceptions.PolarsError, OSError) as error:

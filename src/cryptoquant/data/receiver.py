@@ -92,24 +92,27 @@ class Receiver:
             self._heed(frame, now)
         return is_ours
 
-    def keep(self, now: int, kind: RecordKind, payload: bytes) -> None:
-        """Append a record to the log and hand it to the subscriptions."""
+    def keep(self, now: int, kind: RecordKind, payload: bytes) -> bool:
+        """Append a record to the log and hand it to the subscriptions; return whether it was taken."""
         if self.log is None:
-            return
+            return False
         try:
             sequence = self.log.append(now, self.connection, kind, payload)
         except LogFullError as error:
-            self.count.dropped += 1
             self.say(str(error))
-            self._silence(now, "the disk was too slow")
-            self._socket()
+            if kind != RecordKind.PAGE:
+                self.count.dropped += 1
+                self._silence(now, "the disk was too slow")
+                self._socket()
+            return False
         except StoreError as error:
             self.failure = error
             self._cancel()
-        else:
-            record = Record(sequence, now, self.connection, kind, payload)
-            for subscription in self.subscriptions:
-                subscription.push(record)
+            return False
+        record = Record(sequence, now, self.connection, kind, payload)
+        for subscription in self.subscriptions:
+            subscription.push(record)
+        return True
 
     def say(self, text: str) -> None:
         """Add a line to the status."""
@@ -182,6 +185,9 @@ class Receiver:
             self.count.is_subscribed = True
             if since:
                 self.on_outage(since, now, self.cause)
+            if since and self.missing_since:
+                # The ledger could not take it, and the connection is being closed: the outage goes on.
+                self.missing_since = since
 
     def _note(self, event: str, text: str) -> None:
         """Take an event of the connection: count it, or end the recording when it cannot go on."""

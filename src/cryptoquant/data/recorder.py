@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from cryptoquant.data.alpaca import Alpaca
-from cryptoquant.data.backfill import Backfill, delay_of
+from cryptoquant.data.backfill import UNREADABLE, Backfill, delay_of
+from cryptoquant.data.clock import pace_of, stamps_of
 from cryptoquant.data.decode import Decoded
 from cryptoquant.data.disk import LocalDisk
 from cryptoquant.data.gaps import Gap, outage
@@ -34,6 +35,8 @@ ROUND_SECONDS = 0.2
 CHECK_SECONDS = 5.0
 NEWER = 10_000_000_000
 STEP = 100_000_000
+SILENCE = 60_000_000_000
+NEVER = (1 << 63) - 1
 
 
 class Recorder:
@@ -58,7 +61,7 @@ class Recorder:
     options
         How often and how much.
     clock
-        Receive time in nanoseconds UTC.
+        Receive time in nanoseconds UTC; by default the time of this machine, and in a sandbox the time of its market.
 
     Raises
     ------
@@ -76,7 +79,7 @@ class Recorder:
         *,
         channels: Sequence[Channel] = ALL_CHANNELS,
         options: RecorderOptions | None = None,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         unknown = [channel for channel in channels if channel not in KIND_OF_CHANNEL]
@@ -84,11 +87,11 @@ class Recorder:
             raise ValueError(f"channels: found {unknown or 'none'}, wanted some of {', '.join(ALL_CHANNELS)}")
         if not names:
             raise ValueError("symbols: found none, wanted at least one pair such as BTC/USD")
-        self.store, self.source, self.clock = store, source, clock
+        self.store, self.source, self._clock = store, source, clock
         self.symbols = tuple(normalize_symbol(name) for name in names)
         self.channels, self.options = tuple(channels), options or RecorderOptions()
         self._count = Counters()
-        self._receiver = Receiver(source, self.channels, self.symbols, self._count, clock, self._outage)
+        self._receiver = Receiver(source, self.channels, self.symbols, self._count, self.clock, self._outage)
         self._failure: CryptoquantError | None = None
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -97,6 +100,12 @@ class Recorder:
         self._publisher: Publisher | None = None
         self._backfill: Backfill | None = None
         self._next_gap = 0
+
+    def clock(self) -> int:
+        """Return the present, by which what arrives is stamped (ns UTC)."""
+        if self._clock is None:
+            self._clock = stamps_of(self.source)
+        return self._clock()
 
     @property
     def failure(self) -> CryptoquantError | None:
@@ -128,13 +137,14 @@ class Recorder:
         """Take the leases, recover the log and publish what an earlier recorder left in it."""
         if self._publisher is not None:
             return
-        self.store.create()
         root = Path(self.store.root)
         try:
             lease = self._held.enter_context(Lease(root / "log", "recorder"))
             if self.source.api_key:
                 account = hashlib.sha256(f"{self.source.api_key} {self.source.data_stream_url}".encode()).hexdigest()
                 self._held.enter_context(Lease(Path(settings().state).expanduser() / "leases", account[:16]))
+            # Segments go for what the manifest says, so that must be durable, also what a killed recorder left in it.
+            self.store.create()
             disk, options = LocalDisk(root), self.options
             log = Log(
                 disk,
@@ -152,6 +162,7 @@ class Recorder:
             raise
         self._receiver.missing_since = max(self._publisher.received, self.store.received)
         self._receiver.log = log
+        self._watchdog = Watchdog(floor_ns=int(SILENCE * pace_of(self.source)) or NEVER)
         self._next_gap = self.clock()
         if options.backfill:
             delay = delay_of(self.source) if options.backfill_after is None else options.backfill_after
@@ -291,9 +302,12 @@ class Recorder:
 
     def _outage(self, start: int, end: int, cause: str) -> None:
         """Write the gaps of an outage that has just ended into the ledger, and have them filled."""
+        start, end = sorted((start, end))  # a clock that was set back may have ended it before its begin
         kinds = dict.fromkeys(KIND_OF_CHANNEL[channel] for channel in self.channels)
         keys = [(kind, symbol) for kind in kinds for symbol in self.symbols]
-        gaps = outage(self._next_gap, keys, start, end, cause)
+        reached = self._publisher.latest if self._publisher is not None else 0
+        behind = int(max(0.0, -self._count.skew) * 1e9)
+        gaps = outage(self._next_gap, keys, min(start, reached or start), end + behind, cause)
         self._next_gap += len(gaps)
         for gap in gaps:
             self._event(gap.event())
@@ -302,7 +316,8 @@ class Recorder:
             self._backfill.submit(gaps)
 
     def _page(self, payload: bytes) -> None:
-        self._receiver.keep(self.clock(), RecordKind.PAGE, payload)
+        if not self._receiver.keep(self.clock(), RecordKind.PAGE, payload):
+            raise StoreError(f"store {self.store.root}: the log did not take a page of history")
 
     def _event(self, payload: bytes) -> None:
         self._receiver.keep(self.clock(), RecordKind.EVENT, payload)
@@ -341,7 +356,8 @@ class Recorder:
         last = time.monotonic()
         while not self._receiver.ended.is_set():
             try:
-                busy = publisher.decode()
+                # While the disk refuses files, what waits in memory must not grow without end: the log keeps it.
+                busy = not publisher.is_full and publisher.decode()
                 if publisher.is_full or time.monotonic() - last > self.options.flush_every.total_seconds():
                     publisher.publish()
                     last = time.monotonic()
@@ -357,17 +373,21 @@ class Recorder:
         while not self._receiver.ended.wait(CHECK_SECONDS):
             now, messages = time.monotonic(), 0 if self._publisher is None else self._publisher.counts.messages
             self._count.rate = (messages - seen) / (now - moment)
-            step = self.clock() - wall - int((now - moment) * 1e9)
-            if abs(step) > STEP and self.source.control_url is None:
-                self._count.clock_steps += 1
-                self._receiver.say(f"the clock of this machine jumped by {step / 1e9:+.3f} s")
+            self._check_clock(self.clock() - wall - int((now - moment) * 1e9))
             seen, moment, wall = messages, now, self.clock()
             self._check_silence(wall)
+
+    def _check_clock(self, step: int) -> None:
+        """Note a clock that jumped by ``step`` (ns), which is no silence; that of a sandbox goes as it is told."""
+        if abs(step) > STEP and self.source.control_url is None:
+            self._count.clock_steps += 1
+            self._receiver.say(f"the clock of this machine jumped by {step / 1e9:+.3f} s")
+            self._watchdog.shift(step)
 
     def _check_silence(self, now: int) -> None:
         """Connect again where a channel is silent that should speak, or whose newest message the venue has and we not.
 
-        A sandbox in lockstep is silent when it is told to be.
+        A sandbox in lock-step is silent when it is told to be, and never for too long.
         """
         silent = self._watchdog.silent(now)
         if not silent or not self._count.is_subscribed:
@@ -388,8 +408,8 @@ class Recorder:
                 continue
             try:
                 latest = self.source.latest_times(kind, symbols)
-            except CryptoquantError as error:
-                self._receiver.say(f"{kind} are silent, and the venue's history does not answer: {error}")
+            except (CryptoquantError, *UNREADABLE) as error:
+                self._receiver.say(f"{kind} are silent, and the venue's history does not answer: {error!r}")
                 continue
             silent = self._watchdog.silent(now)
             found += [

@@ -147,6 +147,9 @@ class RemoteManifest:
         """Add one write on top of whatever there is; errors as `commit`."""
         return self.commit(lambda snapshot: write)
 
+    def settle(self) -> None:
+        """Do nothing: an object that is seen is durable."""
+
     def checkpoint(self, removed_after: int, *, least_commits: int | None = None) -> bool:
         """Merge the commits when there are many new ones, and delete old ones; return whether there were many.
 

@@ -9,7 +9,8 @@ import msgspec
 import polars as pl
 
 from cryptoquant.data.entry import Entry, Write
-from cryptoquant.data.layout import RECENT
+from cryptoquant.data.layout import RECENT, STORED
+from cryptoquant.data.reading import View
 from cryptoquant.data.shelf import Shelf
 from cryptoquant.data.snapshot import Snapshot
 from cryptoquant.data.vault import Vault
@@ -28,6 +29,30 @@ def listed(entries: Sequence[Entry]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=LISTED).with_columns(
         pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("first", "last")
     )
+
+
+def summary(view: View) -> pl.DataFrame:
+    """Return kind, timeframe, symbol, first, last, rows, files and bytes; see `Store.summary`."""
+    keys = ["kind", "timeframe", "symbol"]
+    own = listed([entry for entry in view.snapshot.entries() if entry.symbol])
+    fresh = [
+        {
+            "kind": kind,
+            "timeframe": timeframe,
+            "symbol": symbol,
+            "first": rows["time"].min(),
+            "last": rows["time"].max(),
+            "rows": rows.height,
+        }
+        for kind in STORED
+        for (timeframe, symbol), rows in view.fresh(kind, view.symbols(kind), (None, None)).items()
+        if rows.height
+    ]
+    schema = {name: dtype for name, dtype in own.schema.items() if name in (*keys, "first", "last", "rows")}
+    behind = pl.DataFrame(fresh, schema=schema).with_columns(files=pl.lit(0, pl.Int64), bytes=pl.lit(0, pl.Int64))
+    files = own.select(*schema, files=pl.lit(1, pl.Int64), bytes=pl.col("bytes"))
+    totals = (pl.col("first").min(), pl.col("last").max(), pl.col("rows", "files", "bytes").sum())
+    return pl.concat([files, behind]).group_by(keys).agg(*totals).sort(keys)
 
 
 def nanoseconds(age: timedelta) -> int:
@@ -77,6 +102,7 @@ def vacuum(vault: Vault, grace: timedelta) -> int:
     """Delete what has not counted for longer than a grace and return how many files; see `Store.vacuum`."""
     deleted = 0
     with vault.only_writer():
+        vault.manifest.settle()
         before = vault.clock() - nanoseconds(grace)
         live = {(entry.place, entry.path) for entry in vault.snapshot().entries()}
         known = set(live)

@@ -1,7 +1,8 @@
 """The shelf of market data: Parquet files under a manifest, read as frames, written all or nothing."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
@@ -15,9 +16,12 @@ from cryptoquant.data.encryption import KeyRing, LogCipher
 from cryptoquant.data.files import Columns, Stamp, read_file, write_file
 from cryptoquant.data.layout import KINDS, STORED
 from cryptoquant.data.quality import QualityReport
+from cryptoquant.data.quality_report import CHECKED, MarketQuality, market_quality
 from cryptoquant.data.reader import Reader, answer
 from cryptoquant.data.reading import Tail, View
+from cryptoquant.data.replay import Event, replay
 from cryptoquant.data.selection import Bounds, instants
+from cryptoquant.data.subscription import Follower
 from cryptoquant.data.symbols import Symbols, chosen
 from cryptoquant.data.vault import Access, Vault, root_of
 from cryptoquant.market.instrument import normalize_symbol
@@ -47,10 +51,9 @@ class Store:
     disk
         What writes to a local folder go through, by default the folder itself.
     keys
-        Whatever is written is encrypted with the current key of the ring; see `cryptoquant.data.encryption`.
+        Whatever is written is encrypted with the ring's current key; see `cryptoquant.data.encryption`.
     storage
-        Options for fsspec's file system of a URL, such as ``key``, ``secret`` and ``endpoint_url`` of S3; without them
-        the provider's own environment counts.
+        Of a URL: fsspec's options, such as ``key``, ``secret`` and ``endpoint_url``; by default the environment's.
 
     Raises
     ------
@@ -100,13 +103,9 @@ class Store:
         StoreError
             The manifest no longer tells that version, or never had it. A read fails when its files are gone.
         """
-        access = self._vault.access
-        past = Store(
-            str(self.root), clock=self._vault.clock, disk=access.disk, keys=access.ring, storage=access.storage
-        )
-        past._vault.version = version
-        past._reader.cache = self._reader.cache
-        past._vault.snapshot()
+        past = copy(self)
+        past._vault = self._vault.past(version)
+        past._reader = Reader(past._vault, self._reader.cache)
         return past
 
     @property
@@ -126,9 +125,8 @@ class Store:
 
     @property
     def cipher(self) -> LogCipher | None:
-        """What the records of the log are encrypted with; None without a current key."""
-        ring = self._vault.ring
-        return LogCipher(ring) if ring is not None and ring.current else None
+        """What a recorder encrypts its log with; None without a current key."""
+        return self._vault.cipher if self._vault.ring is not None and self._vault.ring.current else None
 
     @property
     def cache(self) -> CacheStatus:
@@ -136,8 +134,8 @@ class Store:
         return CacheStatus(0, 0, 0, 0) if self._reader.cache is None else self._reader.cache.status()
 
     def create(self) -> None:
-        """Make the folder a store, if it is not one yet."""
-        self._vault.create()
+        """Make the folder a store, if it is not one yet, and durable what its manifest says, whoever wrote it."""
+        self._vault.settle()
 
     def write(
         self,
@@ -342,12 +340,11 @@ class Store:
         return frozenset(self._vault.snapshot().lineages)
 
     def summary(self) -> pl.DataFrame:
-        """Return kind, timeframe, symbol (none of recent files), first, last, rows, files and bytes of all files."""
-        entries = list(self._vault.snapshot().entries())
-        keys = ["kind", "timeframe", "symbol"]
-        times = (pl.col("first").min(), pl.col("last").max())
-        totals = (*times, pl.col("rows").sum(), pl.len().alias("files"), pl.col("bytes").sum())
-        return retention.listed(entries).group_by(keys).agg(*totals).sort(keys)
+        """Return kind, timeframe, symbol, first, last and rows of all that can be read, and its own files and bytes.
+
+        Rows that lie in recent files with those of other symbols, or in the log, count; such files do not.
+        """
+        return self._reader.seen(retention.summary)
 
     def compact(self, kinds: Sequence[str] | None = None, *, upto: Instant | None = None) -> int:
         """Sort recent and small files into one file per symbol and day (bars: month); return how many are replaced.
@@ -403,18 +400,7 @@ class Store:
     ) -> int:
         """Add the rows of a Parquet or CSV file and return how many; nothing is written unless all rows are possible.
 
-        Parameters
-        ----------
-        symbol
-            The pair, when the file has no symbol column.
-        timeframe
-            Of bars; the median distance of the rows when not given.
-        stamped
-            Whether the file's time is a bar's open or its close.
-        columns
-            The file's names to ours, for example ``{"Px": "close"}``; common names are understood without.
-        zone
-            Of times that carry none, for example ``"UTC"``; without it such times are refused.
+        For the parameters see `cryptoquant.data.files.read_file`.
 
         Raises
         ------
@@ -454,6 +440,18 @@ class Store:
             return {series: part.select(*BARS) for series, part in rows.items()}
 
         return QualityReport.of(self._reader.seen(read))
+
+    def quality(self, kinds: Sequence[str] = CHECKED) -> MarketQuality:
+        """Return what looks wrong in bars, trades, quotes and books, by symbol and day; as a frame and as a page."""
+        return market_quality(self, kinds)
+
+    def replay(self, *what: Any, **how: Any) -> Iterator[Event]:
+        """Return a range as the events that live consumers get; for the parameters see `cryptoquant.data.replay`."""
+        return replay(self, *what, **how)
+
+    def follow(self, kinds: Sequence[str] | None = None, symbols: Sequence[str] | None = None) -> Follower:
+        """Return the stream of the recorder that writes into this store, from now on, in any process."""
+        return self._vault.follower(kinds, symbols)
 
     def _all(self, kind: str) -> pl.DataFrame:
         return self._reader.seen(lambda view: revisions.every(view, kind, view.symbols(kind), (None, None)))

@@ -1,7 +1,7 @@
 """A store's files and the manifest over them: what every part of the store reads from and writes to."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from cryptoquant.data.opening import Opener
 from cryptoquant.data.remote_manifest import RemoteManifest
 from cryptoquant.data.shelf import LocalShelf, Shelf
 from cryptoquant.data.snapshot import Snapshot
-from cryptoquant.data.tail import LogTail
+from cryptoquant.data.subscription import Follower
+from cryptoquant.data.tail import LogTail, last_sequence
 from cryptoquant.errors import StoreError, StoreLayoutError
 
 MARK = "store.json"
@@ -114,13 +115,28 @@ class Vault:
         """The store as the place of a tier."""
         return str(self.root) if isinstance(self.root, RemoteRoot) else str(self.root.resolve())
 
+    @property
+    def cipher(self) -> LogCipher | None:
+        """What reads the log in the store's folder; None without keys."""
+        ring = self.ring
+        return None if ring is None or not ring.names else LogCipher(ring, ring.current or ring.names[-1])
+
     def tail(self) -> LogTail | None:
         """Return a reader of the log in the store's folder; None where there can be none."""
-        if self.disk is None:
-            return None
-        ring = self.ring
-        cipher = LogCipher(ring, ring.current or ring.names[-1]) if ring is not None and ring.names else None
-        return LogTail(self.disk, cipher=cipher)
+        return None if self.disk is None else LogTail(self.disk, cipher=self.cipher)
+
+    def follower(self, kinds: Sequence[str] | None, symbols: Sequence[str] | None) -> Follower:
+        """Return the stream of the recorder, from now on; StoreError where there can be none."""
+        root, after = Path(self.root), self.snapshot().published
+        return Follower(
+            root, kinds, symbols, after=last_sequence(LocalDisk(root), after, self.cipher), cipher=self.cipher
+        )
+
+    def past(self, version: int) -> "Vault":
+        """Return the vault as it was after so many writes; StoreError when that can no longer be told."""
+        vault = Vault(self.root, self.clock, self.access, version=version)
+        vault.snapshot()
+        return vault
 
     def snapshot(self) -> Snapshot:
         """Return what the store holds, now or at its version."""
@@ -169,13 +185,18 @@ class Vault:
         with self.only_writer():
             return self.manifest.commit(decide)
 
+    def settle(self) -> None:
+        """Make durable what the manifest says, before anything is removed because another process wrote it."""
+        with self.only_writer():
+            self.manifest.settle()
+
     def create(self) -> None:
         """Make the place a store, if it is not one yet."""
         if not self.shelf.exists(MARK):
             self._check_layout()
-            if isinstance(self.root, Path):
-                self.root.mkdir(parents=True, exist_ok=True)
             self.shelf.put(MARK, json.dumps({"layout": VERSION}).encode())
+        if isinstance(self.root, Path):
+            self.root.mkdir(parents=True, exist_ok=True)
 
     def _check_layout(self) -> None:
         if isinstance(self.root, Path) and self.root.exists() and not self.root.is_dir():

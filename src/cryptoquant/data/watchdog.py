@@ -52,11 +52,16 @@ class Watchdog:
         pulse.count += count
         pulse.last = max(pulse.last, last)
 
+    def shift(self, step: int) -> None:
+        """Take the clock to have been set by ``step`` (ns): what was heard was heard so much later or earlier."""
+        for pulse in list(self._pulses.values()):
+            pulse.last += step
+
     def silent(self, now: int) -> Mapping[Key, int]:
         """Return the keys that are silent and for how long (ns); one that never spoke is silent only if it must."""
         limits = {
             key: max(float(self.floor_ns), self.patience * pulse.usual if key[0] not in REGULAR else 2.5 * pulse.usual)
-            for key, pulse in self._pulses.items()
+            for key, pulse in list(self._pulses.items())
             if pulse.count or key[0] in REGULAR
         }
         return {

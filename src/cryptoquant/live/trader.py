@@ -12,11 +12,11 @@ import msgspec
 import numpy as np
 
 from cryptoquant.data.alpaca import Alpaca
+from cryptoquant.data.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.data.store import Store
 from cryptoquant.errors import CryptoquantError, HaltedError, TradingError
 from cryptoquant.live.assembly import SliceBuilder
 from cryptoquant.live.broker import AlpacaBroker, check_tradable
-from cryptoquant.live.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.live.feed import Feed, OrderUpdate
 from cryptoquant.live.history import history
 from cryptoquant.live.journal import Entry, Journal

@@ -1,7 +1,8 @@
-"""The trader's clock: the wall's, or that of a sandbox venue, which runs by itself or moves when it is told."""
+"""The present: the wall's, or that of a sandbox venue, which runs by itself or moves when it is told."""
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -94,6 +95,17 @@ class SandboxClock:
             has_ended=content["ended"],
             speed=content["speed"] or 0.0,
         )
+
+
+def stamps_of(source: Alpaca) -> Callable[[], int]:
+    """Return what stamps that which a venue sends, in ns UTC: a sandbox in lock-step is asked each time."""
+    clock = clock_of(source)
+    return (lambda: clock.status().now) if isinstance(clock, SandboxClock) and clock.is_lockstep else clock.now
+
+
+def pace_of(source: Alpaca) -> float:
+    """Return how much a second of this machine is in the venue's time: one, in a sandbox its speed (0 in lock-step)."""
+    return 1.0 if source.control_url is None else SandboxClock(source.control_url).status().speed
 
 
 def clock_of(connection: Alpaca) -> WallClock | SandboxClock:
