@@ -194,7 +194,12 @@ def publish_in_place(disk: Disk, path: str, chunks: list[bytes]) -> None:
     disk.sync_folder(path.rpartition("/")[0])
 
 
-BUGS = ("acknowledged before the write", "segments dropped early", "published in a line of its own", "no temporary name")
+BUGS = (
+    "acknowledged before the write",
+    "segments dropped early",
+    "published in a line of its own",
+    "no temporary name",
+)
 
 
 def plant(bug: str) -> type[Store]:
@@ -289,7 +294,9 @@ class Harness:
     def record(self, root: Path, options: RecorderOptions, tell: int) -> None:
         url = f"ws://127.0.0.1:{self.port}/v1beta3/crypto/us"
         store = plant(self.bug)(root)
-        life = recorder.Recorder(store, SYMBOLS, Alpaca("K", "S", data_stream_url=url), channels=CHANNELS, options=options)
+        life = recorder.Recorder(
+            store, SYMBOLS, Alpaca("K", "S", data_stream_url=url), channels=CHANNELS, options=options
+        )
         life.open()
         findings = examine(root, self.acknowledged)
         say(tell, "R" if findings.is_good else f"E {json.dumps(asdict(findings))}")
@@ -348,7 +355,9 @@ def listen(pipe: int, seconds: float, until: str) -> str:
             break
         content = os.read(pipe, 1 << 16)
         said += content
-        if not content or (until and said.endswith(b"\n") and any(line[:1] in (until.encode(), b"E") for line in said.splitlines())):
+        if not content or (
+            until and said.endswith(b"\n") and any(line[:1] in (until.encode(), b"E") for line in said.splitlines())
+        ):
             break
     return said.decode()
 

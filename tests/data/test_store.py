@@ -15,7 +15,6 @@ from cryptoquant.data.lock import only_writer
 from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import (
-    ConfigurationError,
     EmptyStoreError,
     SchemaError,
     StoreError,
@@ -254,8 +253,6 @@ def test_another_layout_and_a_foreign_folder_are_refused(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"")
     with pytest.raises(StoreLayoutError, match=r"photo\.jpg"):
         Store(tmp_path)
-    with pytest.raises(ConfigurationError, match="not available yet"):
-        Store("s3://bucket/prefix")
 
 
 def test_equal_quotes_are_read_once_and_books_keep_the_order_of_arrival(store):

@@ -49,6 +49,11 @@ class ObjectShelf:
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"store {url}: {error}") from error
         self._root = str(root).rstrip("/")
+        self._failures: tuple[type[Exception], ...] = (OSError,)
+        if protocol in PACKAGES:
+            from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+
+            self._failures = (OSError, BotoCoreError)
 
     def __repr__(self) -> str:
         return self.url
@@ -58,7 +63,7 @@ class ObjectShelf:
         try:
             self._make_folder(path)
             self._system.pipe_file(self._full(path), content)
-        except OSError as error:
+        except self._failures as error:
             raise StoreError(f"{self.url}/{path}: cannot be written: {error}") from error
 
     def create(self, path: str, content: bytes) -> bool:
@@ -68,7 +73,7 @@ class ObjectShelf:
             self._system.pipe_file(self._full(path), content, mode="create")
         except FileExistsError:
             return False
-        except OSError as error:
+        except self._failures as error:
             if any(word in str(error) for word in TAKEN):
                 return False
             raise StoreError(f"{self.url}/{path}: cannot be written: {error}") from error
@@ -97,13 +102,16 @@ class ObjectShelf:
             self._system.rm_file(self._full(path))
         except FileNotFoundError:
             return False
-        except OSError as error:
+        except self._failures as error:
             raise StoreError(f"{self.url}/{path}: cannot be removed: {error}") from error
         return True
 
     def exists(self, path: str) -> bool:
         """Whether the object is there."""
-        return bool(self._system.exists(self._full(path)))
+        try:
+            return bool(self._system.exists(self._full(path)))
+        except self._failures as error:
+            raise StoreError(f"{self.url}/{path}: cannot be asked for: {error}") from error
 
     def source(self, path: str) -> Source:
         """Return the content of an object for polars."""
@@ -126,7 +134,7 @@ class ObjectShelf:
             found = self._system.ls(place, detail=True)
         except FileNotFoundError:
             return []
-        except OSError as error:
+        except self._failures as error:
             raise StoreError(f"{self.url}/{folder}: cannot be listed: {error}") from error
         named = [(str(info["name"]).rstrip("/").rpartition("/")[2], modified(info)) for info in found]
         return sorted((name, time) for name, time in named if name > after)
