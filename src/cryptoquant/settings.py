@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     registry: str = "sqlite:///mlflow.db"
     trials: str = "trials.jsonl"
     journal: str = "journal.sqlite"
+    keys: str | None = Field(default=None, description="file of the keys that stores are encrypted with")
     state: str = Field(default="~/.local/state/cryptoquant", description="where accounts in use are noted")
     jobs: int = Field(default=-1, description="processes for parallel work; -1 uses every core")
 

@@ -263,6 +263,9 @@ class Shift:
         assert payload[:4] == b"seal"
         return bytes((byte - self.secret - sequence) % 256 for byte in payload[4:])
 
+    def under(self, key_id):
+        return None
+
 
 @given(st.lists(st.binary(max_size=50), max_size=10))
 def test_an_encrypted_log_is_read_with_its_key_over_restarts_without_it(payloads):
@@ -276,13 +279,13 @@ def test_an_encrypted_log_is_read_with_its_key_over_restarts_without_it(payloads
     assert b"plain text" not in everything
 
 
-@pytest.mark.parametrize(("cipher", "found"), [(None, "no key"), (Shift(b"other"), "key 6f74686572")])
+@pytest.mark.parametrize(("cipher", "found"), [(None, "no key"), (Shift(b"other"), "key other")])
 def test_without_the_right_key_the_reader_names_the_one_that_is_wanted(cipher, found):
     disk = SimulatedDisk()
     keep(open_log(disk, cipher=Shift()), [b"a"])
     reader = LogReader(disk, cipher=cipher)
     for _ in range(2):
-        with pytest.raises(StoreError, match=f"found {found}, wanted key 6b6579206f6e65 to decrypt it"):
+        with pytest.raises(StoreError, match=f"found {found}, wanted key key one to decrypt it"):
             reader.read()
 
 

@@ -15,7 +15,6 @@ from cryptoquant.data.lock import only_writer
 from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import (
-    ConfigurationError,
     EmptyStoreError,
     SchemaError,
     StoreError,
@@ -254,8 +253,6 @@ def test_another_layout_and_a_foreign_folder_are_refused(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"")
     with pytest.raises(StoreLayoutError, match=r"photo\.jpg"):
         Store(tmp_path)
-    with pytest.raises(ConfigurationError, match="not available yet"):
-        Store("s3://bucket/prefix")
 
 
 def test_equal_quotes_are_read_once_and_books_keep_the_order_of_arrival(store):
@@ -279,9 +276,9 @@ def test_equal_quotes_are_read_once_and_books_keep_the_order_of_arrival(store):
 
 
 def test_lineage_and_summary_tell_what_was_written(store):
-    assert not store.covered("month 1")
+    assert "month 1" not in store.lineages()
     store.write("bars", MARKET.bars(), source="test", lineage="month 1")
-    assert store.covered("month 1")
+    assert "month 1" in store.lineages()
     summary = store.summary()
     assert summary["rows"].to_list() == [480, 480]
     assert summary["files"].to_list() == [2, 2]

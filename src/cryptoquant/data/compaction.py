@@ -37,27 +37,33 @@ def compact(vault: Vault, kinds: Sequence[str] | None = None, limit: int | None 
     names = sorted({entry.kind for entry in vault.snapshot().entries()}) if kinds is None else kinds
     for kind in names:
         done: set[str] = set()
-        while (batch := _next(vault.snapshot(), kind, limit, done)) is not None:
+        while (batch := _next(vault, kind, limit, done)) is not None:
             done |= {entry.path for entry in batch.entries}
             replaced += _merge(vault, batch)
     return replaced
 
 
-def _next(snapshot: Snapshot, kind: str, limit: int | None, done: set[str]) -> Batch | None:
-    """Return the next recent files, else the next partition of several files, of those not looked at yet."""
+def _next(vault: Vault, kind: str, limit: int | None, done: set[str]) -> Batch | None:
+    """Return the next recent files, else the next partition of several files, of those not looked at yet.
+
+    A file that is not encrypted with the current key is merged though it is alone; one whose key is gone is left alone.
+    """
+    snapshot = vault.snapshot()
     for timeframe in sorted(snapshot.timeframes(kind, "")):
         series = snapshot.series(kind, timeframe, "")
-        recent = [e for e in series.as_written(series.entries) if _is_recent(e) and (limit is None or e.last <= limit)]
+        recent = [e for e in series.as_written(series.entries) if _is_recent(e) and vault.has_key(e)]
+        recent = [entry for entry in recent if limit is None or entry.last <= limit]
         if recent:
             chosen = list(_up_to(BATCH_ROWS, [entry for entry in recent if entry.path not in done]))
             if chosen:
                 return Batch(kind, timeframe, tuple(chosen))
     folders: dict[str, list[Entry]] = {}
     for entry in snapshot.entries(kind):
-        if _can_merge(entry) and not _is_recent(entry):
+        if _can_merge(vault, entry) and not _is_recent(entry):
             folders.setdefault(_folder(entry), []).append(entry)
     for entries in folders.values():
-        if len(entries) > 1 and not all(entry.path in done for entry in entries):
+        is_due = len(entries) > 1 or vault.has_old_key(entries[0])
+        if is_due and not all(entry.path in done for entry in entries):
             series = snapshot.series(kind, entries[0].timeframe, entries[0].symbol)
             return Batch(kind, entries[0].timeframe, tuple(series.as_written(entries)))
     return None
@@ -75,8 +81,9 @@ def _is_recent(entry: Entry) -> bool:
     return entry.path.startswith(f"{RECENT}/")
 
 
-def _can_merge(entry: Entry) -> bool:
-    return not entry.place and entry.bytes < LARGEST_BYTES
+def _can_merge(vault: Vault, entry: Entry) -> bool:
+    is_small = entry.bytes < LARGEST_BYTES or vault.has_old_key(entry)
+    return is_small and not entry.place and vault.has_key(entry)
 
 
 def _folder(entry: Entry) -> str:
@@ -91,7 +98,7 @@ def _merge(vault: Vault, batch: Batch) -> int:
         inputs, outputs = list(batch.entries), []
         sources = {entry.source for entry in inputs}
         for folder, part in partitions(batch.kind, given, batch.timeframe):
-            beside = _beside(snapshot, batch, folder)
+            beside = _beside(vault, snapshot, batch, folder)
             rows = (
                 pl.concat([_read(vault, snapshot, batch.kind, beside), part], how="diagonal_relaxed")
                 if beside
@@ -105,10 +112,11 @@ def _merge(vault: Vault, batch: Batch) -> int:
     return _replace(vault, inputs, outputs)
 
 
-def _beside(snapshot: Snapshot, batch: Batch, folder: str) -> list[Entry]:
+def _beside(vault: Vault, snapshot: Snapshot, batch: Batch, folder: str) -> list[Entry]:
     """Return the files that already lie in a partition and are not in the batch."""
     chosen = {entry.path for entry in batch.entries}
-    found = [e for e in snapshot.entries(batch.kind) if _can_merge(e) and _folder(e) == folder and e.path not in chosen]
+    near = [e for e in snapshot.entries(batch.kind) if _folder(e) == folder and e.path not in chosen]
+    found = [entry for entry in near if _can_merge(vault, entry)]
     if not found:
         return []
     return snapshot.series(batch.kind, found[0].timeframe, found[0].symbol).as_written(found)
@@ -120,7 +128,7 @@ def _read(vault: Vault, snapshot: Snapshot, kind: str, entries: Sequence[Entry])
         found = hashlib.sha256(vault.shelf_of(entry.place).get(entry.path)).hexdigest()
         if found != entry.sha256:
             raise StoreError(f"{entry.path}: found sha256 {found}, wanted {entry.sha256}; the files stay as they were")
-    view = View(snapshot, vault.shelf_of, None, None)
+    view = View(snapshot, vault.opener, None, None)
     rows = view.load(entries, kind) if kind in STORED else view.table(entries)
     wanted = sum(entry.rows for entry in entries)
     if rows.height != wanted:
@@ -132,9 +140,14 @@ def _written(vault: Vault, batch: Batch, folder: str, rows: pl.DataFrame, source
     """Write the file of a partition and prove from what is read back that no key of the given rows is missing."""
     different, keys = fingerprint(batch.kind, rows)
     kept = once(batch.kind, rows)
-    entry, content = packed(batch.kind, kept, f"{folder}/", (batch.timeframe, source), level=LEVEL)
-    vault.shelf.put(entry.path, content)
-    view = View(vault.snapshot(), vault.shelf_of, None, None)
+    entry, content = packed(batch.kind, kept, f"{folder}/", (batch.timeframe, source), level=LEVEL, ring=vault.ring)
+    # An encrypted file differs from another one of the same rows, and the one that counts is to stay what it is.
+    same = next((found for found in vault.snapshot().entries(batch.kind) if found.path == entry.path), None)
+    if same is not None:
+        entry = same
+    else:
+        vault.shelf.put(entry.path, content)
+    view = View(vault.snapshot(), vault.opener, None, None)
     back = view.load([entry], batch.kind) if batch.kind in STORED else view.table([entry])
     if (back.height, *fingerprint(batch.kind, back)) != (different, different, keys) or not back.equals(kept):
         raise StoreError(
@@ -148,12 +161,18 @@ def _replace(vault: Vault, inputs: Sequence[Entry], outputs: Sequence[Entry]) ->
     made, given = ({entry.path for entry in entries} for entries in (outputs, inputs))
     added = tuple(entry for entry in outputs if entry.path not in given)
     removed = tuple(entry.path for entry in inputs if entry.path not in made)
-    with vault.only_writer():
-        live = {entry.path for entry in vault.snapshot().entries()}
-        if not given <= live or not removed or (made - given) & live:
-            return 0
+    replaced = 0
+
+    def decide(state: Snapshot) -> Write | None:
+        nonlocal replaced
+        live = {entry.path for entry in state.entries()}
+        replaced = len(removed) if given <= live and not (made - given) & live else 0
+        if not replaced:
+            return None
         for entry in added:
             if not vault.shelf.exists(entry.path):
                 raise StoreError(f"{entry.path}: is missing before it could count; the files stay as they were")
-        vault.append(Write(added, None, removed, at=vault.clock()))
-    return len(removed)
+        return Write(added, None, removed, at=vault.clock())
+
+    vault.commit(decide)
+    return replaced

@@ -21,6 +21,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         Smallest and largest log position of its rows, none when they did not come through a log.
     place
         URL of another store folder (a colder tier) that holds the file; empty when it lies in this one.
+    key
+        The name of the key with which the file is encrypted; empty when it is not.
     """
 
     path: str
@@ -38,6 +40,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     is_distinct: bool = False
     positions: tuple[int, int] | None = None
     place: str = ""
+    key: str = ""
 
 
 class Write(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import polars as pl
 
+from cryptoquant.data.encryption import KeyRing
 from cryptoquant.data.entry import Entry
 from cryptoquant.data.keys import arrange, fingerprint
 from cryptoquant.errors import SchemaError
@@ -149,13 +150,17 @@ def _folder(kind: str, timeframe: str, symbol: str, period: str) -> str:
     return f"kind={kind}/symbol={name}/date={period}"
 
 
-def files(kind: str, table: pl.DataFrame, timeframe: str, source: str) -> Iterator[tuple[Entry, bytes]]:
-    """Yield the files of some rows, one per partition, named by their content."""
+def files(
+    kind: str, table: pl.DataFrame, timeframe: str, source: str, *, ring: KeyRing | None = None
+) -> Iterator[tuple[Entry, bytes]]:
+    """Yield the files of some rows, one per partition, named by their content; encrypted when there is a ring."""
     for folder, part in partitions(kind, table, timeframe):
-        yield packed(kind, arrange(kind, part), f"{folder}/", (timeframe, source))
+        yield packed(kind, arrange(kind, part), f"{folder}/", (timeframe, source), ring=ring)
 
 
-def packed(kind: str, rows: pl.DataFrame, stem: str, origin: tuple[str, str], *, level: int = 1) -> tuple[Entry, bytes]:
+def packed(
+    kind: str, rows: pl.DataFrame, stem: str, origin: tuple[str, str], *, level: int = 1, ring: KeyRing | None = None
+) -> tuple[Entry, bytes]:
     """Return the file of some rows in order (recent ones as they came), and what the manifest says of it.
 
     Parameters
@@ -164,11 +169,16 @@ def packed(kind: str, rows: pl.DataFrame, stem: str, origin: tuple[str, str], *,
         The begin of its path, to which a hash of its content is added.
     origin
         The timeframe of bars, else ``""``, and where the rows come from.
+    ring
+        The keys, with whose current one the file is encrypted; its name tells nothing of its content then.
     """
     timeframe, source = origin
     is_recent = stem.startswith(RECENT)
-    content = encode(rows, kind, level=level, group=RECENT_GROUP if is_recent else None)
+    key = "" if ring is None else ring.current
+    secret = ring.properties() if ring is not None and key else None
+    content = encode(rows, kind, level=level, group=RECENT_GROUP if is_recent else None, encryption=secret)
     digest = hashlib.sha256(content).hexdigest()
+    name = ring.digest(rows, f"{key} {level}") if ring is not None and key else digest
     symbols = tuple(sorted(rows["symbol"].unique()))
     is_shared = is_recent or kind in SHARED
     times = rows["time"].to_physical()
@@ -176,7 +186,7 @@ def packed(kind: str, rows: pl.DataFrame, stem: str, origin: tuple[str, str], *,
     different, keys = (0, "") if is_recent else fingerprint(kind, rows)
     is_single = is_shared or kind not in PLAIN_KINDS or rows["open_time"].n_unique() == rows.height
     entry = Entry(
-        path=f"{stem}{digest[:24]}.parquet",
+        path=f"{stem}{name[:24]}.parquet",
         kind=kind,
         timeframe=timeframe,
         symbol="" if is_shared else symbols[0],
@@ -190,11 +200,14 @@ def packed(kind: str, rows: pl.DataFrame, stem: str, origin: tuple[str, str], *,
         keys=keys,
         is_distinct=not is_shared and is_single and different == rows.height,
         positions=(int(positions.min()), int(positions.max())) if len(positions) else None,  # type: ignore[arg-type]
+        key=key,
     )
     return entry, content
 
 
-def encode(rows: pl.DataFrame, kind: str = "", *, level: int = 1, group: int | None = None) -> bytes:
+def encode(
+    rows: pl.DataFrame, kind: str = "", *, level: int = 1, group: int | None = None, encryption: object = None
+) -> bytes:
     """Return rows as Parquet, each column in the encoding that measured best (see ``benchmarks/store.py``).
 
     Ticks are packed small: dictionaries for texts and prices, deltas for what rises, zstd, and groups of rows short
@@ -223,6 +236,7 @@ def encode(rows: pl.DataFrame, kind: str = "", *, level: int = 1, group: int | N
         row_group_size=group or (BARS_GROUP if is_plain else ROW_GROUP),
         use_dictionary=[name for name in table.column_names if name in repeated],
         column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
+        encryption_properties=encryption,
     )
     return buffer.getvalue()
 

@@ -30,6 +30,9 @@ class Cipher(Protocol):
     def open(self, sequence: int, payload: bytes) -> bytes:
         """Decrypt the payload of a record."""
 
+    def under(self, key_id: bytes) -> "Cipher | None":
+        """Return what opens segments that were written with another key; None when that key is not here."""
+
 
 Waiting = tuple[int, int, int, bytes]
 

@@ -11,7 +11,6 @@ from cryptoquant.data.segment import (
     HEADER_SIZE,
     LONGEST_RECORD,
     Record,
-    SegmentHeader,
     read_header,
     scan,
 )
@@ -54,7 +53,7 @@ class LogReader:
         self._disk, self._folder, self._cipher = disk, folder, cipher
         self._after = after
         self._name: SegmentName | None = None
-        self._header = SegmentHeader(0, 0, 0)
+        self._opening: Cipher | None = None
         self._file: DiskFile | None = None
         self._offset = self._next = 0
         self._block = SMALL_BLOCK
@@ -147,9 +146,9 @@ class LogReader:
         fresh = [record for record in records if record.sequence > self._after]
         self.missed += fresh[0].sequence - self._after - 1
         self._after = fresh[-1].sequence
-        if self._cipher is None or not self._header.key:
+        if self._opening is None:
             return fresh
-        unseal = self._cipher.open
+        unseal = self._opening.open
         return [record._replace(payload=unseal(record.sequence, record.payload)) for record in fresh]
 
     def _following(self) -> list[SegmentName]:
@@ -170,14 +169,23 @@ class LogReader:
             if header is None:
                 file.close()
                 continue
-            self._check_key(name, header.key)
+            self._opening = self._cipher_of(name, header.key)
             self.close()
-            self._file, self._name, self._header = file, name, header
+            self._file, self._name = file, name
             self._offset, self._next = HEADER_SIZE, name.first
             return True
         return False
 
-    def _check_key(self, name: SegmentName, key: bytes) -> None:
-        if key and (self._cipher is None or self._cipher.key_id.rstrip(b"\x00") != key):
-            found = "no key" if self._cipher is None else f"key {self._cipher.key_id.hex()}"
-            raise StoreError(f"{self._folder}/{name}: found {found}, wanted key {key.hex()} to decrypt it")
+    def _cipher_of(self, name: SegmentName, key: bytes) -> Cipher | None:
+        if not key:
+            return None
+        mine = b"" if self._cipher is None else self._cipher.key_id.rstrip(b"\x00")
+        cipher = self._cipher if self._cipher is None or mine == key else self._cipher.under(key)
+        if cipher is None:
+            found = f"key {_text(mine)}" if mine else "no key"
+            raise StoreError(f"{self._folder}/{name}: found {found}, wanted key {_text(key)} to decrypt it")
+        return cipher
+
+
+def _text(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")

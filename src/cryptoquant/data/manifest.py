@@ -1,6 +1,7 @@
 """The list of what a store holds: one line per write, appended durably, the only truth that readers ask."""
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -82,14 +83,22 @@ class Manifest:
                 fold.take([write])
         return fold.snapshot()
 
-    def append(self, write: Write) -> Snapshot:
-        """Add one write durably and return what the store holds then; the caller holds the store's lock.
+    def commit(self, decide: Callable[[Snapshot], Write | None]) -> Snapshot:
+        """Add durably the write that ``decide`` makes of the present state, if any; return what the store holds then.
+
+        The caller holds the store's lock.
 
         Raises
         ------
         StoreError
             The disk refused; whether the write counts is known only by reading the log again.
         """
+        snapshot = self.snapshot()
+        write = decide(snapshot)
+        return snapshot if write is None else self.append(write)
+
+    def append(self, write: Write) -> Snapshot:
+        """Add one write; errors as `commit`."""
         self.snapshot()
         try:
             self._extend(msgspec.json.encode(write) + b"\n")

@@ -5,10 +5,12 @@ from typing import Any
 
 import polars as pl
 
+from cryptoquant.data.encryption import KeyRing
 from cryptoquant.data.entry import Entry, Write
 from cryptoquant.data.layout import PLAIN_KINDS, RECENT, STORED, conform, files, packed, stored, timeframe_of
 from cryptoquant.data.segment import sequence_of
 from cryptoquant.data.selection import timeframe_of_span
+from cryptoquant.data.snapshot import Snapshot
 from cryptoquant.data.vault import Vault
 from cryptoquant.errors import SchemaError
 from cryptoquant.market.time import Timeframe
@@ -21,23 +23,27 @@ def write(vault: Vault, kind: str, frame: Any, origin: Origin) -> int:
     timeframe, source, lineage = origin
     table = conform(kind, frame)
     name = timeframe_of(table, timeframe) if kind == "bars" and table.height else ""
-    made = list(files(kind, stored(kind, table), name, source)) if table.height else []
-    with vault.only_writer():
-        add(vault, made, lineage)
+    made = list(files(kind, stored(kind, table), name, source, ring=vault.ring)) if table.height else []
+    add(vault, made, lineage)
     return table.height
 
 
 def add(vault: Vault, made: list[tuple[Entry, bytes]], lineage: str | None, *, is_newest: bool = False) -> None:
-    """Publish files that are not there yet and add them in one write; the caller holds the lock.
+    """Publish files that are not there yet and add them in one write.
 
     With ``is_newest`` files that are there already count as written last.
     """
-    held = set() if is_newest else {entry.path for entry in vault.snapshot().entries()}
-    added = {entry.path: (entry, content) for entry, content in made if entry.path not in held}
-    for entry, content in added.values():
-        vault.shelf.put(entry.path, content)
-    if added or lineage is not None:
-        vault.append(Write(tuple(entry for entry, _ in added.values()), lineage, at=vault.clock()))
+
+    def decide(snapshot: Snapshot) -> Write | None:
+        held = set() if is_newest else {entry.path for entry in snapshot.entries()}
+        added = {entry.path: (entry, content) for entry, content in made if entry.path not in held}
+        for entry, content in added.values():
+            vault.shelf.put(entry.path, content)
+        if not added and lineage is None:
+            return None
+        return Write(tuple(entry for entry, _ in added.values()), lineage, at=vault.clock())
+
+    vault.commit(decide)
 
 
 def publish_recent(vault: Vault, frames: Mapping[str, pl.DataFrame], published: int, received: int) -> int:
@@ -47,33 +53,37 @@ def publish_recent(vault: Vault, frames: Mapping[str, pl.DataFrame], published: 
             raise SchemaError(f"kind {kind!r}: wanted one of {', '.join(STORED)}")
         if frame.schema != pl.Schema(STORED[kind]):
             raise SchemaError(f"{kind}: found the columns {dict(frame.schema)}, wanted those of STORED")
-    made = [file for kind, frame in frames.items() if frame.height for file in _recent(kind, frame)]
-    with vault.only_writer():
-        if published <= vault.snapshot().published:
-            return 0
+    made = [file for kind, frame in frames.items() if frame.height for file in _recent(kind, frame, vault.ring)]
+    counted: list[Entry] = []
+
+    def decide(snapshot: Snapshot) -> Write | None:
+        counted[:] = [] if published <= snapshot.published else [entry for entry, _ in made]
+        if published <= snapshot.published:
+            return None
         for entry, content in made:
             vault.shelf.put(entry.path, content)
-        added = tuple(entry for entry, _ in made)
-        vault.append(Write(added, None, (), published, received, vault.clock()))
-    return sum(entry.rows for entry in added)
+        return Write(tuple(counted), None, (), published, received, vault.clock())
+
+    vault.commit(decide)
+    return sum(entry.rows for entry in counted)
 
 
-def _recent(kind: str, frame: pl.DataFrame) -> Iterator[tuple[Entry, bytes]]:
+def _recent(kind: str, frame: pl.DataFrame, ring: KeyRing | None) -> Iterator[tuple[Entry, bytes]]:
     """Yield one file of the rows as they came, several symbols together; of bars one for each timeframe.
 
     They are neither sorted nor compared with one another: readers and the compaction do that anyway.
     """
     if kind not in PLAIN_KINDS:
-        yield _file(kind, frame, "")
+        yield _file(kind, frame, "", ring)
         return
     spans = (frame["time"] - frame["open_time"]).dt.total_nanoseconds()
     for span in sorted(spans.unique()):
-        yield _file(kind, frame.filter(spans == span), timeframe_of_span(span))
+        yield _file(kind, frame.filter(spans == span), timeframe_of_span(span), ring)
 
 
-def _file(kind: str, frame: pl.DataFrame, timeframe: str) -> tuple[Entry, bytes]:
+def _file(kind: str, frame: pl.DataFrame, timeframe: str, ring: KeyRing | None) -> tuple[Entry, bytes]:
     positions = frame["position"].drop_nulls()
     ends = (positions.min(), positions.max()) if len(positions) else (0, 0)
     first, last = (sequence_of(int(end)) for end in ends)  # type: ignore[arg-type]
     folder = f"{RECENT}/kind={kind}" + (f"/timeframe={timeframe}" if timeframe else "")
-    return packed(kind, frame, f"{folder}/{first}-{last}-", (timeframe, "log"))
+    return packed(kind, frame, f"{folder}/{first}-{last}-", (timeframe, "log"), ring=ring)

@@ -42,7 +42,7 @@ class Reader:
                 break
             tail = self.tail if self._vault.version is None else None
             try:
-                return read(View(snapshot, self._vault.shelf_of, tail, self.cache))
+                return read(View(snapshot, self._vault.opener, tail, self.cache))
             except FileNotFoundError as error:
                 seen.append(snapshot.version)
                 gone = error

@@ -1,6 +1,6 @@
 """One look at the store: the files of a snapshot and the tail of the log behind it, as rows in order."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Protocol
 
@@ -10,9 +10,9 @@ from cryptoquant.data.cache import Cache
 from cryptoquant.data.entry import Entry
 from cryptoquant.data.keys import once
 from cryptoquant.data.layout import PLAIN_KINDS, STORED, empty
+from cryptoquant.data.opening import Opener
 from cryptoquant.data.segment import POSITION_BITS
 from cryptoquant.data.selection import EVERY, Bounds, edges, inside, timeframe_of_span
-from cryptoquant.data.shelf import Shelf
 from cryptoquant.data.snapshot import Snapshot
 from cryptoquant.errors import StoreError
 
@@ -38,11 +38,9 @@ class View:
     A file or a part of the log that is gone raises FileNotFoundError: the reader takes a new view.
     """
 
-    def __init__(
-        self, snapshot: Snapshot, shelf_of: Callable[[str], Shelf], tail: Tail | None, cache: Cache | None
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, opener: Opener, tail: Tail | None, cache: Cache | None) -> None:
         self.snapshot = snapshot
-        self._shelf_of, self._tail, self._cache = shelf_of, tail, cache
+        self._opener, self._tail, self._cache = opener, tail, cache
         self._tails: dict[str, pl.DataFrame] = {}
 
     def tail(self, kind: str) -> pl.DataFrame | None:
@@ -137,7 +135,9 @@ class View:
                 needed = tuple(dict.fromkeys([*columns, "symbol", "known", *edges(kind)]))
                 kept = (self._kept(self._cache, entry, needed) for entry in entries)
                 return pl.concat([frame.filter(*conditions).select(columns) for frame in kept])
-            return self._scan(entries).filter(*conditions).select(columns).collect()
+            named = (name for condition in conditions for name in condition.meta.root_names())
+            read = list(dict.fromkeys([*columns, *named]))
+            return self._opener.scan(entries, read, loose(kind, bounds)).filter(*conditions).select(columns).collect()
         except FileNotFoundError:
             raise
         except (pl.exceptions.PolarsError, OSError) as error:
@@ -145,17 +145,13 @@ class View:
 
     def table(self, entries: Sequence[Entry]) -> pl.DataFrame:
         """Return the rows of files of a table of one's own, whose columns may differ."""
-        return pl.concat([self._scan([entry]).collect() for entry in entries], how="diagonal_relaxed")
-
-    def _scan(self, entries: Sequence[Entry]) -> pl.LazyFrame:
-        sources = [self._shelf_of(entry.place).source(entry.path) for entry in entries]
-        return pl.scan_parquet(sources, glob=False, hive_partitioning=False)  # type: ignore[arg-type]
+        return pl.concat([self._opener.scan([entry]).collect() for entry in entries], how="diagonal_relaxed")
 
     def _kept(self, cache: Cache, entry: Entry, columns: tuple[str, ...]) -> pl.DataFrame:
         key = (f"{entry.place}/{entry.path}", columns)
         frame = cache.get(key)
         if frame is None:
-            frame = self._scan([entry]).select(columns).collect()
+            frame = self._opener.scan([entry], list(columns)).select(columns).collect()
             cache.put(key, frame)
         return frame
 

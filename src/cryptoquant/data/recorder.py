@@ -15,6 +15,7 @@ from cryptoquant.data.backfill import UNREADABLE, Backfill, delay_of
 from cryptoquant.data.clock import pace_of, stamps_of
 from cryptoquant.data.decode import Decoded
 from cryptoquant.data.disk import LocalDisk
+from cryptoquant.data.encryption import opening, sealing
 from cryptoquant.data.gaps import Gap, outage
 from cryptoquant.data.lease import Lease
 from cryptoquant.data.log import Log
@@ -152,8 +153,9 @@ class Recorder:
                 after=self.store.published,
                 segment_bytes=options.segment_bytes,
                 limit_bytes=options.limit_bytes,
+                cipher=sealing(self.store.keys),
             )
-            reader = LogReader(disk, after=self.store.published)
+            reader = LogReader(disk, after=self.store.published, cipher=opening(self.store.keys))
             self._held.callback(reader.close)
             self._publisher = Publisher(self.store, log, reader, on_decoded=self._look)
             self._publisher.drain()

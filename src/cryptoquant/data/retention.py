@@ -12,6 +12,7 @@ from cryptoquant.data.entry import Entry, Write
 from cryptoquant.data.layout import RECENT, STORED
 from cryptoquant.data.reading import View
 from cryptoquant.data.shelf import Shelf
+from cryptoquant.data.snapshot import Snapshot
 from cryptoquant.data.vault import Vault
 from cryptoquant.errors import StoreError
 
@@ -64,29 +65,36 @@ def nanoseconds(age: timedelta) -> int:
 def prune(vault: Vault, kind: str, older_than: timedelta, *, dry_run: bool) -> pl.DataFrame:
     """Return the files of a kind whose rows are all older than an age, and let them go unless it is a dry run."""
     if dry_run:
-        return listed(_older(vault, kind, older_than))
-    with vault.only_writer():
-        gone = _older(vault, kind, older_than)
-        if gone:
-            vault.append(Write((), None, tuple(entry.path for entry in gone), at=vault.clock()))
+        return listed(_older(vault, vault.snapshot(), kind, older_than))
+    gone: list[Entry] = []
+
+    def decide(snapshot: Snapshot) -> Write | None:
+        gone[:] = _older(vault, snapshot, kind, older_than)
+        return Write((), None, tuple(entry.path for entry in gone), at=vault.clock()) if gone else None
+
+    vault.commit(decide)
     return listed(gone)
 
 
 def move(vault: Vault, kind: str, older_than: timedelta, to: str) -> pl.DataFrame:
     """Copy old files to a place, check the copies byte by byte, and let them count from there."""
     place = to if "://" in to else str(Path(to).resolve())
-    if place == str(vault.root.resolve()):
+    if place == vault.place:
         raise ValueError(f"move: {place} is the store itself; wanted another folder")
     target = vault.shelf_of(place)
-    old = [e for e in _older(vault, kind, older_than) if e.place != place and not e.path.startswith(f"{RECENT}/")]
+    found = _older(vault, vault.snapshot(), kind, older_than)
+    old = [entry for entry in found if entry.place != place and not entry.path.startswith(f"{RECENT}/")]
     for entry in old:
         _copy(entry, vault.shelf_of(entry.place), target)
-    with vault.only_writer():
-        live = {(entry.place, entry.path) for entry in vault.snapshot().entries(kind)}
+    moved: list[Entry] = []
+
+    def decide(snapshot: Snapshot) -> Write | None:
+        live = {(entry.place, entry.path) for entry in snapshot.entries(kind)}
         still = [entry for entry in old if (entry.place, entry.path) in live]
-        moved = tuple(msgspec.structs.replace(entry, place=place) for entry in still)
-        if moved:
-            vault.append(Write(moved, None, tuple(entry.path for entry in still), at=vault.clock()))
+        moved[:] = [msgspec.structs.replace(entry, place=place) for entry in still]
+        return Write(tuple(moved), None, tuple(entry.path for entry in still), at=vault.clock()) if moved else None
+
+    vault.commit(decide)
     return listed(moved)
 
 
@@ -101,20 +109,17 @@ def vacuum(vault: Vault, grace: timedelta) -> int:
         for at, entry in vault.manifest.removed():
             known.add((entry.place, entry.path))
             if at <= before and (entry.place, entry.path) not in live:
-                shelf = vault.shelf_of(entry.place)
-                deleted += shelf.exists(entry.path)
-                shelf.delete(entry.path)
+                deleted += vault.shelf_of(entry.place).delete(entry.path, unless_after=before)
         for path, modified in list(vault.shelf.files()):
             if ("", path) not in known and modified <= before:
-                vault.shelf.delete(path)
-                deleted += 1
+                deleted += vault.shelf.delete(path, unless_after=before)
         vault.manifest.checkpoint(before)
     return deleted
 
 
-def _older(vault: Vault, kind: str, age: timedelta) -> list[Entry]:
+def _older(vault: Vault, snapshot: Snapshot, kind: str, age: timedelta) -> list[Entry]:
     before = vault.clock() - nanoseconds(age)
-    return [entry for entry in vault.snapshot().entries(kind) if entry.last < before]
+    return [entry for entry in snapshot.entries(kind) if entry.last < before]
 
 
 def _copy(entry: Entry, origin: Shelf, target: Shelf) -> None:

@@ -3,12 +3,12 @@
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from cryptoquant.data.disk import TEMPORARY, Disk, LocalDisk, publish
-from cryptoquant.errors import ConfigurationError, StoreError
+from cryptoquant.errors import StoreError
 
 Source = str | io.BytesIO
 FOLDERS = ("kind=", "_recent")
@@ -27,14 +27,23 @@ class Shelf(Protocol):
     def get(self, path: str) -> bytes:
         """Return the content of a file."""
 
-    def delete(self, path: str) -> None:
-        """Remove a file; one that is not there is no error."""
+    def fetch(self, paths: Sequence[str]) -> list[bytes]:
+        """Return the contents of several files."""
+
+    def delete(self, path: str, *, unless_after: int | None = None) -> bool:
+        """Remove a file, unless it was put after an instant (ns UTC); return whether it was there and had to go."""
 
     def exists(self, path: str) -> bool:
         """Whether the file is there."""
 
     def source(self, path: str) -> Source:
         """Return what polars can read the file from."""
+
+    def open(self, path: str) -> BinaryIO:
+        """Return a file to read ranges from."""
+
+    def names(self) -> list[str]:
+        """Return the names of files and folders at the top."""
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield the data files and what was left of interrupted writes, each with its modification time (ns UTC)."""
@@ -68,9 +77,15 @@ class LocalShelf:
         finally:
             file.close()
 
-    def delete(self, path: str) -> None:
-        """Remove a file."""
+    def fetch(self, paths: Sequence[str]) -> list[bytes]:
+        """Read some files."""
+        return [self.get(path) for path in paths]
+
+    def delete(self, path: str, *, unless_after: int | None = None) -> bool:
+        """Remove a file; nobody puts one meanwhile, since a lock is held here, so that its time need not be asked."""
+        is_there = self.disk.exists(path)
         self.disk.remove(path)
+        return is_there
 
     def exists(self, path: str) -> bool:
         """Whether the name is there."""
@@ -79,6 +94,14 @@ class LocalShelf:
     def source(self, path: str) -> Source:
         """Return the path of the file, or its content where the disk is a simulated one."""
         return io.BytesIO(self.get(path)) if self._root is None else f"{self._root}/{path}"
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file to read ranges from."""
+        return io.BytesIO(self.get(path)) if self._root is None else (Path(self._root) / path).open("rb")
+
+    def names(self) -> list[str]:
+        """Return the names in the folder."""
+        return self.disk.listing("")
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Walk the folders of data; a simulated disk has no times and yields nothing."""
@@ -96,16 +119,3 @@ class LocalShelf:
                         yield path.relative_to(root).as_posix(), path.stat().st_mtime_ns
                     except FileNotFoundError:
                         continue
-
-
-def open_shelf(place: str) -> Shelf:
-    """Return the shelf of a folder.
-
-    Raises
-    ------
-    ConfigurationError
-        The place is a URL; only local folders can be used so far.
-    """
-    if "://" in place:
-        raise ConfigurationError(f"{place}: object stores are not available yet; wanted a local folder")
-    return LocalShelf(LocalDisk(Path(place)))

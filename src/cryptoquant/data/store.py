@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
@@ -11,6 +12,7 @@ import polars as pl
 from cryptoquant.data import compaction, derived, publication, retention, revisions
 from cryptoquant.data.cache import Cache, CacheStatus
 from cryptoquant.data.disk import Disk
+from cryptoquant.data.encryption import KeyRing, known_keys
 from cryptoquant.data.files import Columns, Stamp, read_file, write_file
 from cryptoquant.data.layout import KINDS, STORED
 from cryptoquant.data.quality import QualityReport
@@ -21,9 +23,7 @@ from cryptoquant.data.replay import Event, replay
 from cryptoquant.data.selection import Bounds, instants
 from cryptoquant.data.subscription import Follower
 from cryptoquant.data.symbols import Symbols, chosen
-from cryptoquant.data.tail import LogTail, last_sequence
-from cryptoquant.data.vault import Vault
-from cryptoquant.errors import ConfigurationError
+from cryptoquant.data.vault import Access, Vault, root_of
 from cryptoquant.market.instrument import normalize_symbol
 from cryptoquant.market.schema import BARS, SCHEMAS
 from cryptoquant.market.time import Instant, Timeframe, timeframe_name, to_ns
@@ -43,20 +43,25 @@ class Store:
     Parameters
     ----------
     root
-        A local folder; it is made by the first write.
+        A local folder, made by the first write, or a URL that fsspec knows, for example ``s3://bucket/prefix``.
     cache_bytes
         How much memory decoded files may take to be read again at once; 0 for none.
     clock
         The present in nanoseconds UTC.
     disk
-        What writes go through, by default the folder itself.
+        What writes to a local folder go through, by default the folder itself.
+    keys
+        Whatever is written is encrypted with the ring's current key; by default those of the file that ``CQ_KEYS``
+        names, and no encryption when it names none.
+    storage
+        Of a URL: fsspec's options, such as ``key``, ``secret`` and ``endpoint_url``; by default the environment's.
 
     Raises
     ------
     StoreLayoutError
         The folder holds something else, or a store of another layout version.
-    ConfigurationError
-        ``root`` is a URL; only local folders can be used so far.
+    MissingExtraError
+        The package for the kind of URL is not installed.
 
     Examples
     --------
@@ -76,13 +81,13 @@ class Store:
         cache_bytes: int = 0,
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
+        keys: KeyRing | None = None,
+        storage: Mapping[str, Any] | None = None,
     ) -> None:
-        if "://" in str(root):
-            raise ConfigurationError(f"store {root}: object stores are not available yet; wanted a local folder")
-        self.root = Path(root)
-        self._vault = Vault(self.root, clock, disk=disk)
+        self.root = root_of(root)
+        self._vault = Vault(self.root, clock, Access(disk, storage, known_keys() if keys is None else keys))
         self._reader = Reader(self._vault, Cache(cache_bytes) if cache_bytes else None)
-        self._reader.tail = LogTail(self._vault.disk)
+        self._reader.tail = self._vault.tail()
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -99,10 +104,9 @@ class Store:
         StoreError
             The manifest no longer tells that version, or never had it. A read fails when its files are gone.
         """
-        past = Store(self.root, clock=self._vault.clock, disk=self._vault.disk)
-        past._vault.version = version
-        past._reader.cache = self._reader.cache
-        past._vault.snapshot()
+        past = copy(self)
+        past._vault = self._vault.past(version)
+        past._reader = Reader(past._vault, self._reader.cache)
         return past
 
     @property
@@ -119,6 +123,11 @@ class Store:
     def received(self) -> int:
         """When that record was received (ns UTC); 0 before the first."""
         return self._vault.snapshot().received
+
+    @property
+    def keys(self) -> KeyRing | None:
+        """What its files and its log are encrypted with."""
+        return self._vault.ring
 
     @property
     def cache(self) -> CacheStatus:
@@ -151,8 +160,8 @@ class Store:
         source
             Where the rows come from, kept in the manifest.
         lineage
-            A key that `covered` answers for from now on, also when there are no rows; of a table what it was made
-            from: inputs, code version, parameters, or whatever JSON can say.
+            A key that `lineages` holds from now on, also when there are no rows; of a table what it was made from:
+            inputs, code version, parameters, or whatever JSON can say.
 
         Raises
         ------
@@ -323,10 +332,6 @@ class Store:
         name = "" if timeframe is None else timeframe_name(timeframe)
         return self._reader.seen(lambda view: view.coverage(kind, name, normalize_symbol(symbol)))
 
-    def covered(self, source_key: str) -> bool:
-        """Whether a write with this lineage key is complete."""
-        return source_key in self.lineages()
-
     def lineages(self) -> frozenset[str]:
         """Return the lineage keys of all writes."""
         return frozenset(self._vault.snapshot().lineages)
@@ -443,7 +448,7 @@ class Store:
 
     def follow(self, kinds: Sequence[str] | None = None, symbols: Sequence[str] | None = None) -> Follower:
         """Return the stream of the recorder that writes into this store, from now on, in any process."""
-        return Follower(Path(self.root), kinds, symbols, after=last_sequence(self._vault.disk, self.published))
+        return self._vault.follower(kinds, symbols)
 
     def _all(self, kind: str) -> pl.DataFrame:
         return self._reader.seen(lambda view: revisions.every(view, kind, view.symbols(kind), (None, None)))

@@ -15,9 +15,9 @@ from cryptoquant.data.segment import Record
 READ_BYTES = 4 << 20
 
 
-def last_sequence(disk: Disk, after: int) -> int:
+def last_sequence(disk: Disk, after: int, cipher: Cipher | None = None) -> int:
     """Return the newest record of a log, of which those up to ``after`` are known to have been there."""
-    reader = LogReader(disk, after=after)
+    reader = LogReader(disk, after=after, cipher=cipher)
     while reader.read(READ_BYTES):
         pass
     reader.close()

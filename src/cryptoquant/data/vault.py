@@ -1,32 +1,86 @@
 """A store's files and the manifest over them: what every part of the store reads from and writes to."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from cryptoquant.data.disk import Disk, LocalDisk
-from cryptoquant.data.entry import Write
+from cryptoquant.data.encryption import KeyRing, opening
+from cryptoquant.data.entry import Entry, Write
 from cryptoquant.data.layout import VERSION
 from cryptoquant.data.lock import only_writer
 from cryptoquant.data.manifest import Manifest
-from cryptoquant.data.shelf import LocalShelf, Shelf, open_shelf
+from cryptoquant.data.object_store import ObjectShelf
+from cryptoquant.data.opening import Opener
+from cryptoquant.data.remote_manifest import RemoteManifest
+from cryptoquant.data.shelf import LocalShelf, Shelf
 from cryptoquant.data.snapshot import Snapshot
+from cryptoquant.data.subscription import Follower
+from cryptoquant.data.tail import LogTail, last_sequence
 from cryptoquant.errors import StoreError, StoreLayoutError
 
 MARK = "store.json"
 OWN = ("log",)
+FILE = "file://"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRoot:
+    """The URL of a store that is no folder: whoever needs a folder, as a recorder for its log, is refused."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __fspath__(self) -> str:
+        raise StoreError(f"store {self.url}: lies in an object store; wanted a local folder, as a recorder's log needs")
+
+
+Root = Path | RemoteRoot
+
+
+def root_of(place: str | Path | RemoteRoot) -> Root:
+    """Return the folder of a path or of a ``file://`` URL, and of other URLs the URL."""
+    said = str(place)
+    if said.startswith(FILE):
+        return Path(url2pathname(urlsplit(said).path))
+    return RemoteRoot(said.rstrip("/")) if "://" in said else Path(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a store needs to be opened, beside its place.
+
+    Attributes
+    ----------
+    disk
+        What writes to a local folder go through, by default the folder itself.
+    storage
+        Options for fsspec's file system of a URL.
+    ring
+        The keys of encryption.
+    """
+
+    disk: Disk | None = None
+    storage: Mapping[str, Any] | None = None
+    ring: KeyRing | None = None
 
 
 class Vault:
-    """The folder of a store.
+    """The place of a store.
 
     Parameters
     ----------
     root
-        A local folder, made by the first write.
-    disk
-        By default the folder itself.
+        A local folder, made by the first write, or a URL.
+    access
+        How to open it.
     clock
         The present in nanoseconds UTC.
     version
@@ -39,39 +93,90 @@ class Vault:
     """
 
     def __init__(
-        self, root: Path, clock: Callable[[], int], *, disk: Disk | None = None, version: int | None = None
+        self, root: Root, clock: Callable[[], int], access: Access | None = None, *, version: int | None = None
     ) -> None:
         self.root, self.clock, self.version = root, clock, version
-        self.disk: Disk = LocalDisk(root) if disk is None else disk
-        self.shelf: Shelf = LocalShelf(self.disk)
-        self.manifest = Manifest(self.disk)
+        self.access = access = Access() if access is None else access
+        self.ring = access.ring
+        self.disk: Disk | None = None
+        if isinstance(root, RemoteRoot):
+            remote = ObjectShelf(root.url, access.storage)
+            self.shelf: Shelf = remote
+            self.manifest: Manifest | RemoteManifest = RemoteManifest(remote)
+        else:
+            self.disk = LocalDisk(root) if access.disk is None else access.disk
+            self.shelf, self.manifest = LocalShelf(self.disk), Manifest(self.disk)
         self._others: dict[str, Shelf] = {}
+        self.opener = Opener(self.shelf_of, self.ring)
         self._check_layout()
+
+    @property
+    def place(self) -> str:
+        """The store as the place of a tier."""
+        return str(self.root) if isinstance(self.root, RemoteRoot) else str(self.root.resolve())
+
+    def tail(self) -> LogTail | None:
+        """Return a reader of the log in the store's folder; None where there can be none."""
+        return None if self.disk is None else LogTail(self.disk, cipher=opening(self.ring))
+
+    def follower(self, kinds: Sequence[str] | None, symbols: Sequence[str] | None) -> Follower:
+        """Return the stream of the recorder, from now on; StoreError where there can be none."""
+        root, cipher = Path(self.root), opening(self.ring)
+        last = last_sequence(LocalDisk(root), self.snapshot().published, cipher)
+        return Follower(root, kinds, symbols, after=last, cipher=cipher)
+
+    def past(self, version: int) -> "Vault":
+        """Return the vault as it was after so many writes; StoreError when that can no longer be told."""
+        vault = Vault(self.root, self.clock, self.access, version=version)
+        vault.snapshot()
+        return vault
 
     def snapshot(self) -> Snapshot:
         """Return what the store holds, now or at its version."""
         return self.manifest.snapshot() if self.version is None else self.manifest.at(self.version)
 
     def shelf_of(self, place: str) -> Shelf:
-        """Return the shelf of a tier; ``""`` is the store's own folder."""
+        """Return the shelf of a tier; ``""`` is the store's own place."""
         if not place:
             return self.shelf
         if place not in self._others:
-            self._others[place] = open_shelf(place)
+            root = root_of(place)
+            if isinstance(root, RemoteRoot):
+                self._others[place] = ObjectShelf(root.url, self.access.storage)
+            else:
+                self._others[place] = LocalShelf(LocalDisk(root))
         return self._others[place]
+
+    def has_key(self, entry: Entry) -> bool:
+        """Whether a file is not encrypted, or its key is here."""
+        return not entry.key or (self.ring is not None and entry.key in self.ring.names)
+
+    def has_old_key(self, entry: Entry) -> bool:
+        """Whether a file is encrypted with another key than the current one, or not at all though there is one."""
+        return self.ring is not None and self.ring.current not in ("", entry.key)
 
     @contextmanager
     def only_writer(self) -> Iterator[None]:
-        """Hold the store's lock, so that nobody else changes the manifest."""
+        """Hold the lock of a local store, so that nobody else changes the manifest.
+
+        An object store has none: there a commit that comes too late is decided again, and what is deleted is old.
+        """
         if self.version is not None:
             raise StoreError(f"store {self.root}: opened at version {self.version}; wanted the present to write to")
         self.create()
+        if isinstance(self.root, RemoteRoot):
+            yield
+            return
         with only_writer(self.root / ".lock"):
             yield
 
-    def append(self, write: Write) -> Snapshot:
-        """Add a write to the manifest; the caller holds the lock."""
-        return self.manifest.append(write)
+    def commit(self, decide: Callable[[Snapshot], Write | None]) -> Snapshot:
+        """Add the write that ``decide`` makes of the present state to the manifest, unless it makes none.
+
+        It may be called several times, when other writers are faster.
+        """
+        with self.only_writer():
+            return self.manifest.commit(decide)
 
     def settle(self) -> None:
         """Make durable what the manifest says, before anything is removed because another process wrote it."""
@@ -79,23 +184,25 @@ class Vault:
             self.manifest.settle()
 
     def create(self) -> None:
-        """Make the folder a store, if it is not one yet."""
-        if not self.disk.exists(MARK):
+        """Make the place a store, if it is not one yet."""
+        if not self.shelf.exists(MARK):
             self._check_layout()
             self.shelf.put(MARK, json.dumps({"layout": VERSION}).encode())
-        self.root.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.root, Path):
+            self.root.mkdir(parents=True, exist_ok=True)
 
     def _check_layout(self) -> None:
-        if self.root.exists() and not self.root.is_dir():
+        if isinstance(self.root, Path) and self.root.exists() and not self.root.is_dir():
             raise StoreLayoutError(f"store {self.root}: found a file, wanted a folder")
-        if not self.disk.exists(MARK):
-            foreign = [name for name in self.disk.listing("") if not name.startswith(".") and name not in OWN]
-            if foreign:
+        if not self.shelf.exists(MARK):
+            foreign = [name for name in self.shelf.names() if not name.startswith(".") and name not in OWN]
+            # Of two who make a store at once the other may have put it meanwhile.
+            if foreign and not self.shelf.exists(MARK):
                 raise StoreLayoutError(f"store {self.root}: found {foreign[0]} but no {MARK}; wanted an empty folder")
             return
         try:
             found = json.loads(self.shelf.get(MARK))["layout"]
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreLayoutError(f"{self.root / MARK}: cannot be read; wanted layout version {VERSION}") from error
+            raise StoreLayoutError(f"{self.root}/{MARK}: cannot be read; wanted layout version {VERSION}") from error
         if found != VERSION:
             raise StoreLayoutError(f"store {self.root}: found layout version {found}, wanted {VERSION}")
