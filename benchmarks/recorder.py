@@ -231,9 +231,7 @@ def recovery() -> None:
         messages = recorder.status().received
         recorder.stop()
         shutil.rmtree(folder)
-    print(
-        f"recovery of a full segment ({size >> 20} MB, {messages:,} messages): {statistics.median(found):.2f} s"
-    )
+    print(f"recovery of a full segment ({size >> 20} MB, {messages:,} messages): {statistics.median(found):.2f} s")
 
 
 def main() -> None:

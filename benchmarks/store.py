@@ -79,8 +79,7 @@ def adopt(store: Store, kind: str, table: pl.DataFrame, timeframe: str = "") -> 
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
         made.append(entry)
-    with vault.only_writer():
-        vault.append(Write(tuple(made)))
+    vault.commit(lambda _: Write(tuple(made)))
 
 
 def trades(symbol: str, day: int, rows: int) -> pl.DataFrame:

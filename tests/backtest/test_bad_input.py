@@ -68,7 +68,7 @@ def test_a_frame_whose_times_do_not_rise_or_are_naive_or_of_two_timeframes_is_re
 def test_a_market_without_bars_is_refused():
     refused(np.zeros((0, 1)), frame_of(ONE).clear(), DataError, "no rows for any symbol")
     refused(np.zeros((0, 2)), PANEL.between(0, 1), DataError, "0 slices of 2 symbols")
-    refused(np.zeros((20, 1)), None, TypeError, "wanted a polars or pandas frame, found NoneType")
+    refused(np.zeros((20, 1)), None, TypeError, "wanted a polars or pandas frame or an Arrow table, found NoneType")
 
 
 @pytest.mark.parametrize(

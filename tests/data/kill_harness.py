@@ -1,8 +1,8 @@
 """A recorder and a compactor killed at random moments, again and again, and held to what the sender was promised.
 
-Run as ``python -m tests.data.kill_harness SEED KILLS FOLDER [BUG]``; the last line of its output is the verdict as JSON.
-The same seed chooses the same moments. Each process is forked from one that has loaded everything and started nothing, so
-that a life costs milliseconds instead of the seconds of an import.
+Run as ``python -m tests.data.kill_harness SEED KILLS FOLDER [BUG]``; the last line of its output is the verdict as
+JSON. The same seed chooses the same moments. Each process is forked from one that has loaded everything and started
+nothing, so that a life costs milliseconds instead of the seconds of an import.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import msgpack
@@ -84,7 +85,7 @@ def examine(root: Path, acknowledged: set[int]) -> Findings:
     findings.doubled += sum(count - 1 for count in numbers.values())
     findings.doubled += len(placed) - len({place for place, _ in placed})
     ordered = [number for _, number in sorted(placed)]
-    findings.disordered = sum(before > after for before, after in zip(ordered, ordered[1:], strict=False))
+    findings.disordered = sum(before > after for before, after in pairwise(ordered))
     if missing:
         findings.said.append(f"lost: {missing[:5]} of {len(missing)}")
     elif _trades(root) != sorted(number for number in numbers if number % 3 == 0):
@@ -230,7 +231,8 @@ class Harness:
         sender = fork(lambda: self.send(tell))
         self.port = int(os.read(hear, 16))
         try:
-            for died in range(1, self.kills + 1):
+            while died < self.kills:
+                died += 1
                 findings = self.live(root, rng) or ask(root, self.acknowledged)
                 if not findings.is_good:
                     break
@@ -336,7 +338,7 @@ def fork(work: Callable[[], None]) -> int:
         return child
     try:
         work()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a child never returns to what its parent was doing
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
@@ -378,7 +380,7 @@ def main() -> None:
     verdict = Harness(int(seed), int(kills), Path(folder), *bug).run()
     if verdict["kills"] == int(kills) and not bug:
         shutil.rmtree(Path(folder) / "store", ignore_errors=True)
-    print(json.dumps(verdict))
+    sys.stdout.write(json.dumps(verdict) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The whole path on a simulated disk: log, publisher, store and compaction, cut off at any call and asked what is left."""
+"""The whole path on a simulated disk: log, publisher, store and compaction, cut off at any call; what is left then."""
 
 import hashlib
 import io

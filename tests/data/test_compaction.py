@@ -76,7 +76,7 @@ def same(found, wanted):
 def test_after_any_deeds_the_store_answers_as_a_list_of_all_rows_would(tmp_path_factory, deeds):
     root = tmp_path_factory.mktemp("store")
     store, log, told = Store(root / "store"), Log(), Told()
-    store.attach(log)
+    store._reader.tail = log
     for sequence, (deed, *what) in enumerate(deeds, 1):
         if deed in ("trade", "bar"):
             number, symbol, third = what
@@ -97,7 +97,7 @@ def test_after_any_deeds_the_store_answers_as_a_list_of_all_rows_would(tmp_path_
             log.dropped = store.published
         elif deed == "reopen":
             store = Store(root / "store", cache_bytes=10_000 * (sequence % 2))
-            store.attach(log)
+            store._reader.tail = log
         elif deed == "move":
             store.move("trades", timedelta(0), to=root / "cold")
         elif deed == "fetch" and told.rows["trades"]:
@@ -235,7 +235,7 @@ def test_readers_see_every_trade_once_while_a_publisher_and_a_compactor_work(tmp
 
     def read() -> None:
         reader = Store(tmp_path / "store")
-        reader.attach(log)
+        reader._reader.tail = log
         seen = 0
         try:
             while seen < 120:
@@ -365,7 +365,7 @@ def test_of_a_gap_the_latest_state_is_read_and_malformed_messages_are_kept(tmp_p
 
 def test_the_tail_begins_where_the_files_end_also_for_rows_that_have_no_key(tmp_path):
     store, log = Store(tmp_path / "store"), Log()
-    store.attach(log)
+    store._reader.tail = log
     for sequence in range(1, 7):
         log.append("trades", trade(sequence, 0, minute=sequence) | {"id": None})
     for upto in (0, 2, 5, 6):

@@ -106,7 +106,7 @@ def test_an_error_of_the_disk_in_any_call_costs_nothing_that_was_acknowledged(tm
 
 
 def test_a_full_disk_ends_the_log_with_its_reason_and_the_next_recorder_goes_on(tmp_path):
-    """Outcome: the record that found no room is refused, those before it are kept, and nothing is acknowledged after."""
+    """Outcome: the record that found no room is refused, those before are kept, and nothing is acknowledged after."""
     disk = SimulatedDisk()
     log = Log(disk, epoch=1, segment_bytes=400, threaded=False)
     log.append(START, 1, RecordKind.FRAME, frame(trade(1)))
@@ -168,7 +168,7 @@ class SlowDisk(LocalDisk):
 
 
 def test_a_slow_sync_delays_the_acknowledgement_and_no_frame(tmp_path):
-    """Outcome: for the half second of a sync frames are taken without waiting and not acknowledged; then all at once."""
+    """Outcome: for the half second of a sync frames are taken at once and not acknowledged; then all are."""
     gate = threading.Event()
     gate.set()
     log = Log(SlowDisk(tmp_path, gate), epoch=1, segment_bytes=1 << 20)
@@ -376,7 +376,7 @@ ODD = ("../USD", "%2E%2E/USD", ".HIDDEN/USD", "A" * 60 + "/USD", "A B/USD", "\x0
 
 
 def test_strange_symbols_are_names_or_in_quarantine_and_never_paths(store):
-    """Outcome: what is no pair of at most 64 ASCII characters waits in quarantine; the rest is stored inside the store."""
+    """Outcome: what is no pair of at most 64 ASCII characters waits in quarantine; the rest is stored."""
     recorder = Recorder(store, "BTC/USD", nowhere(), clock=ticking())
     recorder.take(frame(*(trade(number, name) for number, name in enumerate(STRANGE))))
     recorder.take(frame(*(trade(100 + number, name) for number, name in enumerate(ODD))))

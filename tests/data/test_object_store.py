@@ -1,4 +1,4 @@
-"""A store in an object store: the laws of a local one, and no write lost though nothing can be locked or appended to."""
+"""A store in an object store: the laws of a local one, and no write lost though nothing can be locked."""
 
 import importlib.util
 import socket
@@ -73,26 +73,22 @@ def place(request):
     return f"s3://bucket/{uuid.uuid4().hex}", request.getfixturevalue("bucket")
 
 
-@pytest.fixture(params=["local", "memory"])
-def manifests(request, tmp_path_factory):
-    """Makes places, each a function that opens the same manifest again."""
-
-    def make():
-        if request.param == "local":
-            disk = LocalDisk(tmp_path_factory.mktemp("store"))
-            return lambda: Manifest(disk)
-        shelf = ObjectShelf(memory())
-        return lambda: RemoteManifest(shelf, every=5)
-
-    return make
+def opening(where, tmp_path_factory):
+    """Return a function that opens the manifest of one new place again and again."""
+    if where == "local":
+        disk = LocalDisk(tmp_path_factory.mktemp("store"))
+        return lambda: Manifest(disk)
+    shelf = ObjectShelf(memory())
+    return lambda: RemoteManifest(shelf, every=5)
 
 
+@pytest.mark.parametrize("where", ["local", "memory"])
 @settings(max_examples=20)
 @given(writes, st.sets(st.integers(0, 12)), st.integers(-1, 9))
 def test_every_manifest_tells_the_writes_in_order_however_they_are_taken_and_merged(
-    manifests, said, looks, removed_after
+    tmp_path_factory, where, said, looks, removed_after
 ):
-    open_one = manifests()
+    open_one = opening(where, tmp_path_factory)
     writer, reader = open_one(), open_one()
     kept = {}
     for number, write in enumerate(said, 1):

@@ -117,5 +117,5 @@ def test_a_reader_that_began_before_a_vacuum_starts_again(tmp_path):
                 store.vacuum(timedelta(0))
             return frame(kind, [])
 
-    reader.attach(Meanwhile())
+    reader._reader.tail = Meanwhile()
     assert reader.trades().height == 25

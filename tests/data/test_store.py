@@ -7,6 +7,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -294,7 +295,17 @@ def test_pandas_is_taken_and_given(store):
     assert given_back["close"].tolist() == frame["close"].to_list()
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_arrow_is_taken_and_given(store):
+    frame = MARKET.bars("1h", "BTC/USD")
+    store.write("bars", frame.to_arrow())
+    given_back = store.bars("BTC/USD", "1h", as_="arrow")
+    assert given_back["close"].to_pylist() == frame["close"].to_list()
+    assert given_back.schema.field("time").type == pa.timestamp("ns", "UTC")
+    with pytest.raises(ValueError, match="as_ is 'arow', wanted"):
+        store.bars("BTC/USD", "1h", as_="arow")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv"])
 def test_an_export_can_be_imported_again(store, tmp_path, suffix):
     store.write("bars", MARKET.bars())
     assert store.export(tmp_path / f"bars.{suffix}", "bars", "BTC/USD", "2h") == 240

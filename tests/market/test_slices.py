@@ -177,7 +177,7 @@ def test_a_frame_is_checked_at_the_door(broken, text):
 
 
 def test_what_is_no_frame_is_refused():
-    with pytest.raises(TypeError, match="wanted a polars or pandas frame, found list"):
+    with pytest.raises(TypeError, match="wanted a polars or pandas frame or an Arrow table, found list"):
         validate([1, 2], "bars")
 
 

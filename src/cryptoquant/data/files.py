@@ -1,4 +1,4 @@
-"""Market data from other people's Parquet and CSV files, read strictly: a fault is named by file, row and column."""
+"""Market data from other people's Parquet, Arrow and CSV files; a fault is named by file, row and column."""
 
 import os
 import uuid
@@ -49,6 +49,7 @@ TEXT = {"stamp", "symbol", "taker_side"}
 SIDES = {"buy": "B", "b": "B", "sell": "S", "s": "S", "": "", "-": ""}
 EPOCH_UNITS = ((100_000_000_000, 1_000_000_000), (100_000_000_000_000, 1_000_000), (100_000_000_000_000_000, 1_000))
 FREQUENT = 0.02
+READ = (".parquet", ".arrow", ".feather", ".csv", ".csv.gz")
 ZONE = r"(?:Z|[+-]\d\d:?\d\d)$"
 
 
@@ -92,14 +93,16 @@ def read_file(
 
 
 def write_file(path: Path, frame: pl.DataFrame) -> int:
-    """Write a frame to a ``.parquet`` or ``.csv`` file, whole or not at all, and return its rows."""
-    if path.suffix not in (".parquet", ".csv"):
-        raise ValueError(f"{path}: found the suffix {path.suffix!r}, wanted .parquet or .csv")
+    """Write a frame to a ``.parquet``, ``.arrow`` or ``.csv`` file, whole or not at all, and return its rows."""
+    if path.suffix not in (".parquet", ".arrow", ".csv"):
+        raise ValueError(f"{path}: found the suffix {path.suffix!r}, wanted .parquet, .arrow or .csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{uuid.uuid4().hex}{path.suffix}"
     try:
         if path.suffix == ".parquet":
             frame.write_parquet(temporary)
+        elif path.suffix == ".arrow":
+            frame.write_ipc(temporary, compat_level=pl.CompatLevel.oldest())
         else:
             frame.write_csv(temporary, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
         os.replace(temporary, path)
@@ -114,10 +117,12 @@ def _load(path: Path) -> pl.DataFrame:
     try:
         if path.suffix == ".parquet":
             table = pl.read_parquet(path, glob=False, hive_partitioning=False)
+        elif path.suffix in (".arrow", ".feather"):
+            table = pl.scan_ipc(path, glob=False).collect()
         elif path.name.endswith((".csv", ".csv.gz")):
             table = pl.read_csv(path, infer_schema=False, glob=False)
         else:
-            raise ImportFileError(f"{path}: found the suffix {path.suffix!r}, wanted .parquet, .csv or .csv.gz")
+            raise ImportFileError(f"{path}: found the suffix {path.suffix!r}, wanted {', '.join(READ)}")
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ImportFileError(f"{path}: cannot be read: {error}") from error
     if not table.height:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from cryptoquant.market.schema import BARS
 from cryptoquant.market.time import span_ns
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ class QualityReport:
     @classmethod
     def of(cls, bars: Mapping[tuple[str, str], pl.DataFrame]) -> "QualityReport":
         """Return the report of bars keyed by timeframe and symbol, with all their revisions."""
-        parts = [_measure(timeframe, symbol, rows) for (timeframe, symbol), rows in bars.items() if rows.height]
+        parts = [
+            _measure(timeframe, symbol, rows.select(*BARS)) for (timeframe, symbol), rows in bars.items() if rows.height
+        ]
         if not parts:
             raise ValueError("quality: found no bars, wanted at least one")
         return cls(pl.concat(days for days, _ in parts), pl.concat(gaps for _, gaps in parts))

@@ -16,11 +16,17 @@ ATTEMPTS = 20
 
 
 class Reader:
-    """Gives views of a vault: its files and, at the present, the tail of the log behind them."""
+    """Gives views of a vault: its files and, at the present, the tail of the log behind them.
+
+    Attributes
+    ----------
+    tail
+        What there is beyond the files; by default the log in the store's folder.
+    """
 
     def __init__(self, vault: Vault, cache: Cache | None) -> None:
         self.cache = cache
-        self.tail: Tail | None = None
+        self.tail: Tail | None = vault.tail()
         self._vault = vault
 
     def seen(self, read: Callable[[View], T]) -> T:
@@ -54,9 +60,13 @@ class Reader:
 
 
 def answer(where: str, kind: str, frame: pl.DataFrame, as_: str) -> Any:
-    """Return rows in the form asked for; raise EmptyStoreError when there are none."""
+    """Return rows in the library asked for; raise EmptyStoreError when there are none."""
     if not frame.height:
         raise EmptyStoreError(f"{where}: no {kind} in the range asked; see store.summary() for what is there")
-    if as_ not in ("polars", "pandas"):
-        raise ValueError(f"as_ is {as_!r}, wanted 'polars' or 'pandas'")
-    return frame.to_pandas() if as_ == "pandas" else frame
+    if as_ == "pandas":
+        return frame.to_pandas()
+    if as_ == "arrow":
+        return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    if as_ != "polars":
+        raise ValueError(f"as_ is {as_!r}, wanted 'polars', 'pandas' or 'arrow'")
+    return frame

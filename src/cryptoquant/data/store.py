@@ -18,14 +18,14 @@ from cryptoquant.data.layout import KINDS, STORED
 from cryptoquant.data.quality import QualityReport
 from cryptoquant.data.quality_report import CHECKED, MarketQuality, market_quality
 from cryptoquant.data.reader import Reader, answer
-from cryptoquant.data.reading import Tail, View
+from cryptoquant.data.reading import View
 from cryptoquant.data.replay import Event, replay
 from cryptoquant.data.selection import Bounds, instants
 from cryptoquant.data.subscription import Follower
 from cryptoquant.data.symbols import Symbols, chosen
 from cryptoquant.data.vault import Access, Vault, root_of
 from cryptoquant.market.instrument import normalize_symbol
-from cryptoquant.market.schema import BARS, SCHEMAS
+from cryptoquant.market.schema import SCHEMAS
 from cryptoquant.market.time import Instant, Timeframe, timeframe_name, to_ns
 
 if TYPE_CHECKING:
@@ -87,14 +87,9 @@ class Store:
         self.root = root_of(root)
         self._vault = Vault(self.root, clock, Access(disk, storage, known_keys() if keys is None else keys))
         self._reader = Reader(self._vault, Cache(cache_bytes) if cache_bytes else None)
-        self._reader.tail = self._vault.tail()
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
-
-    def attach(self, tail: Tail | None) -> None:
-        """Let every read include what ``tail`` holds beyond the files; by default the log in the store's folder."""
-        self._reader.tail = tail
 
     def at(self, version: int) -> "Store":
         """Return the store as it was after so many writes, to be read only; see `version`.
@@ -147,7 +142,7 @@ class Store:
         source: str = "",
         lineage: str | Mapping[str, Any] | None = None,
     ) -> int:
-        """Add rows (polars or pandas) durably and return how many; rows that are already there are read once.
+        """Add rows (polars, pandas or Arrow) durably and return how many; rows that are already there are read once.
 
         Parameters
         ----------
@@ -235,7 +230,7 @@ class Store:
         symbols
             One pair, several, or None for all that are stored.
         as_
-            ``"polars"`` or ``"pandas"``.
+            ``"polars"``, ``"pandas"`` or ``"arrow"``.
 
         Raises
         ------
@@ -296,16 +291,13 @@ class Store:
         if kind not in STORED:
             raise ValueError(f"scan: kind {kind!r}, wanted one of {', '.join(STORED)}")
         bounds = instants(start, end)
-
-        def read(view: View) -> pl.DataFrame:
-            return revisions.every(view, kind, self._chosen(view, kind, symbols), bounds)
-
-        return cast(pl.DataFrame, self._answer(kind, self._reader.seen(read), "polars"))
+        rows = self._reader.seen(lambda view: revisions.every(view, kind, self._chosen(view, kind, symbols), bounds))
+        return cast(pl.DataFrame, self._answer(kind, rows, "polars"))
 
     def gaps(self) -> pl.DataFrame:
         """Return the outages of the recording, one row each as it is known now; empty when there were none."""
-        latest = self._all("gaps").sort("known", "position", nulls_last=False, maintain_order=True)
-        return latest.unique("id", keep="last", maintain_order=True).sort("time", "id")
+        ledger = self._all("gaps").sort("known", "position", nulls_last=False, maintain_order=True)
+        return ledger.unique("id", keep="last", maintain_order=True).sort("time", "id")
 
     def quarantine(self) -> pl.DataFrame:
         """Return the messages that could not be read, with the reason; empty when there were none."""
@@ -395,9 +387,9 @@ class Store:
         columns: Columns = None,
         zone: str | None = None,
     ) -> int:
-        """Add the rows of a Parquet or CSV file and return how many; nothing is written unless all rows are possible.
+        """Add the rows of a Parquet, Arrow or CSV file and return how many; see `cryptoquant.data.files.read_file`.
 
-        For the parameters see `cryptoquant.data.files.read_file`.
+        Nothing is written unless all rows are possible.
 
         Raises
         ------
@@ -416,27 +408,21 @@ class Store:
         start: Instant | None = None,
         end: Instant | None = None,
     ) -> int:
-        """Write stored rows to a ``.parquet`` or ``.csv`` file and return how many."""
-        if kind == "bars":
-            if timeframe is None:
-                raise ValueError("export of bars: timeframe is missing, for example '1h'")
-            frame = self.bars(symbols, timeframe, start, end)
-        elif kind in KINDS:
-            frame = getattr(self, kind)(symbols, start, end)
-        else:
-            raise ValueError(f"export: kind {kind!r}, wanted one of {', '.join(KINDS)}")
-        return write_file(Path(path), frame)
+        """Write stored rows to a ``.parquet``, ``.arrow`` or ``.csv`` file and return how many."""
+        if kind not in KINDS or (kind == "bars" and timeframe is None):
+            raise ValueError(
+                f"export of {kind!r}: wanted one of {', '.join(KINDS)}, of bars with a timeframe like '1h'"
+            )
+        many = (symbols, timeframe, start, end) if kind == "bars" else (symbols, start, end)
+        return write_file(Path(path), getattr(self, kind)(*many))
 
     def check(self, kind: str = "bars", symbols: Symbols = None) -> QualityReport:
         """Return what is missing, doubled, idle or implausible in the stored bars, by symbol and day."""
         if kind != "bars":
             raise ValueError(f"check: kind {kind!r}, wanted bars")
-
-        def read(view: View) -> dict[tuple[str, str], pl.DataFrame]:
-            rows = revisions.as_written(view, "bars", self._chosen(view, "bars", symbols))
-            return {series: part.select(*BARS) for series, part in rows.items()}
-
-        return QualityReport.of(self._reader.seen(read))
+        return QualityReport.of(
+            self._reader.seen(lambda view: revisions.as_written(view, kind, self._chosen(view, kind, symbols)))
+        )
 
     def quality(self, kinds: Sequence[str] = CHECKED) -> MarketQuality:
         """Return what looks wrong in bars, trades, quotes and books, by symbol and day; as a frame and as a page."""

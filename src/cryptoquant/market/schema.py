@@ -116,7 +116,9 @@ class BookUpdate(msgspec.Struct, frozen=True, gc=False):
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
-    """Return a polars frame of a polars (eager or lazy) or pandas one; a pandas index that is named becomes a column.
+    """Return a polars frame of a polars one (eager or lazy), a pandas one or an Arrow table.
+
+    A pandas index that is named becomes a column.
 
     Raises
     ------
@@ -130,7 +132,9 @@ def to_polars(frame: Any) -> pl.DataFrame:
     if type(frame).__module__.startswith("pandas"):
         named = any(name is not None for name in frame.index.names)
         return _from_pandas(frame.reset_index() if named else frame)
-    raise TypeError(f"wanted a polars or pandas frame, found {type(frame).__name__}")
+    if hasattr(frame, "__arrow_c_stream__"):
+        return pl.DataFrame(frame)
+    raise TypeError(f"wanted a polars or pandas frame or an Arrow table, found {type(frame).__name__}")
 
 
 def _from_pandas(frame: Any) -> pl.DataFrame:
