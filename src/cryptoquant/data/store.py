@@ -31,8 +31,6 @@ from cryptoquant.market.time import Instant, Timeframe, timeframe_name, to_ns
 if TYPE_CHECKING:
     import pandas as pd
 
-GRACE = timedelta(minutes=15)
-
 
 class Store:
     """Market data in a folder: ``bars``, ``trades``, ``quotes``, ``books``, and tables of your own.
@@ -356,7 +354,7 @@ class Store:
         limit = None if upto is None else to_ns(upto)
         return compaction.compact(self._vault, kinds, limit)
 
-    def vacuum(self, grace: timedelta = GRACE) -> int:
+    def vacuum(self, grace: timedelta = timedelta(minutes=15)) -> int:
         """Delete files that stopped counting longer ago than ``grace``, and leftovers as old; return how many.
 
         The manifest is shortened when it has grown: versions before that can no longer be read.
