@@ -191,13 +191,13 @@ def test_a_clock_that_is_set_is_counted_and_is_no_silence(store, step):
     """Outcome: the jump is counted and told; nobody is taken for silent, and who falls silent later is noticed."""
     recorder = Recorder(store, "BTC/USD", nowhere(), clock=ticking())
     recorder.open()
-    recorder._watchdog.heard(("bars", "BTC/USD"), START, 1)
-    recorder._check_clock(step)
+    recorder._supervisor._watchdog.heard(("bars", "BTC/USD"), START, 1)
+    recorder._supervisor._check_clock(step)
     assert recorder.status().clock_steps == 1
     assert "jumped by" in recorder.status().errors[-1]
-    assert not recorder._watchdog.silent(START + step + MINUTE)
-    assert recorder._watchdog.silent(START + step + 4 * MINUTE)
-    recorder._check_clock(10_000_000)
+    assert not recorder._supervisor._watchdog.silent(START + step + MINUTE)
+    assert recorder._supervisor._watchdog.silent(START + step + 4 * MINUTE)
+    recorder._supervisor._check_clock(10_000_000)
     assert recorder.status().clock_steps == 1
     recorder.stop()
 
@@ -236,8 +236,8 @@ def test_bars_that_fail_to_come_cost_the_connection_and_are_a_gap(store):
         recorder = Recorder(store, "BTC/USD", there.alpaca(), channels=("bars",), options=QUICK).start()
         await_that(lambda: recorder.status().received == 1)
         now = time.time_ns()
-        recorder._check_silence(now + 2 * MINUTE)
-        recorder._check_silence(now + 3 * MINUTE)
+        recorder._supervisor._check_silence(now + 2 * MINUTE)
+        recorder._supervisor._check_silence(now + 3 * MINUTE)
         await_that(lambda: recorder.status().received == 2)
         recorder.stop()
     assert there.connections == 2
@@ -260,9 +260,9 @@ def test_quiet_trades_are_asked_for_in_the_history_before_the_connection_is_left
         recorder.open()
         recorder._count.is_subscribed = True
         for second in range(5):
-            recorder._watchdog.heard(("trades", "BTC/USD"), START + second * 10**9, 1)
-        recorder._check_silence(START + 5 * MINUTE)
-        recorder._check_silence(START + 5 * MINUTE + 1)
+            recorder._supervisor._watchdog.heard(("trades", "BTC/USD"), START + second * 10**9, 1)
+        recorder._supervisor._check_silence(START + 5 * MINUTE)
+        recorder._supervisor._check_silence(START + 5 * MINUTE + 1)
         errors = " ".join(recorder.status().errors)
         recorder.stop()
     assert asked == ["/v1beta3/crypto/us/latest/trades"]
@@ -276,8 +276,8 @@ def test_a_history_that_does_not_answer_is_told_and_the_watch_goes_on(store, ans
         recorder = Recorder(store, "BTC/USD", source, channels=("trades",), options=QUICK, clock=ticking())
         recorder.open()
         recorder._count.is_subscribed = True
-        recorder._watchdog.heard(("trades", "BTC/USD"), START, 1)
-        recorder._check_silence(START + 5 * MINUTE)
+        recorder._supervisor._watchdog.heard(("trades", "BTC/USD"), START, 1)
+        recorder._supervisor._check_silence(START + 5 * MINUTE)
         recorder.stop()
     assert "does not answer" in " ".join(recorder.status().errors)
 

@@ -66,6 +66,15 @@ class Backfill:
         with self._changed:
             return sum(len(task.gaps) for task in self._open)
 
+    def is_open(self, kind: str, symbol: str, instant: int) -> bool:
+        """Whether an instant (ns UTC) of a symbol lies in a gap, or within its overlap, that is still to be fetched."""
+        with self._changed:
+            gaps = [gap for task in self._open for gap in task.gaps]
+        return any(
+            gap.kind == kind and gap.symbol == symbol and gap.start - OVERLAP - MINUTE <= instant <= gap.end + OVERLAP
+            for gap in gaps
+        )
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()

@@ -1,6 +1,6 @@
 """The gap ledger: when the stream was not heard, what of it could be fetched since, and what is lost for good."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -44,12 +44,12 @@ class Gap(NamedTuple):
         return msgspec.json.encode(told)
 
 
-def outage(first_id: int, keys: Sequence[tuple[str, str]], start: int, end: int, cause: str) -> list[Gap]:
+def outage(ids: Iterator[int], keys: Sequence[tuple[str, str]], start: int, end: int, cause: str) -> list[Gap]:
     """Return the gaps of an outage, one for each kind and symbol; days need none, for the next message tells all."""
-    listed = [key for key in keys if key[0] != "daily_bars"]
     return [
-        Gap(first_id + index, kind, symbol, start, end, cause, "open" if kind in FILLABLE else "permanent")
-        for index, (kind, symbol) in enumerate(listed)
+        Gap(next(ids), kind, symbol, start, end, cause, "open" if kind in FILLABLE else "permanent")
+        for kind, symbol in keys
+        if kind != "daily_bars"
     ]
 
 

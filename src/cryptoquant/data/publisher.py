@@ -19,9 +19,10 @@ STAMPED = {"trades", "quotes", "bars"}
 
 @dataclass(slots=True)
 class Published:
-    """What a publisher has counted: messages decoded, rows in the store by kind, bars that came before their close."""
+    """What a publisher has counted: messages decoded, those in quarantine, bars before their close, rows by kind."""
 
     messages: int = 0
+    rejected: int = 0
     early: int = 0
     written: dict[str, int] = field(default_factory=dict)
 
@@ -89,6 +90,7 @@ class Publisher:
             self.latest = max(self.latest, newest)
         self.counts.messages += decoded.messages
         self.counts.early += decoded.early
+        self.counts.rejected += decoded.frames["quarantine"].height if "quarantine" in decoded.frames else 0
         self._on_decoded(decoded)
         return True
 

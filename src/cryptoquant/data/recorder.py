@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import polars as pl
 
 from cryptoquant.data.alpaca import Alpaca
-from cryptoquant.data.backfill import UNREADABLE, Backfill, delay_of
-from cryptoquant.data.clock import pace_of, stamps_of
+from cryptoquant.data.backfill import Backfill, delay_of
+from cryptoquant.data.clock import stamps_of
 from cryptoquant.data.decode import Decoded
 from cryptoquant.data.disk import LocalDisk
 from cryptoquant.data.encryption import opening, sealing
@@ -26,7 +27,7 @@ from cryptoquant.data.recorder_status import Counters, RecorderOptions, Recorder
 from cryptoquant.data.segment import RecordKind
 from cryptoquant.data.store import Store
 from cryptoquant.data.subscription import LIMIT_BYTES, Subscription
-from cryptoquant.data.watchdog import REGULAR, Watchdog
+from cryptoquant.data.supervisor import Supervisor
 from cryptoquant.errors import CryptoquantError, StoreError
 from cryptoquant.market.instrument import normalize_symbol
 from cryptoquant.settings import settings
@@ -34,10 +35,6 @@ from cryptoquant.settings import settings
 ALL_CHANNELS: tuple[Channel, ...] = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "orderbooks")
 ROUND_SECONDS = 0.2
 CHECK_SECONDS = 5.0
-NEWER = 10_000_000_000
-STEP = 100_000_000
-SILENCE = 60_000_000_000
-NEVER = (1 << 63) - 1
 
 
 class Recorder:
@@ -97,10 +94,10 @@ class Recorder:
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
         self._held = ExitStack()
-        self._watchdog = Watchdog()
+        self._supervisor: Supervisor | None = None
         self._publisher: Publisher | None = None
         self._backfill: Backfill | None = None
-        self._next_gap = 0
+        self._gaps = count(0)
 
     def clock(self) -> int:
         """Return the present, by which what arrives is stamped (ns UTC)."""
@@ -164,8 +161,8 @@ class Recorder:
             raise
         self._receiver.missing_since = max(self._publisher.received, self.store.received)
         self._receiver.log = log
-        self._watchdog = Watchdog(floor_ns=int(SILENCE * pace_of(self.source)) or NEVER)
-        self._next_gap = self.clock()
+        self._supervisor = Supervisor(self.store, self._receiver, self._count, self.clock, self._lacking)
+        self._gaps = count(self.clock())
         if options.backfill:
             delay = delay_of(self.source) if options.backfill_after is None else options.backfill_after
             self._backfill = Backfill(self.source, self._page, self._event, delay=delay, on_error=self._receiver.say)
@@ -203,29 +200,31 @@ class Recorder:
 
     def status(self) -> RecorderStatus:
         """Return the counters as they are now."""
-        count, publisher, log = self._count, self._publisher, self._receiver.log
+        counters, publisher, log = self._count, self._publisher, self._receiver.log
         failure = () if self.failure is None else (str(self.failure),)
         return RecorderStatus(
             is_running=bool(self._threads) and not self._receiver.ended.is_set(),
-            is_connected=count.is_connected,
-            is_subscribed=count.is_subscribed,
-            frames=count.frames,
-            frame_bytes=count.frame_bytes,
+            is_connected=counters.is_connected,
+            is_subscribed=counters.is_subscribed,
+            frames=counters.frames,
+            frame_bytes=counters.frame_bytes,
             received=0 if publisher is None else publisher.counts.messages,
             written={} if publisher is None else dict(publisher.counts.written),
             queued=0 if publisher is None or log is None else log.durable - publisher.decoded,
             waiting_bytes=0 if log is None else log.waiting_bytes,
-            dropped=count.dropped,
-            rejected=count.rejected,
+            dropped=counters.dropped,
+            rejected=0 if publisher is None else publisher.counts.rejected,
+            minutes=counters.minutes,
+            short=counters.short,
             early=0 if publisher is None else publisher.counts.early,
-            reconnects=max(0, count.connects - 1),
+            reconnects=max(0, counters.connects - 1),
             open_gaps=0 if self._backfill is None else self._backfill.waiting,
-            rate=count.rate,
-            lag=count.lag,
-            skew=count.skew,
-            clock_steps=count.clock_steps,
-            last_known=count.last_known,
-            errors=(*count.errors, *failure),
+            rate=counters.rate,
+            lag=counters.lag,
+            skew=counters.skew,
+            clock_steps=counters.clock_steps,
+            last_known=counters.last_known,
+            errors=(*counters.errors, *failure),
         )
 
     def flush(self) -> None:
@@ -309,13 +308,19 @@ class Recorder:
         keys = [(kind, symbol) for kind in kinds for symbol in self.symbols]
         reached = self._publisher.latest if self._publisher is not None else 0
         behind = int(max(0.0, -self._count.skew) * 1e9)
-        gaps = outage(self._next_gap, keys, min(start, reached or start), end + behind, cause)
-        self._next_gap += len(gaps)
+        gaps = outage(self._gaps, keys, min(start, reached or start), end + behind, cause)
         for gap in gaps:
             self._event(gap.event())
-        self._watchdog.expect(keys, end)
+        if self._supervisor is not None:
+            self._supervisor.expect(keys, end)
         if self._backfill is not None:
             self._backfill.submit(gaps)
+
+    def _lacking(self, symbol: str, start: int, end: int, cause: str) -> Gap:
+        """Write a span of which trades are missing into the ledger."""
+        gap = Gap(next(self._gaps), "trades", symbol, start, end, cause, "open")
+        self._event(gap.event())
+        return gap
 
     def _page(self, payload: bytes) -> None:
         if not self._receiver.keep(self.clock(), RecordKind.PAGE, payload):
@@ -334,21 +339,8 @@ class Recorder:
         ]
 
     def _look(self, decoded: Decoded) -> None:
-        """Learn from a decoded chunk how often each symbol speaks, and how late."""
-        for kind, frame in decoded.frames.items():
-            if kind == "quarantine":
-                self._count.rejected += frame.height
-                continue
-            if kind == "gaps":
-                continue
-            heard = frame.filter(pl.col("rank") < 2).group_by("symbol").agg(pl.col("known").max(), pl.len())
-            for symbol, known, count in heard.with_columns(pl.col("known").dt.epoch("ns")).iter_rows():
-                self._watchdog.heard((kind, symbol), known, count)
-            if kind in ("trades", "quotes"):
-                late = frame.filter(pl.col("rank") == 0).select(pl.col("known") - pl.col("time")).to_series()
-                if len(late):
-                    seconds = late.dt.total_nanoseconds() / 1e9
-                    self._count.lag, self._count.skew = float(seconds.median()), float(seconds.min())  # type: ignore[arg-type]
+        if self._supervisor is not None:
+            self._supervisor.look(decoded)
 
     def _publish_on(self) -> None:
         """Follow the log: decode at once, publish every now and then."""
@@ -370,56 +362,10 @@ class Recorder:
                 self._receiver.ended.wait(ROUND_SECONDS)
 
     def _watch_on(self) -> None:
-        """Look for silence, a clock that jumps, and how fast messages come."""
-        seen, moment, wall = 0, time.monotonic(), self.clock()
+        """Look now and then whether all is well."""
         while not self._receiver.ended.wait(CHECK_SECONDS):
-            now, messages = time.monotonic(), 0 if self._publisher is None else self._publisher.counts.messages
-            self._count.rate = (messages - seen) / (now - moment)
-            self._check_clock(self.clock() - wall - int((now - moment) * 1e9))
-            seen, moment, wall = messages, now, self.clock()
-            self._check_silence(wall)
-
-    def _check_clock(self, step: int) -> None:
-        """Note a clock that jumped by ``step`` (ns), which is no silence; that of a sandbox goes as it is told."""
-        if abs(step) > STEP and self.source.control_url is None:
-            self._count.clock_steps += 1
-            self._receiver.say(f"the clock of this machine jumped by {step / 1e9:+.3f} s")
-            self._watchdog.shift(step)
-
-    def _check_silence(self, now: int) -> None:
-        """Connect again where a channel is silent that should speak, or whose newest message the venue has and we not.
-
-        A sandbox in lock-step is silent when it is told to be, and never for too long.
-        """
-        silent = self._watchdog.silent(now)
-        if not silent or not self._count.is_subscribed:
-            return
-        missed = [key for key in silent if key[0] in REGULAR] or self._behind(list(silent), now)
-        if missed:
-            kind, symbol = missed[0]
-            more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
-            self._receiver.reconnect(f"{kind} of {symbol}{more} silent for {silent[missed[0]] / 1e9:.0f} s")
-        self._watchdog.expect(missed or silent, now)
-
-    def _behind(self, keys: Sequence[tuple[str, str]], now: int) -> list[tuple[str, str]]:
-        """Return the keys of which the venue's history has news that did not come over the stream."""
-        found = []
-        for kind in ("trades", "quotes"):
-            symbols = [symbol for name, symbol in keys if name == kind]
-            if not symbols:
-                continue
-            try:
-                latest = self.source.latest_times(kind, symbols)
-            except (CryptoquantError, *UNREADABLE) as error:
-                self._receiver.say(f"{kind} are silent, and the venue's history does not answer: {error!r}")
-                continue
-            silent = self._watchdog.silent(now)
-            found += [
-                (kind, symbol)
-                for symbol in symbols
-                if latest.get(symbol, 0) > now - silent.get((kind, symbol), 0) + NEWER
-            ]
-        return found
+            if self._supervisor is not None and self._publisher is not None:
+                self._supervisor.check(self._publisher.counts.messages, self._backfill)
 
     def _compact_on(self) -> None:
         """Merge recent files into daily ones every now and then."""

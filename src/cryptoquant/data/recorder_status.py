@@ -51,6 +51,9 @@ class RecorderStatus:
         the gap recorded.
     rejected
         Messages in quarantine.
+    minutes, short
+        Minutes whose bars were compared with the trades that came, and those of which trades were missing: each is a
+        gap in the ledger and fetched again.
     early
         Bars received before their close by a clock that lags; ``known`` was set to the close.
     reconnects
@@ -79,6 +82,8 @@ class RecorderStatus:
     waiting_bytes: int
     dropped: int
     rejected: int
+    minutes: int
+    short: int
     early: int
     reconnects: int
     open_gaps: int
@@ -100,6 +105,7 @@ class RecorderStatus:
             "open gaps": self.open_gaps,
             "in quarantine": self.rejected,
             "dropped": self.dropped,
+            "short minutes": self.short,
         }
         return said + "".join(f", {count:,} {name}" for name, count in troubles.items() if count)
 
@@ -115,7 +121,8 @@ class Counters:
     frames: int = 0
     frame_bytes: int = 0
     dropped: int = 0
-    rejected: int = 0
+    minutes: int = 0
+    short: int = 0
     last_known: int = 0
     clock_steps: int = 0
     rate: float = 0.0
