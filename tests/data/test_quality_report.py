@@ -13,6 +13,7 @@ from rich.console import Console
 from cryptoquant.data.quality_marks import MARKS, mark
 from cryptoquant.data.quality_page import page_text
 from cryptoquant.data.quality_report import MarketQuality, market_quality
+from cryptoquant.data.reconciliation import by_minute
 from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import EmptyStoreError
@@ -49,6 +50,32 @@ def test_what_is_planted_is_counted_on_its_day():
     assert not quality.is_clean
     assert MarketQuality.of(keyed(BARS)).is_clean
     assert quality.gaps["missing"].to_list() == [2]
+
+
+def test_minutes_whose_bars_tell_of_more_than_the_stored_trades_are_counted():
+    trades = ticks(3_000)["trades"].filter(symbol="A/USD").with_columns(known="time", id=pl.int_range(pl.len()))
+    summed = by_minute(trades)
+    bars = summed.select(
+        "symbol", "open_time", time=pl.col("open_time") + timedelta(minutes=1), known="open_time", open=1.0, high=1.0,
+        low=1.0, close=1.0, volume="traded", trade_count="trades", vwap=1.0,
+    ).sort("open_time")  # fmt: skip
+    minutes = summed["open_time"].sort()
+    assert len(minutes) > 5
+    minute = pl.col("time").dt.truncate("1m")
+
+    def missing(kept):
+        cut = kept.height // 2
+        parts = [("trades", kept.head(cut)), ("trades", kept.slice(cut))]
+        frame = MarketQuality.of({("1m", "A/USD"): bars}, parts).frame
+        return frame.filter(kind="trades", check="missing")["count"].sum()
+
+    assert missing(trades) == 0
+    assert missing(pl.concat([trades, trades.tail(1)])) == 0
+    lost = (minute == minutes[1]) | (minute == minutes[3]) & (
+        pl.col("id") == trades.filter(minute == minutes[3])["id"][0]
+    )
+    assert missing(trades.filter(~lost)) == 2
+    assert missing(trades.filter(minute < minutes[-1], minute > minutes[0])) == 0
 
 
 def test_every_mark_of_every_kind_has_its_row():

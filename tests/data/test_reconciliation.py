@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoquant.data.reconciliation import FRUITLESS, LONGEST, SETTLED, Reconciliation, reconcile
+from cryptoquant.data.reconciliation import FRUITLESS, LONGEST, SETTLED, Reconciliation, by_minute, reconcile
 from cryptoquant.data.recorder import Recorder
 from cryptoquant.data.recorder_status import RecorderOptions
 from cryptoquant.data.store import Store
@@ -82,7 +82,7 @@ def test_exactly_the_minutes_that_lack_volume_are_found_however_the_rows_come(sa
     # A trade that the venue sent twice may hide another one of the same minute from the sum of what was heard.
     hidden = {(row["symbol"], OPEN + (row["time"] - OPEN) // MINUTE * MINUTE) for row in again}
     assert wanted - hidden <= found <= wanted
-    table = reconcile(rows.frame("bars", bars), kept)
+    table = reconcile(rows.frame("bars", bars), by_minute(kept))
     short = table.filter("is_short").select("symbol", pl.col("open_time").dt.epoch("ns")).rows()
     assert set(short) == wanted
     assert table["trades"].sum() == kept.height

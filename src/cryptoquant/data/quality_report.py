@@ -13,6 +13,7 @@ from cryptoquant.data.quality import COUNTS, QualityReport
 from cryptoquant.data.quality_marks import MARKS, mark
 from cryptoquant.data.quality_page import write_page
 from cryptoquant.data.quality_venue import HALTS, SUCCESSIONS, halts, successions
+from cryptoquant.data.reconciliation import by_minute, reconcile
 from cryptoquant.errors import EmptyStoreError
 from cryptoquant.market.time import span_ns
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 FAULTS = {
     "bars": ("missing", "duplicates", "spikes"),
-    "trades": ("duplicate", "spike"),
+    "trades": ("duplicate", "missing", "spike"),
     "quotes": ("duplicate", "crossed", "spike"),
     "books": ("crossed",),
 }
@@ -51,7 +52,8 @@ class MarketQuality:
     frame
         One row per kind, timeframe (of bars), symbol, day (UTC) and check: how many rows it found, of how many rows,
         and whether the check is a fault or a remark. Bars are checked as `QualityReport` does, other kinds as
-        `quality_marks.mark` marks them, where the word is the mark's.
+        `quality_marks.mark` marks them, where the word is the mark's. ``missing`` of trades counts the minutes whose
+        bars tell of a larger volume than the stored trades add up to.
     gaps
         Missing bars, as in `QualityReport`.
     halts
@@ -77,19 +79,24 @@ class MarketQuality:
             Kind and rows of one symbol at a time, in the order of time; parts that follow one another may be given one
             by one, so that memory holds only one.
         """
-        parts, pulse = [pl.DataFrame(schema=FRAME)], []
+        parts, pulse, traded = [pl.DataFrame(schema=FRAME)], [], []
         report = QualityReport.of(bars) if bars else None
         if report is not None:
             parts.append(_of_bars(report.frame))
         for kind, rows in _continued(ticks):
             parts.append(_of_ticks(kind, rows))
-            pulse.append(_pulse(rows.filter(~pl.col("is_tail"))))
+            new = rows.filter(~pl.col("is_tail"))
+            pulse.append(_pulse(new))
+            if kind == "trades":
+                traded.append(by_minute(new.filter(~pl.col("is_duplicate"))))
         shortest = min((timeframe for timeframe, _ in bars), key=span_ns, default="")
         usual = timedelta(minutes=1)
         if shortest and not pulse:
             usual = timedelta(microseconds=span_ns(shortest) // 1_000)
             pulse = [rows.select("symbol", "time") for (name, _), rows in bars.items() if name == shortest]
         lives = [rows.select("symbol", "time", "open", "close") for (name, _), rows in bars.items() if name == shortest]
+        if traded:
+            parts += _of_minutes(bars, pl.concat(traded).group_by("symbol", "open_time").sum())
         return cls(
             pl.concat(parts).sort("kind", "timeframe", "symbol", "day", "check"),
             report.gaps if report is not None else pl.DataFrame(),
@@ -202,6 +209,21 @@ def _of_ticks(kind: str, rows: pl.DataFrame) -> pl.DataFrame:
     sums = [pl.col(name).sum().cast(pl.Int64).alias(name.removeprefix("is_")) for name in MARKS[kind]]
     counted = marked.group_by("symbol", "day").agg(*sums, rows=pl.len().cast(pl.Int64))
     return _long(counted.with_columns(kind=pl.lit(kind), timeframe=pl.lit("")), FAULTS[kind])
+
+
+def _of_minutes(bars: Mapping[tuple[str, str], pl.DataFrame], traded: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield the days of which trades are missing by what minute bars say, from the first stored trade to the last."""
+    for stored in traded.partition_by("symbol"):
+        of_minutes = bars.get(("1m", stored["symbol"].item(0)))
+        if of_minutes is None:
+            continue
+        # The first and the last minute may have been recorded in part.
+        inside = pl.col("open_time").is_between(stored["open_time"].min(), stored["open_time"].max(), closed="none")
+        both = reconcile(of_minutes.filter(inside), stored).with_columns(day=pl.col("open_time").dt.date())
+        counted = both.group_by("symbol", "day").agg(
+            missing=pl.col("is_short").sum().cast(pl.Int64), rows=pl.col("trades").sum()
+        )
+        yield _long(counted.with_columns(kind=pl.lit("trades"), timeframe=pl.lit("")), FAULTS["trades"])
 
 
 def _of_bars(frame: pl.DataFrame) -> pl.DataFrame:

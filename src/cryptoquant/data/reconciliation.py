@@ -12,6 +12,7 @@ FRUITLESS = 3
 MOST_ASKED = 10_000
 FETCHED = 2
 ABSOLUTE, RELATIVE = 5e-10, 1e-12
+"""Half of the ninth decimal, to which the venue rounds, and what adding up floats may lose."""
 
 Key = tuple[str, int]
 Number = TypeVar("Number", float, pl.Expr)
@@ -45,8 +46,15 @@ class Shortfall(NamedTuple):
         return f"the bar has a volume of {self.volume:.9g}{counted} trades, stored {self.traded:.9g} in {self.trades}"
 
 
-def reconcile(bars: pl.DataFrame, trades: pl.DataFrame) -> pl.DataFrame:
-    """Return what one-minute bars and stored trades say of the same minutes.
+def by_minute(trades: pl.DataFrame) -> pl.DataFrame:
+    """Return what was traded in each minute: symbol, open_time, traded (units of the base currency) and trades."""
+    return trades.group_by("symbol", open_time=pl.col("time").dt.truncate("1m")).agg(
+        traded=pl.col("size").sum(), trades=pl.len().cast(pl.Int64)
+    )
+
+
+def reconcile(bars: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Return what one-minute bars and stored trades say of the minutes of the bars.
 
     Volume decides: a venue may count trades otherwise than it publishes them, but what was traded adds up.
 
@@ -54,8 +62,8 @@ def reconcile(bars: pl.DataFrame, trades: pl.DataFrame) -> pl.DataFrame:
     ----------
     bars
         One row per symbol and minute.
-    trades
-        Each trade once; those of other minutes are left out.
+    stored
+        The trades, each counted once, as `by_minute` sums them.
 
     Returns
     -------
@@ -63,7 +71,6 @@ def reconcile(bars: pl.DataFrame, trades: pl.DataFrame) -> pl.DataFrame:
         symbol, open_time, volume, trade_count (as the bar says), traded, trades (as stored), is_short (trades with
         some of the volume are missing), by symbol and open time.
     """
-    stored = _by_minute(trades).rename({"minute": "open_time"})
     both = bars.select("symbol", "open_time", "volume", "trade_count").join(
         stored, on=["symbol", "open_time"], how="left"
     )
@@ -97,7 +104,7 @@ class Reconciliation:
         """Take decoded rows of trades and bars."""
         trades, bars = frames.get("trades"), frames.get("bars")
         if trades is not None:
-            sums = _by_minute(trades.filter(pl.col("rank") == 0)).with_columns(pl.col("minute").dt.epoch("ns"))
+            sums = by_minute(trades.filter(pl.col("rank") == 0)).with_columns(pl.col("open_time").dt.epoch("ns"))
             for symbol, minute, traded, _ in sums.iter_rows():
                 self._heard[symbol, minute] = self._heard.get((symbol, minute), 0.0) + traded
         if bars is not None:
@@ -163,9 +170,3 @@ class Reconciliation:
 def _lacking(volume: Number, traded: Number) -> Number:
     """Return how much volume is missing, less what the rounding of a sum may hide."""
     return volume * (1 - RELATIVE) - traded
-
-
-def _by_minute(trades: pl.DataFrame) -> pl.DataFrame:
-    return trades.group_by("symbol", minute=pl.col("time").dt.truncate("1m")).agg(
-        traded=pl.col("size").sum(), trades=pl.len().cast(pl.Int64)
-    )
