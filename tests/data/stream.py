@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import msgpack
@@ -15,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.segment import Record, RecordKind
+from cryptoquant.market.time import from_iso
 
 START = 1_700_000_000 * 10**9
 MINUTE = 60_000_000_000
@@ -91,6 +94,16 @@ def record(sequence: int, *messages: object, received: int = START + MINUTE, con
 
 def records(frames: Iterable[Sequence[object]], received: int = START + MINUTE) -> list[Record]:
     return [record(index + 1, *messages, received=received + index) for index, messages in enumerate(frames)]
+
+
+def real_frames(market: Path) -> list[tuple[int, bytes]]:
+    """Return receive time and content of 20 minutes of a real market's frames, packed as the venue packs them."""
+    found = []
+    with gzip.open(market / "alpaca_shaped/crypto_stream_btc_eth_usdt_20240808.jsonl.gz", "rt") as file:
+        for line in map(json.loads, file):
+            messages = [{**said, "t": stamp(from_iso(said["t"]))} if "t" in said else said for said in line["frame"]]
+            found.append((line["recv_ns"], msgpack.packb(messages)))
+    return found
 
 
 class Text(str):

@@ -1,9 +1,5 @@
 """Decoding: exact nanoseconds, ids and sides, positions in the log; what cannot be read is kept with a reason."""
 
-import gzip
-import json
-
-import msgpack
 import msgspec
 import numpy as np
 import polars as pl
@@ -19,9 +15,9 @@ from cryptoquant.data.layout import STORED
 from cryptoquant.data.message import CONTROL, instant, is_control, read_frame, timestamp
 from cryptoquant.data.segment import Record, RecordKind
 from cryptoquant.data.wire import parse
-from cryptoquant.market.book import Book, book_rows, book_updates
+from cryptoquant.market.book import book_rows
 from cryptoquant.market.schema import BookUpdate, Quote, Trade, bars_frame, validate
-from cryptoquant.market.time import from_iso, iso, to_ns
+from cryptoquant.market.time import iso, to_ns
 from tests.data.stream import MINUTE, START, bar, book, frame, quote, record, records, stamp, trade
 
 NOW = START + MINUTE
@@ -241,26 +237,3 @@ def test_only_the_kinds_that_are_wanted_are_built():
     assert set(decode(content, {"trades"}).frames) == {"trades"}
     assert set(decode(content, {"quarantine"}).frames) == {"quarantine"}
     assert decode([], None).frames == {}
-
-
-def as_msgpack(line: dict) -> bytes:
-    return msgpack.packb([{**m, "t": stamp(from_iso(m["t"]))} if "t" in m else m for m in line["frame"]])
-
-
-def test_real_frames_replay_to_the_real_best_prices(real_market):
-    path = real_market / "alpaca_shaped/crypto_stream_btc_eth_usdt_20240808.jsonl.gz"
-    with gzip.open(path, "rt") as file:
-        lines = [json.loads(line) for line in file]
-    content = [
-        Record(number + 1, line["recv_ns"], 1, RecordKind.FRAME, as_msgpack(line)) for number, line in enumerate(lines)
-    ]
-    decoded = decode(content)
-    counts = {kind: rows.height for kind, rows in decoded.frames.items() if kind != "books"}
-    assert counts == {"trades": 15_863, "quotes": 52_117, "bars": 10}
-    books = {symbol: Book(symbol) for symbol in ("BTC/USDT", "ETH/USDT")}
-    updates = book_updates(decoded.frames["books"])
-    for update in updates:
-        books[update.symbol].update(update)
-    assert len(updates) == 6_883
-    best = {symbol: (book.best_bid[0], book.best_ask[0]) for symbol, book in books.items()}
-    assert best == {"BTC/USDT": (61685.99, 61686.00), "ETH/USDT": (2682.50, 2682.51)}
