@@ -6,9 +6,11 @@ import polars as pl
 import pytest
 
 from cryptoquant.data.store import Store
+from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import ImportFileError
 from cryptoquant.market.aggregation import aggregate
 from cryptoquant.market.time import to_ns
+from tests.data.test_quality_marks import ticks
 
 ROWS = [("2024-01-01T00:00:00Z", 10, 12, 9, 11, 5), ("2024-01-01T01:00:00Z", 11, 13, 10, 12, 6)]
 
@@ -151,3 +153,53 @@ def test_real_hours_aggregate_like_days_of_the_same_venue(real_market, store):
     days = pl.read_parquet(real_market / "bars/binance_1d_2024_panel8.parquet").filter(pl.col("symbol") == "ETH/USDT")
     made = aggregate(store.bars("ETH/USDT", "1h"), "1d")
     assert made["high"].to_list() == days["high"].head(made.height).to_list()
+
+
+@pytest.mark.parametrize(
+    ("texts", "wanted"),
+    [
+        (["1723161600123456789", "1723161600123456791"], [1723161600123456789, 1723161600123456791]),
+        (["1700000000.25", "1700000000.75"], [1700000000250000000, 1700000000750000000]),
+        (["1700000000123.5", "1700000001123.000001"], [1700000000123500000, 1700000001123000001]),
+        (["20240101", "20240102"], [to_ns("2024-01-01"), to_ns("2024-01-02")]),
+    ],
+)
+@pytest.mark.parametrize("is_number", [False, True])
+def test_numbers_are_instants_to_the_last_digit(store, tmp_path, texts, wanted, is_number):
+    if is_number and "." in texts[0]:
+        return
+    path = tmp_path / "trades.parquet"
+    stamps = [int(text) for text in texts] if is_number else texts
+    pl.DataFrame({"time": stamps, "price": [1.0, 2.0], "size": [1.0, 1.0]}).write_parquet(path)
+    assert store.import_file(path, symbol="BTC/USD") == 2
+    assert store.trades()["time"].to_physical().to_list() == wanted
+
+
+def test_a_time_before_the_first_coin_is_refused(store, tmp_path):
+    rows = [("86400", *ROWS[0][1:]), ("90000", *ROWS[1][1:])]
+    with pytest.raises(ImportFileError, match=r"row 1, column time: found '?86400'?, wanted a time after 2009-01-03"):
+        store.import_file(csv(tmp_path, rows), symbol="BTC/USD")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv"])
+@pytest.mark.parametrize("kind", ["trades", "quotes", "bars", "books"])
+def test_what_is_exported_comes_back_as_it_was(tmp_path, suffix, kind):
+    late = pl.col("time") + pl.duration(hours=6, nanoseconds=7)
+    if kind == "bars":
+        given = SyntheticMarket(symbols=["BTC/USD", "X.Y/USDT"], days=2, timeframe="1h").bars().with_columns(known=late)
+    else:
+        given = ticks(60)[kind].with_columns(known=late)
+    first, second = Store(tmp_path / "first"), Store(tmp_path / "second")
+    first.write(kind, given)
+    path = tmp_path / f"rows.{suffix}"
+    timeframe = "1h" if kind == "bars" else None
+    count = first.export(path, kind, None, timeframe)
+    assert second.import_file(path) == count > 0
+    read = [store.bars(None, "1h") if kind == "bars" else getattr(store, kind)() for store in (first, second)]
+    assert read[0].equals(read[1])
+    assert read[0].height == count
+    early = pl.read_parquet(path) if suffix == "parquet" else None
+    if early is not None:
+        early.with_columns(known=pl.col("time") - pl.duration(seconds=1)).write_parquet(path)
+        with pytest.raises(ImportFileError, match=r"row 1, column known: .* wanted no time before the row's own"):
+            second.import_file(path)

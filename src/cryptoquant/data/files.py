@@ -8,9 +8,10 @@ from typing import Literal
 
 import polars as pl
 
+from cryptoquant.data.layout import KINDS
 from cryptoquant.errors import ImportFileError
 from cryptoquant.market.instrument import normalize_symbol
-from cryptoquant.market.schema import INSTANT
+from cryptoquant.market.schema import INSTANT, SCHEMAS
 from cryptoquant.market.time import Timeframe, span_ns
 
 Stamp = Literal["open", "close"]
@@ -51,12 +52,17 @@ EPOCH_UNITS = ((100_000_000_000, 1_000_000_000), (100_000_000_000_000, 1_000_000
 FREQUENT = 0.02
 READ = (".parquet", ".arrow", ".feather", ".csv", ".csv.gz")
 ZONE = r"(?:Z|[+-]\d\d:?\d\d)$"
+NUMBER, DATE = r"^\d+(\.\d+)?$", r"^(19|20)\d\d[01]\d[0-3]\d$"
+GENESIS = 1_230_940_800_000_000_000
+"""The day of Bitcoin's first block (ns UTC)."""
 
 
 def read_file(
     path: Path, symbol: str | None, timeframe: Timeframe | None, stamped: Stamp, columns: Columns, zone: str | None
 ) -> tuple[str, pl.DataFrame]:
     """Return the kind (told by the columns) and the rows of a file.
+
+    A file that `Store.export` wrote comes back as it was, with ``known`` and, of bars, whatever it was stamped with.
 
     Parameters
     ----------
@@ -78,7 +84,11 @@ def read_file(
     """
     if stamped not in ("open", "close"):
         raise ValueError(f"stamped is {stamped!r}, wanted 'open' or 'close'")
-    table, kind = _named(path, _load(path), columns, symbol)
+    loaded = _load(path)
+    own = next((kind for kind in KINDS if set(loaded.columns) == set(SCHEMAS[kind])), None)
+    if own is not None and not columns:
+        return own, _exported(path, loaded.with_row_index("row", offset=1), own, zone)
+    table, kind = _named(path, loaded, columns, symbol)
     table = table.with_row_index("row", offset=1)
     for name in table.columns:
         if name not in TEXT and name != "row":
@@ -90,6 +100,22 @@ def read_file(
     if "taker_side" in table.columns:
         table = _sides(path, table)
     return kind, table.rename({"stamp": "time"}).drop("row")
+
+
+def _exported(path: Path, table: pl.DataFrame, kind: str, zone: str | None) -> pl.DataFrame:
+    """Return the rows of a file with exactly our columns, as an export writes it: nothing is guessed."""
+    for name, dtype in SCHEMAS[kind].items():
+        if isinstance(dtype, pl.Datetime):
+            table = _instants(path, table, zone, name)
+        elif dtype == pl.Boolean:
+            table = table.with_columns(pl.col(name).cast(pl.String).str.to_lowercase() == "true")
+        elif dtype != pl.String:
+            table = _numbers(path, table, name)
+    _refuse(path, table, "known", pl.col("known") < pl.col("time"), "no time before the row's own")
+    table = _symbols(path, table, None)
+    if kind in NAMES:
+        _possible(path, table, kind)
+    return table.select(*SCHEMAS[kind])
 
 
 def write_file(path: Path, frame: pl.DataFrame) -> int:
@@ -154,8 +180,8 @@ def _named(path: Path, table: pl.DataFrame, columns: Columns, symbol: str | None
     return table.select(pl.col(name).alias(ours) for ours, name in found.items()), kind
 
 
-def _refuse(path: Path, table: pl.DataFrame, column: str, wrong: pl.Expr, wanted: str) -> None:
-    bad = table.filter(wrong.fill_null(value=True))
+def _refuse(path: Path, table: pl.DataFrame, column: str, wrong: pl.Expr | pl.Series, wanted: str) -> None:
+    bad = table.filter(wrong.fill_null(True))
     if bad.height:
         row, value = bad["row"].item(0), bad[column].item(0)
         name = "time" if column == "stamp" else column
@@ -172,50 +198,57 @@ def _numbers(path: Path, table: pl.DataFrame, name: str) -> pl.DataFrame:
     return table.with_columns(exact.alias(name))
 
 
-def _instants(path: Path, table: pl.DataFrame, zone: str | None) -> pl.DataFrame:
-    """Return the table with ``stamp`` as nanoseconds UTC, read from datetimes, dates, epoch numbers or text."""
-    stamp, kind = pl.col("stamp"), table.schema["stamp"]
-    _refuse(path, table, "stamp", stamp.is_null(), "a time")
-    if kind == pl.String and table["stamp"].str.contains(r"^\d+(\.\d+)?$").all():
-        table, kind = table.with_columns(stamp.cast(pl.Float64).cast(pl.Int64)), pl.Int64()
-    if kind == pl.String:
-        return _texts(path, table, zone)
-    if kind.is_integer():
-        factor = pl.lit(1, dtype=pl.Int64)
-        for limit, unit in reversed(EPOCH_UNITS):
-            factor = pl.when(stamp.abs() < limit).then(unit).otherwise(factor)
-        instant = pl.from_epoch(stamp.cast(pl.Int64) * factor, "ns").dt.replace_time_zone("UTC")
+def _instants(path: Path, table: pl.DataFrame, zone: str | None, column: str = "stamp") -> pl.DataFrame:
+    """Return the table with a column as nanoseconds UTC, read from datetimes, dates, epoch numbers or text."""
+    stamp, kind = pl.col(column), table.schema[column]
+    _refuse(path, table, column, stamp.is_null(), "a time")
+    if kind == pl.String or kind.is_integer():
+        instant = _of_texts(path, table, zone, column)
     elif kind == pl.Date:
         instant = stamp.cast(pl.Datetime("ns")).dt.replace_time_zone(zone or "UTC")
     elif isinstance(kind, pl.Datetime) and (kind.time_zone or zone):
         instant = stamp if kind.time_zone else stamp.dt.replace_time_zone(zone)
     elif isinstance(kind, pl.Datetime):
-        raise ImportFileError(f"{path}: row 1, column time: {table['stamp'].item(0)} has no zone; give zone='UTC'")
+        raise ImportFileError(f"{path}: row 1, column time: {table[column].item(0)} has no zone; give zone='UTC'")
     else:
         raise ImportFileError(f"{path}: column time is {kind}, wanted datetimes, epoch numbers or text")
-    return table.with_columns(stamp=instant.dt.convert_time_zone("UTC").cast(INSTANT))
+    read = table.with_columns(instant=instant.dt.convert_time_zone("UTC").cast(INSTANT))
+    early = (pl.col("instant") < pl.lit(GENESIS).cast(INSTANT)) & (pl.lit(kind != INSTANT))
+    _refuse(path, read, column, early, "a time after 2009-01-03, before which no coin was traded")
+    return read.with_columns(pl.col("instant").alias(column)).drop("instant")
 
 
-def _texts(path: Path, table: pl.DataFrame, zone: str | None) -> pl.DataFrame:
-    text = pl.col("stamp").str.strip_chars().str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T").str.replace(r" ?UTC$", "Z")
-    table = table.with_columns(text=text)
-    aware, naive = pl.col("text").str.contains(ZONE), pl.col("text").str.replace(ZONE, "")
+def _of_texts(path: Path, table: pl.DataFrame, zone: str | None, column: str) -> pl.Expr:
+    text = pl.col(column).cast(pl.String).str.strip_chars()
+    if table.select(text.str.contains(NUMBER).all()).item():
+        is_date = table.select(text.str.contains(DATE).all()).item()
+        return (
+            text.str.to_date("%Y%m%d").cast(pl.Datetime("ns")).dt.replace_time_zone("UTC") if is_date else _epoch(text)
+        )
+    text = text.str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T").str.replace(r" ?UTC$", "Z")
+    aware, naive = text.str.contains(ZONE), text.str.replace(ZONE, "")
     if zone is None:
-        _refuse(path, table, "stamp", ~aware, "a time with a zone such as 2024-01-01T00:00:00Z, or zone='UTC'")
-    zoned = (
-        pl.col("text")
-        .str.replace(r"Z$", "+00:00")
-        .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_unit="ns")
-    )
+        _refuse(path, table, column, ~aware, "a time with a zone such as 2024-01-01T00:00:00Z, or zone='UTC'")
+    zoned = text.str.replace(r"Z$", "+00:00").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_unit="ns")
     plain = pl.coalesce(
         naive.str.to_datetime(form, strict=False, time_unit="ns")
         for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%d/%m/%Y %H:%M:%S")
     )
     plain = pl.coalesce(plain, naive.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("ns")))
     local = plain.dt.replace_time_zone(zone or "UTC").dt.convert_time_zone("UTC").cast(INSTANT)
-    parsed = table.with_columns(instant=pl.when(aware).then(zoned.cast(INSTANT)).otherwise(local))
-    _refuse(path, parsed, "stamp", pl.col("instant").is_null(), "a time such as 2024-01-01T00:00:00Z")
-    return parsed.with_columns(stamp=pl.col("instant")).drop("text", "instant")
+    instant = pl.when(aware).then(zoned.cast(INSTANT)).otherwise(local)
+    _refuse(path, table, column, table.select(instant.is_null()).to_series(), "a time such as 2024-01-01T00:00:00Z")
+    return instant
+
+
+def _epoch(text: pl.Expr) -> pl.Expr:
+    """Return the instants of seconds, milli-, micro- or nanoseconds since 1970, exact to the last digit."""
+    whole = text.str.extract(r"^(\d+)").cast(pl.Int64)
+    rest = text.str.extract(r"\.(\d{1,9})").fill_null("").str.pad_end(9, "0").cast(pl.Int64)
+    factor = pl.lit(1, dtype=pl.Int64)
+    for limit, unit in reversed(EPOCH_UNITS):
+        factor = pl.when(whole < limit).then(unit).otherwise(factor)
+    return pl.from_epoch(whole * factor + rest * factor // 1_000_000_000, "ns").dt.replace_time_zone("UTC")
 
 
 def _symbols(path: Path, table: pl.DataFrame, symbol: str | None) -> pl.DataFrame:
