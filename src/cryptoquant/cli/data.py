@@ -76,7 +76,8 @@ def record(
 ) -> None:
     """Record trades, quotes, bars and order books from the live stream into the store.
 
-    Shows a line about itself while it runs on a terminal; with --json, one JSON object a second.
+    Shows a line about itself while it runs on a terminal; with --json, one JSON object a second. Troubles are told as
+    they come, on the standard error.
     """
     until = None if seconds is None else timedelta(seconds=seconds)
     home = opened(store)
@@ -85,10 +86,8 @@ def record(
         done = recorder.run(until, on_status=(lambda status: line(asdict(status))) if json else lambda s: show(s.line))
     if json:
         line(asdict(done))
-        return
-    say(done.line)
-    for error in done.errors:
-        say(f"  {error}")
+    else:
+        say(done.line)
 
 
 def import_(

@@ -175,11 +175,15 @@ class Alpaca:
         from alpaca.data.live import CryptoDataStream
 
         url = self.data_stream_url or DATA_STREAM_URL
+
+        def heard() -> None:
+            stream._data_received = True  # else the SDK takes each connection for one that failed, and waits longer
+
         stream = CryptoDataStream(
             *self._keys(),
             raw_data=True,
             url_override=url,
-            websocket_params=WEBSOCKET if tap is None else {**WEBSOCKET, "create_protocol": _tapped(tap)},
+            websocket_params=WEBSOCKET if tap is None else {**WEBSOCKET, "create_protocol": _tapped(tap, heard)},
         )
         if _is_loopback(url):
             stream._reconnect_min_backoff = LOOPBACK_BACKOFF_S
@@ -372,7 +376,7 @@ def _watch(stream: Any, on_event: StreamEvent) -> None:
     stream._start_ws, stream._dispatch, stream.close = watched_start, watched_dispatch, watched_close
 
 
-def _tapped(tap: FrameTap) -> type:
+def _tapped(tap: FrameTap, heard: Callable[[], None]) -> type:
     """Return the protocol of the SDK's websocket client that hands each frame to ``tap`` first."""
     from websockets.legacy.client import WebSocketClientProtocol
 
@@ -386,6 +390,7 @@ def _tapped(tap: FrameTap) -> type:
                 frame = await super().recv()
                 if tap.take(frame if isinstance(frame, bytes) else frame.encode()):
                     return frame
+                heard()
 
     return Tapped
 

@@ -17,6 +17,16 @@ from cryptoquant.market.instrument import normalize_symbol
 from cryptoquant.market.time import from_iso, iso
 
 MINUTE = 60_000_000_000
+FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    pl.exceptions.PolarsError,
+)
+"""What a record that nobody foresaw may raise: it is put in quarantine rather than stopping all that follow."""
 DAY = 86_400_000_000_000
 EARLIEST = 1_230_768_000_000_000_000
 FUTURE = 60_000_000_000
@@ -87,8 +97,18 @@ def decode(records: Sequence[Record], kinds: Collection[str] | None = None) -> D
     kinds
         The kinds to build; by default all.
     """
-    batch = _Batch(records)
     wanted = set(STORED if kinds is None else kinds)
+    try:
+        return _decoded(records, wanted)
+    except FAULTS as error:
+        if len(records) > 1:
+            half = len(records) // 2
+            return _joined(decode(records[:half], wanted), decode(records[half:], wanted))
+        return _unreadable(records[0], wanted, error)
+
+
+def _decoded(records: Sequence[Record], wanted: set[str]) -> Decoded:
+    batch = _Batch(records)
     frames = {kind: batch.rows(kind) for kind in SHAPES if kind in wanted or "quarantine" in wanted}
     if "gaps" in wanted:
         frames["gaps"] = _gaps(records)
@@ -98,13 +118,27 @@ def decode(records: Sequence[Record], kinds: Collection[str] | None = None) -> D
     return Decoded(kept, batch.count, batch.early)
 
 
+def _joined(first: Decoded, second: Decoded) -> Decoded:
+    kinds = dict.fromkeys([*first.frames, *second.frames])
+    parts = {kind: [half.frames[kind] for half in (first, second) if kind in half.frames] for kind in kinds}
+    frames = {kind: pl.concat(listed) for kind, listed in parts.items()}
+    return Decoded(frames, first.messages + second.messages, first.early + second.early)
+
+
+def _unreadable(record: Record, wanted: set[str], error: Exception) -> Decoded:
+    """Return a record that no reader of messages could take, whole, as one row of the quarantine."""
+    place = record.sequence << POSITION_BITS
+    reason = f"the record cannot be read: {error!r}"
+    row = Aside("", record.received, record.received, reason, record.payload.hex(), place, STREAMED)
+    return Decoded({"quarantine": _rows("quarantine", [row])} if "quarantine" in wanted else {}, 1, 0)
+
+
 def messages(record: Record) -> Sequence[Any]:
     """Return the messages of one record, one by one; a record that holds none gives none."""
     if record.kind == RecordKind.FRAME:
         return read_frame(record.payload)
     if record.kind == RecordKind.PAGE:
-        page = msgspec.json.decode(record.payload)
-        return list(read_page(page["kind"], page["body"]))
+        return list(read_page(record.payload))
     return ()
 
 
@@ -246,9 +280,7 @@ class _Batch:
         """Return the stored rows of some messages; ``owner`` gives each row its message where one has several."""
         stamps, received = self.columns.time[chosen], self._received[chosen]
         wrong = {
-            "symbol: wanted BASE/QUOTE, for example BTC/USD, in at most 64 characters": self._unnamed[
-                self.columns.symbol[chosen]
-            ],
+            NAMELESS: self._unnamed[self.columns.symbol[chosen]],
             EARLY: stamps < EARLIEST,
             LATE: stamps > received + FUTURE,
             **wrong,
@@ -285,7 +317,7 @@ class _Batch:
     def quarantine(self) -> pl.DataFrame:
         """Return what was set aside, in the order of the log."""
         rows: list[Aside] = sorted(self._aside, key=lambda row: row.position)
-        return _table("quarantine", rows)
+        return _rows("quarantine", rows)
 
 
 def _parse(pieces: Sequence[Piece]) -> Columns:
@@ -323,10 +355,10 @@ def _gaps(records: Iterable[Record]) -> pl.DataFrame:
             facts = (told["id"], told["kind"], from_iso(told["end"]), told["cause"], told["state"], told["rows"])
             place = (record.sequence << POSITION_BITS, STREAMED)
             rows.append((told["symbol"], from_iso(told["start"]), record.received, *facts, *place))
-    return _table("gaps", rows)
+    return _rows("gaps", rows)
 
 
-def _table(kind: str, rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
+def _rows(kind: str, rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
     schema = {name: pl.Int64 if isinstance(dtype, pl.Datetime) else dtype for name, dtype in STORED[kind].items()}
     table = pl.DataFrame(rows, schema=schema, orient="row")
     return table.select(_typed(name, dtype) for name, dtype in STORED[kind].items())

@@ -114,6 +114,8 @@ Message = (
     | ErrorMessage
     | SubscriptionMessage
 )
+BROKEN = (msgspec.MsgspecError, ValueError, RecursionError)
+MOST_MESSAGES = 1 << 16
 _frame = msgspec.msgpack.Decoder(list[Message])
 _parts = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _single = msgspec.msgpack.Decoder(Message)
@@ -130,20 +132,22 @@ def read_frame(payload: bytes) -> Sequence[Any]:
     """Return the messages of one frame; one that cannot be read is `Unreadable` in its place, the others stay."""
     try:
         return _frame.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except BROKEN:
         return list(_one_by_one(payload))
 
 
 def _one_by_one(payload: bytes) -> Iterator[Any]:
     try:
         parts = _parts.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        if len(parts) > MOST_MESSAGES:
+            raise ValueError(f"{len(parts)} messages, wanted {MOST_MESSAGES} at most")
+    except BROKEN as error:
         yield Unreadable(f"the frame cannot be read: {error}", payload.hex())
         return
     for part in parts:
         try:
             yield _single.decode(part)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except BROKEN as error:
             yield Unreadable(str(error), as_text(bytes(part)))
 
 
@@ -151,7 +155,7 @@ def as_text(message: bytes) -> str:
     """Return a packed message as a person reads it, or in hexadecimal when it is no message at all."""
     try:
         return repr(msgspec.msgpack.decode(message, ext_hook=lambda code, data: f"ext {code}: {bytes(data).hex()}"))
-    except (msgspec.MsgspecError, ValueError, OverflowError):
+    except (*BROKEN, OverflowError):
         return message.hex()
 
 
@@ -201,12 +205,25 @@ def timestamp(ns: int) -> Ext:
 TAGS = {"trades": "t", "quotes": "q", "bars": "b"}
 
 
-def read_page(kind: str, body: dict[str, Any]) -> Iterator[Any]:
-    """Yield the rows of one page of the venue's history as messages of the stream, in the page's order."""
-    for symbol, rows in (body.get(kind) or {}).items():
+def read_page(payload: bytes) -> Iterator[Any]:
+    """Yield the rows of a record of the venue's history as messages of the stream, in the page's order.
+
+    What is not shaped as the venue shapes it is `Unreadable`: the whole page, the rows of a symbol, or a row.
+    """
+    try:
+        page = msgspec.json.decode(payload)
+        kind, by_symbol = page["kind"], page["body"].get(page["kind"]) or {}
+        listed = [(symbol, rows) for symbol, rows in by_symbol.items()]
+    except (*BROKEN, AttributeError, KeyError, TypeError) as error:
+        yield Unreadable(f"the page of history cannot be read: {error!r}", payload.decode(errors="replace"))
+        return
+    for symbol, rows in listed:
+        if not isinstance(rows, list):
+            yield Unreadable(f"the rows of {symbol} cannot be read: found {type(rows).__name__}", repr(rows))
+            continue
         for row in rows:
             try:
                 stamped = {**row, "T": TAGS[kind], "S": symbol, "t": timestamp(from_iso(row["t"]))}
                 yield _single.decode(msgspec.msgpack.encode(stamped))
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
+            except (*BROKEN, KeyError, TypeError, OverflowError) as error:
                 yield Unreadable(f"a row of the history cannot be read: {error!r}", repr(row))

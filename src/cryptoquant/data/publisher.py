@@ -9,7 +9,8 @@ import polars as pl
 from cryptoquant.data.decode import Decoded, decode
 from cryptoquant.data.log import Log
 from cryptoquant.data.log_reader import LogReader
-from cryptoquant.data.segment import Record, position
+from cryptoquant.data.message import is_control
+from cryptoquant.data.segment import Record, RecordKind, position
 from cryptoquant.data.store import Store
 
 CHUNK_BYTES = 2 << 20
@@ -41,7 +42,8 @@ class Publisher:
     Attributes
     ----------
     received
-        When the last decoded record was received (ns UTC).
+        When the last decoded frame with data was received (ns UTC); what the connection says of itself, and pages of
+        history, are no sign that the stream was heard.
     latest
         The newest time of the venue among the trades, quotes and bars that were decoded (ns UTC).
     """
@@ -50,7 +52,7 @@ class Publisher:
         self, store: Store, log: Log, reader: LogReader, *, on_decoded: Callable[[Decoded], None] = lambda decoded: None
     ) -> None:
         self.store, self.log, self.counts = store, log, Published()
-        self.received = self.latest = 0
+        self.received, self.latest = store.received, 0
         self._reader, self._on_decoded = reader, on_decoded
         self._ahead: list[Record] = []
         self._last = reader.last
@@ -77,14 +79,18 @@ class Publisher:
         durable = self.log.durable
         records = self._ahead or self._reader.read(CHUNK_BYTES)
         count = sum(record.sequence <= durable for record in records)
-        records, self._ahead = records[:count], records[count:]
+        self._ahead = records  # whatever happens now, nothing that was read is passed over
+        records, ahead = records[:count], records[count:]
         if not records:
             return False
         decoded = decode(records)
+        self._ahead = ahead
         for kind, frame in decoded.frames.items():
             self._rows.setdefault(kind, []).append(frame)
             self._height += frame.height
-        self._last, self.received = records[-1].sequence, records[-1].received
+        self._last = records[-1].sequence
+        said = (r.received for r in reversed(records) if r.kind == RecordKind.FRAME and not is_control(r.payload))
+        self.received = max(self.received, next(said, 0))
         for kind in STAMPED & decoded.frames.keys():
             newest: int = decoded.frames[kind]["time"].to_physical().max()  # type: ignore[assignment]
             self.latest = max(self.latest, newest)

@@ -1,7 +1,9 @@
 """The ear of the recorder: one connection to the venue at a time, every frame into the log, every silence explained."""
 
 import asyncio
+import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -35,22 +37,29 @@ FATAL: dict[str, tuple[str, ...]] = {
     "failed": ("auth failed", "not authenticated", "insufficient", "HTTP 401", "HTTP 403"),
     "error": ("402 ", "409 ", "411 "),
 }
-LONGEST_LIST = 1_000
-Outage = Callable[[int, int, str], None]
+WAITED_OUT = ("406", "429")
+Confirmed = Callable[[int, int, str], None]
+log = logging.getLogger("cryptoquant.recorder")
 
 
 class Receiver:
     """Runs the SDK's stream and taps its frames.
 
-    What ends it: refused keys (402, 409, 411, HTTP 401 and 403), five attempts without a first connection, a failed
-    disk, and `stop`. Everything else is waited out by the SDK with growing, random pauses: lost connections, 406 (the
-    venue still counts the connection that was lost), 404, 407, 500. Refused symbols (400, 405, 410) and a confirmation
-    that lacks some of what was asked for are listed in the status.
+    What ends it: refused keys (402, 409, 411, HTTP 401 and 403), five attempts without a first confirmed subscription
+    (as when the symbols are refused: 400, 405, 410), a failed disk, and `stop`. Everything else is waited out by the
+    SDK with growing, random pauses: lost connections, 406 (the venue still counts the connection that was lost), 404,
+    407, 500. A confirmation that lacks some of what was asked for is listed in the status.
 
     Parameters
     ----------
-    on_outage
-        Called in the stream's loop when a subscription is confirmed after a silence: from, to (ns UTC), and why.
+    on_confirmed
+        Called in the stream's loop when a subscription is confirmed: since when messages may be missing (ns UTC, 0 when
+        none can be), the present, and why.
+
+    Attributes
+    ----------
+    connection
+        The number of the present connection; it rises by one with each, from what the recorder has set.
     """
 
     def __init__(
@@ -60,16 +69,18 @@ class Receiver:
         symbols: Sequence[str],
         counters: Counters,
         clock: Callable[[], int],
-        on_outage: Outage,
+        on_confirmed: Confirmed,
     ) -> None:
         self.source, self.channels, self.symbols = source, channels, symbols
-        self.count, self.clock, self.on_outage = counters, clock, on_outage
+        self.count, self.clock, self.on_confirmed = counters, clock, on_confirmed
         self.failure: CryptoquantError | None = None
         self.log: Log | None = None
         self.subscriptions: tuple[Subscription, ...] = ()
         self.ended = threading.Event()
         self.missing_since, self.cause = 0, "recorder was not running"
         self.connection = 0
+        self._opened: float | None = None
+        self._was_confirmed = self._is_waiting = False
         self._ending = threading.Event()
         self._cancel: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,7 +89,13 @@ class Receiver:
     def opened(self, abort: Callable[[], None]) -> None:
         """Note a new socket."""
         self.connection += 1
-        self._socket = abort
+        self._socket, self._opened = abort, time.monotonic()
+
+    @property
+    def unconfirmed_s(self) -> float:
+        """Seconds since the present connection was opened without a confirmed subscription; 0 when there is one."""
+        opened = self._opened
+        return 0.0 if opened is None else time.monotonic() - opened
 
     def take(self, frame: bytes) -> bool:
         """Keep one frame, stamped with the clock; return whether it is a control message."""
@@ -95,6 +112,7 @@ class Receiver:
     def keep(self, now: int, kind: RecordKind, payload: bytes) -> bool:
         """Append a record to the log and hand it to the subscriptions; return whether it was taken."""
         if self.log is None:
+            self.count.dropped += kind == RecordKind.FRAME
             return False
         try:
             sequence = self.log.append(now, self.connection, kind, payload)
@@ -115,16 +133,20 @@ class Receiver:
         return True
 
     def say(self, text: str) -> None:
-        """Add a line to the status."""
-        if len(self.count.errors) < LONGEST_LIST:
-            self.count.errors.append(f"{iso(self.clock())} {text}")
+        """Add a line to the status and to the log of the program."""
+        self.count.error_count += 1
+        self.count.errors.append(f"{iso(self.clock())} {text}")
+        log.warning(text)
 
-    def reconnect(self, cause: str) -> None:
-        """End the present connection, from any thread; the SDK makes a new one."""
+    def reconnect(self, cause: str, since: int | None = None) -> None:
+        """End the present connection, from any thread; the SDK makes a new one.
+
+        What came after ``since`` (ns UTC) may be missing; by default after the last frame.
+        """
         self.say(cause)
 
         def end() -> None:
-            self._silence(self.count.last_known, cause)
+            self._silence(self.count.last_known if since is None else since, cause)
             self._socket()
 
         if self._loop is not None and not self._loop.is_closed():
@@ -182,9 +204,9 @@ class Receiver:
             if lacking:
                 self.say(f"the venue did not confirm {lacking}")
             since, self.missing_since = self.missing_since, 0
-            self.count.is_subscribed = True
-            if since:
-                self.on_outage(since, now, self.cause)
+            self.count.is_subscribed = self._was_confirmed = True
+            self.count.attempts, self._opened = 0, None
+            self.on_confirmed(since, now, self.cause)
             if since and self.missing_since:
                 # The ledger could not take it, and the connection is being closed: the outage goes on.
                 self.missing_since = since
@@ -194,18 +216,22 @@ class Receiver:
         count, where = self.count, self.source.data_stream_url or "Alpaca"
         if event == "connected":
             self._silence(count.last_known if count.connects else 0, "connection lost")
-            count.is_connected, count.connects, count.attempts = True, count.connects + 1, 0
+            count.is_connected, count.connects = True, count.connects + 1
         if event == "closed":
             self._silence(count.last_known if count.is_subscribed else 0, "connection lost")
-            count.is_connected = count.is_subscribed = False
+            count.attempts += count.is_connected and not count.is_subscribed and not self._is_waiting
+            count.is_connected = count.is_subscribed = self._is_waiting = False
+            self._opened = None
         if event in ("connected", "closed", "subscribed"):
             return
         self.say(f"{event}: {text}")
-        count.attempts += event == "failed"
+        self._is_waiting |= any(code in text for code in WAITED_OUT)
+        count.attempts += event == "failed" and not self._is_waiting
         if any(reason in text for reason in FATAL.get(event, ())):
             self.failure = AuthenticationError(f"{where}: keys refused: {text}")
-        elif not count.connects and count.attempts >= CONNECT_ATTEMPTS:
-            self.failure = VenueUnreachableError(f"{where}: no connection in {count.attempts} attempts: {text}")
+        elif not self._was_confirmed and count.attempts >= CONNECT_ATTEMPTS:
+            what = "subscription was confirmed" if count.connects else "connection"
+            self.failure = VenueUnreachableError(f"{where}: no {what} in {count.attempts} attempts: {text}")
         if self.failure is not None:
             self._cancel()
 

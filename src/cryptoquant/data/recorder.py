@@ -1,6 +1,7 @@
 """The live stream into the store: on disk first, decoded behind it, watched for silence, every gap accounted for."""
 
 import hashlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -35,6 +36,8 @@ from cryptoquant.settings import settings
 ALL_CHANNELS: tuple[Channel, ...] = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "orderbooks")
 ROUND_SECONDS = 0.2
 CHECK_SECONDS = 5.0
+CONNECTION_BITS = 12
+"""Connections are numbered from the epoch of the recorder on, so that those of two recorders differ."""
 
 
 class Recorder:
@@ -89,7 +92,7 @@ class Recorder:
         self.symbols = tuple(normalize_symbol(name) for name in names)
         self.channels, self.options = tuple(channels), options or RecorderOptions()
         self._count = Counters()
-        self._receiver = Receiver(source, self.channels, self.symbols, self._count, self.clock, self._outage)
+        self._receiver = Receiver(source, self.channels, self.symbols, self._count, self.clock, self._confirmed)
         self._failure: CryptoquantError | None = None
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -124,18 +127,31 @@ class Recorder:
             if self.options.compact_every is not None:
                 works.append(self._compact_on)
             for work in works:
-                thread = threading.Thread(target=work, name=f"recorder-{work.__name__.strip('_')}", daemon=True)
+                name = f"recorder-{work.__name__.strip('_')}"
+                thread = threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
             if self._backfill is not None:
                 self._backfill.start()
         return self
 
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do the work of a thread; whatever ends it otherwise than at the end of the recording ends that too."""
+        is_done = False
+        try:
+            work()
+            is_done = True
+        finally:
+            if not is_done:
+                self._failure = CryptoquantError(f"{work.__name__} of the recorder failed: {sys.exc_info()[1]!r}")
+                self._receiver.say(str(self._failure))
+                self._receiver.stop()
+
     def open(self) -> None:
         """Take the leases, recover the log and publish what an earlier recorder left in it."""
         if self._publisher is not None:
             return
-        root = Path(self.store.root)
+        root, log = Path(self.store.root), None
         try:
             lease = self._held.enter_context(Lease(root / "log", "recorder"))
             if self.source.api_key:
@@ -154,13 +170,16 @@ class Recorder:
             )
             reader = LogReader(disk, after=self.store.published, cipher=opening(self.store.keys))
             self._held.callback(reader.close)
-            self._publisher = Publisher(self.store, log, reader, on_decoded=self._look)
-            self._publisher.drain()
+            publisher = Publisher(self.store, log, reader, on_decoded=self._look)
+            publisher.drain()
         except BaseException:
+            if log is not None:
+                log.close()
             self._held.close()
             raise
-        self._receiver.missing_since = max(self._publisher.received, self.store.received)
-        self._receiver.log = log
+        self._publisher, self._receiver.log = publisher, log
+        self._receiver.missing_since = max(publisher.received, self.store.received)
+        self._receiver.connection = lease.epoch << CONNECTION_BITS
         self._supervisor = Supervisor(self.store, self._receiver, self._count, self.clock, self._lacking)
         self._gaps = count(self.clock())
         if options.backfill:
@@ -224,6 +243,7 @@ class Recorder:
             skew=counters.skew,
             clock_steps=counters.clock_steps,
             last_known=counters.last_known,
+            error_count=counters.error_count,
             errors=(*counters.errors, *failure),
         )
 
@@ -301,18 +321,25 @@ class Recorder:
             raise self.failure
         return final
 
+    def _confirmed(self, since: int, now: int, cause: str) -> None:
+        if since:
+            self._outage(since, now, cause)
+        if self._supervisor is not None:
+            self._supervisor.expect(self._keys(), now)
+
+    def _keys(self) -> list[tuple[str, str]]:
+        """Return what is listened to: kinds and symbols."""
+        kinds = dict.fromkeys(KIND_OF_CHANNEL[channel] for channel in self.channels)
+        return [(kind, symbol) for kind in kinds for symbol in self.symbols]
+
     def _outage(self, start: int, end: int, cause: str) -> None:
         """Write the gaps of an outage that has just ended into the ledger, and have them filled."""
         start, end = sorted((start, end))  # a clock that was set back may have ended it before its begin
-        kinds = dict.fromkeys(KIND_OF_CHANNEL[channel] for channel in self.channels)
-        keys = [(kind, symbol) for kind in kinds for symbol in self.symbols]
         reached = self._publisher.latest if self._publisher is not None else 0
         behind = int(max(0.0, -self._count.skew) * 1e9)
-        gaps = outage(self._gaps, keys, min(start, reached or start), end + behind, cause)
+        gaps = outage(self._gaps, self._keys(), min(start, reached or start), end + behind, cause)
         for gap in gaps:
             self._event(gap.event())
-        if self._supervisor is not None:
-            self._supervisor.expect(keys, end)
         if self._backfill is not None:
             self._backfill.submit(gaps)
 

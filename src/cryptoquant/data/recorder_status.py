@@ -1,7 +1,10 @@
 """What a recorder is asked to do, and what it says of itself."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import timedelta
+
+LONGEST_LIST = 100
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class RecorderStatus:
         How often the clock of this machine jumped by more than a tenth of a second.
     last_known
         Receive time of the newest frame (ns UTC), or 0.
+    error_count, errors
+        How many troubles there were, and the last hundred in words; each is a warning of the logger
+        ``cryptoquant.recorder`` too.
     """
 
     is_running: bool
@@ -92,6 +98,7 @@ class RecorderStatus:
     skew: float
     clock_steps: int
     last_known: int
+    error_count: int
     errors: tuple[str, ...]
 
     @property
@@ -128,4 +135,5 @@ class Counters:
     rate: float = 0.0
     lag: float = 0.0
     skew: float = 0.0
-    errors: list[str] = field(default_factory=list)
+    error_count: int = 0
+    errors: deque[str] = field(default_factory=lambda: deque(maxlen=LONGEST_LIST))

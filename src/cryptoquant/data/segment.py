@@ -32,7 +32,7 @@ class Record(NamedTuple):
     """One entry of the log.
 
     ``sequence`` rises by one from record to record, over segments and restarts, and is never used twice; ``received``
-    is the receive time in ns UTC; ``connection`` counts the connections of the log, from 1.
+    is the receive time in ns UTC; ``connection`` differs from connection to connection, also of different recorders.
     """
 
     sequence: int

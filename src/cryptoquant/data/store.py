@@ -114,7 +114,7 @@ class Store:
 
     @property
     def received(self) -> int:
-        """When that record was received (ns UTC); 0 before the first."""
+        """When the last frame with data up to it was received (ns UTC); 0 before the first."""
         return self._vault.snapshot().received
 
     @property
@@ -176,7 +176,7 @@ class Store:
             The last record decoded. One that is published already adds nothing, so that a publisher that was killed
             may do its last step again.
         received
-            Its receive time (ns UTC).
+            When the last frame with data up to it was received (ns UTC).
 
         Raises
         ------

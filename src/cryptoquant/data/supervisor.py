@@ -1,7 +1,7 @@
 """Who watches a recording while it runs: how late it is, who is silent, whose clock jumps, and whether trades lack."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import polars as pl
 
@@ -22,6 +22,9 @@ STEP = 100_000_000
 SILENCE = 60_000_000_000
 NEVER = (1 << 63) - 1
 MOST_AT_ONCE = 100
+CONFIRMED_SECONDS = 30.0
+LATEST = {"trades": "trades", "quotes": "quotes", "bars": "bars", "books": "orderbooks"}
+"""What the venue calls its newest message of a kind."""
 
 
 class Supervisor:
@@ -51,6 +54,7 @@ class Supervisor:
         self._source: Alpaca = receiver.source
         self._report = report
         self._watchdog = Watchdog(floor_ns=int(SILENCE * pace_of(self._source)) or NEVER)
+        self._has_bars = "bars" in receiver.channels
         has_both = {"trades", "bars"} <= set(receiver.channels)
         self._reconciliation = Reconciliation() if has_both else None
         self._messages, self._moment, self._wall = 0, time.monotonic(), clock()
@@ -96,38 +100,39 @@ class Supervisor:
             self._watchdog.shift(step)
 
     def _check_silence(self, now: int) -> None:
-        """Connect again where a channel is silent that should speak, or whose newest message the venue has and we not.
+        """Connect again where no subscription is confirmed, or a channel is silent of which the venue has news.
 
         A sandbox in lock-step is silent when it is told to be, and never for too long.
         """
-        silent = self._watchdog.silent(now)
-        if not silent or not self._count.is_subscribed:
-            return
-        missed = [key for key in silent if key[0] in REGULAR] or self._behind(list(silent), now)
+        if self._receiver.unconfirmed_s > CONFIRMED_SECONDS:
+            self._receiver.reconnect(f"no subscription was confirmed within {CONFIRMED_SECONDS:.0f} s")
+        silent = self._watchdog.silent(now) if self._count.is_subscribed else {}
+        missed = self._behind(silent, now)
         if missed:
             kind, symbol = missed[0]
             more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
-            self._receiver.reconnect(f"{kind} of {symbol}{more} silent for {silent[missed[0]] / 1e9:.0f} s")
-        self._watchdog.expect(missed or silent, now)
+            since = now - max(silent[key] for key in missed)
+            self._receiver.reconnect(f"{kind} of {symbol}{more} silent for {silent[missed[0]] / 1e9:.0f} s", since)
+        self._watchdog.ask(silent, now)
 
-    def _behind(self, keys: Sequence[tuple[str, str]], now: int) -> list[tuple[str, str]]:
-        """Return the keys of which the venue's history has news that did not come over the stream."""
-        found = []
-        for kind in ("trades", "quotes"):
-            symbols = [symbol for name, symbol in keys if name == kind]
-            if not symbols:
+    def _behind(self, silent: Mapping[tuple[str, str], int], now: int) -> list[tuple[str, str]]:
+        """Return those of the silent keys of which the venue has news; of bars also when it does not answer.
+
+        Days have no news of their own: they are missed when the minutes of their symbol come.
+        """
+        found = [key for key in silent if key[0] == "daily_bars" and ("bars", key[1]) not in silent and self._has_bars]
+        for kind, name in LATEST.items():
+            keys = [key for key in silent if key[0] == kind]
+            if not keys:
                 continue
             try:
-                latest = self._source.latest_times(kind, symbols)
+                latest = self._source.latest_times(name, [symbol for _, symbol in keys])
             except (CryptoquantError, *UNREADABLE) as error:
                 self._receiver.say(f"{kind} are silent, and the venue's history does not answer: {error!r}")
+                found += keys if kind in REGULAR else []
                 continue
-            silent = self._watchdog.silent(now)
-            found += [
-                (kind, symbol)
-                for symbol in symbols
-                if latest.get(symbol, 0) > now - silent.get((kind, symbol), 0) + NEWER
-            ]
+            late = NEWER - REGULAR.get(kind, 0)  # a bar is stamped with its open
+            found += [key for key in keys if latest.get(key[1], 0) > now - silent[key] + late]
         return found
 
     def _check_trades(self, now: int, backfill: Backfill) -> None:
