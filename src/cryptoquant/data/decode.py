@@ -110,7 +110,7 @@ def decode(records: Sequence[Record], kinds: Collection[str] | None = None) -> D
 def _decoded(records: Sequence[Record], wanted: set[str]) -> Decoded:
     batch = _Batch(records)
     frames = {kind: batch.rows(kind) for kind in SHAPES if kind in wanted or "quarantine" in wanted}
-    if "gaps" in wanted:
+    if wanted & {"gaps", "quarantine"}:
         frames["gaps"] = _gaps(records)
     if "quarantine" in wanted:
         frames["quarantine"] = batch.quarantine()
