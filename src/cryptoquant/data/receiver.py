@@ -121,7 +121,7 @@ class Receiver:
             if kind != RecordKind.PAGE:
                 self.count.dropped += 1
                 self._silence(now, "the disk was too slow")
-                self._socket()
+                self._hang_up()
             return False
         except StoreError as error:
             self.failure = error
@@ -151,6 +151,13 @@ class Receiver:
 
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(end)
+
+    def _hang_up(self) -> None:
+        """End the present connection, from any thread."""
+        if self._loop is None or self._loop.is_closed():
+            self._socket()
+        else:
+            self._loop.call_soon_threadsafe(self._socket)
 
     def run(self) -> None:
         """Receive until the end, in the thread that calls."""
