@@ -321,6 +321,20 @@ def test_of_many_troubles_the_last_are_listed_and_all_are_counted_and_logged(sto
     assert len(caplog.records) == 1_500
 
 
+def test_a_subscription_without_data_is_where_the_next_outage_begins(store):
+    """Outcome: a recorder that was stopped before the first message leaves no span unlisted."""
+    clock = ticking()
+    first = Recorder(store, "BTC/USD", nowhere(), channels=("trades",), options=QUICK, clock=clock)
+    first.open()
+    first.take(frame({"T": "subscription", "trades": ["BTC/USD"]}))
+    heard = first.status().last_known
+    first.stop()
+    second = Recorder(store, "BTC/USD", nowhere(), channels=("trades",), options=QUICK, clock=clock)
+    second.take(frame({"T": "subscription", "trades": ["BTC/USD"]}))
+    second.stop()
+    assert store.gaps()["time"].to_physical().to_list() == [heard]
+
+
 def test_connections_of_two_recorders_differ(store):
     for _ in range(2):
         recorder = Recorder(store, "BTC/USD", nowhere(), options=QUICK, clock=ticking())

@@ -164,6 +164,11 @@ def is_control(payload: bytes) -> bool:
     return payload[:1] == b"\x91" and b"\xa1T\xa1" not in payload
 
 
+def is_heard(payload: bytes) -> bool:
+    """Whether a frame shows that the stream is heard: it has data, or confirms a subscription."""
+    return not is_control(payload) or b"\xacsubscription" in payload
+
+
 def instants(stamps: Sequence[Ext]) -> NDArray[np.int64]:
     """Return nanoseconds of MessagePack timestamps of 4, 8 or 12 bytes; -1 for what is no timestamp or beyond 2262."""
     content = b"".join([bytes(stamp.data) for stamp in stamps])

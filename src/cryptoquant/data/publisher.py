@@ -9,7 +9,7 @@ import polars as pl
 from cryptoquant.data.decode import Decoded, decode
 from cryptoquant.data.log import Log
 from cryptoquant.data.log_reader import LogReader
-from cryptoquant.data.message import is_control
+from cryptoquant.data.message import is_heard
 from cryptoquant.data.segment import Record, RecordKind, position
 from cryptoquant.data.store import Store
 
@@ -42,8 +42,8 @@ class Publisher:
     Attributes
     ----------
     received
-        When the last decoded frame with data was received (ns UTC); what the connection says of itself, and pages of
-        history, are no sign that the stream was heard.
+        When the last decoded frame was received that shows that the stream was heard (ns UTC): with data, or the
+        confirmation of a subscription. Pages of history and what else the connection says of itself show nothing.
     latest
         The newest time of the venue among the trades, quotes and bars that were decoded (ns UTC).
     """
@@ -52,7 +52,7 @@ class Publisher:
         self, store: Store, log: Log, reader: LogReader, *, on_decoded: Callable[[Decoded], None] = lambda decoded: None
     ) -> None:
         self.store, self.log, self.counts = store, log, Published()
-        self.received, self.latest = store.received, 0
+        self.received = self.latest = 0
         self._reader, self._on_decoded = reader, on_decoded
         self._ahead: list[Record] = []
         self._last = reader.last
@@ -89,7 +89,7 @@ class Publisher:
             self._rows.setdefault(kind, []).append(frame)
             self._height += frame.height
         self._last = records[-1].sequence
-        said = (r.received for r in reversed(records) if r.kind == RecordKind.FRAME and not is_control(r.payload))
+        said = (r.received for r in reversed(records) if r.kind == RecordKind.FRAME and is_heard(r.payload))
         self.received = max(self.received, next(said, 0))
         for kind in STAMPED & decoded.frames.keys():
             newest: int = decoded.frames[kind]["time"].to_physical().max()  # type: ignore[assignment]

@@ -114,7 +114,7 @@ class Store:
 
     @property
     def received(self) -> int:
-        """When the last frame with data up to it was received (ns UTC); 0 before the first."""
+        """When the stream was heard last, up to there (ns UTC); 0 before the first."""
         return self._vault.snapshot().received
 
     @property
@@ -176,7 +176,7 @@ class Store:
             The last record decoded. One that is published already adds nothing, so that a publisher that was killed
             may do its last step again.
         received
-            When the last frame with data up to it was received (ns UTC).
+            When the stream was heard last, up to there (ns UTC).
 
         Raises
         ------
