@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cryptoquant.backtest.walk_forward import walk_forward as walk_forward
     from cryptoquant.data.alpaca import Alpaca as Alpaca
     from cryptoquant.data.download import download as download
+    from cryptoquant.data.encryption import KeyRing as KeyRing
     from cryptoquant.data.recorder import Recorder as Recorder
     from cryptoquant.data.recorder import record as record
     from cryptoquant.data.recorder_status import RecorderOptions as RecorderOptions
@@ -64,6 +65,7 @@ NAMES = {
     "Fill": "trading.order",
     "Financing": "trading.financing",
     "Gate": "performance.evidence",
+    "KeyRing": "data.encryption",
     "Order": "trading.order",
     "Panel": "market.slice",
     "Portfolio": "trading.portfolio",
