@@ -114,6 +114,7 @@ __all__ = [
     "Fill",
     "Financing",
     "Gate",
+    "KeyRing",
     "Order",
     "Panel",
     "Portfolio",
