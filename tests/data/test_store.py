@@ -26,7 +26,9 @@ from cryptoquant.market.aggregation import aggregate
 from cryptoquant.market.schema import INSTANT, SCHEMAS, Bar, bars_frame
 from cryptoquant.market.time import to_ns
 
-HOUR = 3_600_000_000_000
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
 MARKET = SyntheticMarket(symbols=["BTC/USD", "ETH/USD"], start="2024-01-20", days=20, timeframe="1h")
 
 
@@ -114,6 +116,90 @@ def test_a_timeframe_that_is_not_stored_is_aggregated_from_the_largest_that_divi
     assert inside.equals(aggregate(small, "10m").slice(1, 2))
     with pytest.raises(EmptyStoreError, match="bars of 5m, 15m do not make 7m"):
         store.bars("BTC/USD", "7m")
+
+
+minutes = st.dictionaries(st.integers(7, 30), st.sampled_from([0, 1, 30]), min_size=1, max_size=20)
+edges = (
+    st.none() | st.integers(1, 7).map(lambda n: 5 * n * MINUTE) | st.integers(20, 140).map(lambda n: 15 * n * SECOND)
+)
+
+
+@settings(max_examples=30)
+@given(
+    minutes,
+    st.sets(st.integers(0, 7), max_size=3),
+    st.sets(st.integers(7, 30)),
+    st.none() | st.integers(8, 62),
+    st.data(),
+)
+def test_a_range_of_folded_bars_is_the_whole_answer_cut_to_it_whatever_is_missing(
+    tmp_path_factory, delays, coarse, recent, as_of, data
+):
+    store = Store(tmp_path_factory.mktemp("store"))
+    small = bars_frame([minute_bar(minute, known=minute + 1 + delay) for minute, delay in sorted(delays.items())])
+    opened = small["open_time"].dt.epoch("ns") // MINUTE
+    split = data.draw(st.integers(7, 31))
+    for part in (small.filter(~opened.is_in(recent) & keep) for keep in (opened < split, opened >= split)):
+        store.write("bars", part)
+    store.write("bars", bars_frame([minute_bar(5 * number, 5) for number in sorted(coarse)]))
+    publish(store, small.filter(opened.is_in(recent)))
+    limit = None if as_of is None else as_of * MINUTE
+    whole = bars_or_none(store, None, None, limit)
+    known = small.filter(small["known"].dt.epoch("ns") <= limit) if limit is not None else small
+    if not coarse:
+        assert whole.equals(aggregate(known, "5m"))
+    for _ in range(8):
+        start, end = data.draw(edges), data.draw(edges)
+        if start is not None and end is not None and start > end:
+            start, end = end, start
+        is_inside = pl.lit(value=True)
+        if start is not None:
+            is_inside &= pl.col("open_time").dt.epoch("ns") >= start
+        if end is not None:
+            is_inside &= pl.col("time").dt.epoch("ns") <= end
+        assert bars_or_none(store, start, end, limit).equals(whole.filter(is_inside))
+
+
+def minute_bar(minute: int, width: int = 1, known: int = 0) -> Bar:
+    close = (minute + width) * MINUTE
+    return Bar("BTC/USD", close, max(close, known * MINUTE), minute * MINUTE, 2.0, 3.0, 1.0, 2.0, minute + 0.1, 1, 2.5)
+
+
+def publish(store: Store, bars: pl.DataFrame) -> None:
+    columns = {"position": pl.lit(1 << 20, dtype=pl.Int64), "rank": pl.lit(0, dtype=pl.Int8)}
+    store.publish_recent({"bars": bars.with_columns(**columns)}, 1, 1)
+
+
+def bars_or_none(store: Store, start: int | None, end: int | None, as_of: int | None) -> pl.DataFrame:
+    try:
+        return store.bars("BTC/USD", "5m", start, end, as_of)
+    except EmptyStoreError:
+        return pl.DataFrame(schema=SCHEMAS["bars"])
+
+
+@pytest.mark.parametrize("put", [lambda store, bars: store.write("bars", bars), publish])
+@pytest.mark.parametrize(("outer", "lacking", "asked"), [(range(5), 5, {"start": 5}), (range(10, 15), 9, {"end": 10})])
+def test_what_lies_outside_the_range_tells_that_a_minute_is_missing_once_it_is_known(store, put, outer, lacking, asked):
+    store.write("bars", bars_frame([minute_bar(minute) for minute in range(5, 10) if minute != lacking]))
+    put(store, bars_frame([minute_bar(minute, known=40) for minute in outer]))
+    cut = {name: minute * MINUTE for name, minute in asked.items()}
+    assert store.bars("BTC/USD", "5m", **cut)["open_time"].dt.minute().to_list() == [5]
+    assert store.bars("BTC/USD", "5m", **cut, as_of=40 * MINUTE).height == 1
+    with pytest.raises(EmptyStoreError, match="range asked"):
+        store.bars("BTC/USD", "5m", **cut, as_of=39 * MINUTE)
+
+
+def test_one_missing_minute_at_an_edge_of_the_range_does_not_take_its_hour_away(store):
+    small = SyntheticMarket(symbols=["BTC/USD"], days=1, timeframe="1m").bars().head(300)
+    store.write("bars", small.with_row_index().filter(~pl.col("index").is_in([60, 179])).drop("index"))
+
+    def hours(**asked):
+        return store.bars("BTC/USD", "1h", **asked)["open_time"].dt.hour().to_list()
+
+    assert hours() == [0, 1, 2, 3, 4]
+    assert hours(start="2024-01-01T01:00:00Z") == [1, 2, 3, 4]
+    assert hours(end="2024-01-01T03:00:00Z") == [0, 1, 2]
+    assert hours(start="2024-01-01T01:00:00Z", end="2024-01-01T03:00:00Z") == [1, 2]
 
 
 @settings(max_examples=20)

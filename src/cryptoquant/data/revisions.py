@@ -13,7 +13,7 @@ from cryptoquant.data.layout import PLAIN_KINDS, SHARED, STORED, empty
 from cryptoquant.data.reading import Fresh, View, is_clean, loose
 from cryptoquant.data.selection import Bounds, inside, known_by, latest
 from cryptoquant.errors import EmptyStoreError
-from cryptoquant.market.aggregation import fold
+from cryptoquant.market.aggregation import bucket_open, fold
 from cryptoquant.market.schema import BARS
 from cryptoquant.market.time import Timeframe, span_ns, timeframe_name
 
@@ -109,7 +109,34 @@ def _made(
         rows = latest(every, asked.limit).select(needed)
     if length == asked.width or not rows.height:
         return rows.select(*BARS) if length == asked.width else pl.DataFrame(schema=BARS)
-    return fold(rows, symbol, asked.width, int(rows["open_time"].to_physical()[-1]) + length)
+    return _folded(view, rows, symbol, asked, length, name)
+
+
+def _folded(view: View, rows: pl.DataFrame, symbol: str, asked: Question, length: int, name: str) -> pl.DataFrame:
+    """Fold bars of a range so that each large one is as it is in the whole: what is absent at an edge did not trade.
+
+    Only at the ends of all bars that were known it is not known whether something is absent or was never recorded.
+    """
+    opened = rows["open_time"].to_physical()
+    begin, end = bucket_open(int(opened[0]), asked.width), int(opened[-1]) + length
+    close = bucket_open(int(opened[-1]), asked.width) + asked.width
+    first, last = asked.bounds
+    is_begun = first is not None and begin < opened[0] and _holds(view, symbol, asked, name, (None, begin))
+    is_over = last is not None and end < close <= last and _holds(view, symbol, asked, name, (close, asked.limit))
+    return fold(rows, symbol, asked.width, close if is_over else end, since=begin if is_begun else None)
+
+
+def _holds(view: View, symbol: str, asked: Question, name: str, bounds: Bounds) -> bool:
+    """Whether any bar of a stored timeframe in a range was known; files are opened for the sake of a limit only."""
+    series = view.snapshot.series("bars", name, symbol)
+    wanted = known_by(asked.limit)
+    entries = series.within(*bounds)
+    if asked.limit is None and entries:
+        return True
+    recent = view.fresh("bars", [symbol], bounds).get((name, symbol))
+    if recent is not None and not recent.filter(wanted).is_empty():
+        return True
+    return any(not view.load([entry], "bars", bounds, ["time"], wanted=wanted).is_empty() for entry in entries)
 
 
 def daily(view: View, symbols: Sequence[str], bounds: Bounds, limit: int | None) -> pl.DataFrame:
