@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptoquant.data.lock import only_writer
+from cryptoquant.data.opening import Opener
 from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import (
@@ -389,6 +391,18 @@ def test_arrow_is_taken_and_given(store):
     assert given_back.schema.field("time").type == pa.timestamp("ns", "UTC")
     with pytest.raises(ValueError, match="as_ is 'arow', wanted"):
         store.bars("BTC/USD", "1h", as_="arow")
+
+
+def test_small_and_large_objects_are_read_together(tmp_path):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    store, days = Store(f"memory://{tmp_path.name}-{time.time_ns()}"), MARKET.bars().partition_by("symbol")
+    for part, rows in zip(days, (480, 20), strict=True):
+        store.write("bars", part.head(rows))
+    sizes = sorted(entry.bytes for entry in store._vault.snapshot().entries())
+    store._vault.opener = Opener(store._vault.shelf_of, large_bytes=sizes[-1])
+    assert store.bars(None, "1h").equals(pl.concat([days[0], days[1].head(20)]))
+    assert store.bars(None, "2h").height == 250
+    assert store.scan("bars", start="2024-01-21").height == 456
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv"])
