@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -31,6 +32,7 @@ from cryptoquant.market.time import to_ns
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
+SYMBOLS = ("BTC/USD", "ETH/USD")
 MARKET = SyntheticMarket(symbols=["BTC/USD", "ETH/USD"], start="2024-01-20", days=20, timeframe="1h")
 
 
@@ -202,6 +204,19 @@ def test_one_missing_minute_at_an_edge_of_the_range_does_not_take_its_hour_away(
     assert hours(start="2024-01-01T01:00:00Z") == [1, 2, 3, 4]
     assert hours(end="2024-01-01T03:00:00Z") == [0, 1, 2]
     assert hours(start="2024-01-01T01:00:00Z", end="2024-01-01T03:00:00Z") == [1, 2]
+
+
+def test_of_all_symbols_those_are_given_of_which_the_timeframe_can_be_made(store):
+    store.write("bars", MARKET.bars("1d", "BTC/USD"))
+    for symbols in (None, "BTC/USD"):
+        with pytest.raises(EmptyStoreError, match="BTC/USD: bars of 1d do not make 1h"):
+            store.bars(symbols, "1h")
+    store.write("bars", MARKET.bars("1h", "ETH/USD"))
+    for timeframe in ("1h", "2h"):
+        assert store.bars(None, timeframe).equals(MARKET.bars(timeframe, "ETH/USD"))
+        with pytest.raises(EmptyStoreError, match="BTC/USD: bars of 1d do not make"):
+            store.bars(["ETH/USD", "BTC/USD"], timeframe)
+    assert store.bars(None, "1d")["symbol"].n_unique() == 2
 
 
 @settings(max_examples=20)
@@ -403,6 +418,47 @@ def test_small_and_large_objects_are_read_together(tmp_path):
     assert store.bars(None, "1h").equals(pl.concat([days[0], days[1].head(20)]))
     assert store.bars(None, "2h").height == 250
     assert store.scan("bars", start="2024-01-21").height == 456
+
+
+def test_the_list_of_files_is_what_other_tools_should_read(store, tmp_path):
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
+    day = 24 * HOUR
+    ticks = trades_frame([(SYMBOLS[n % 2], n * HOUR, n, 1.0 + n, 2.0, "B") for n in range(1, 72)])
+    placed = ticks.tail(20).with_columns(position=pl.lit(1 << 20, dtype=pl.Int64), rank=pl.lit(0, dtype=pl.Int8))
+    for part in (ticks.head(30), ticks[30:51]):
+        store.write("trades", part)
+    store.publish_recent({"trades": placed}, 1, 1)
+    assert store.files("trades")["symbol"].to_list().count("") == 1
+    assert store.files("trades", "BTC/USD", start=50 * HOUR)["symbol"].to_list() == ["", "BTC/USD"]
+
+    def rows(paths: list[str]) -> pl.DataFrame:
+        wanted = ", ".join(
+            f"epoch_ns({name}) AS {name}" if name in ("time", "known") else name for name in ticks.columns
+        )
+        query = f"SELECT {wanted} FROM read_parquet($paths, hive_partitioning=false) ORDER BY symbol, time"
+        return pl.from_arrow(duckdb.sql(query, params={"paths": paths}).to_arrow_table())
+
+    store.compact()
+    listed = store.files("trades")
+    told = store.trades().with_columns(pl.col("time", "known").dt.epoch("ns"))
+    assert rows(listed["path"].to_list()).equals(told)
+    assert rows([f"{store.root}/**/*.parquet"]).height > told.height
+    assert listed.columns == ["path", "timeframe", "symbol", "first", "last", "rows", "bytes"]
+    assert listed["bytes"].to_list() == [Path(path).stat().st_size for path in listed["path"]]
+    assert listed["rows"].sum() == ticks.height
+    assert listed.filter(symbol="BTC/USD")["last"].max() == ticks.filter(symbol="BTC/USD")["time"].max()
+    assert pl.read_parquet(store.files("trades", "BTC/USD", day, 2 * day)["path"].to_list())[
+        "symbol"
+    ].unique().to_list() == ["BTC/USD"]
+    moved = store.move("trades", timedelta(0), to=tmp_path / "cold")
+    assert {Path(path).parts[: len(tmp_path.parts) + 1][-1] for path in store.files("trades")["path"]} == {"cold"}
+    assert store.files("trades").height == moved.height
+    assert rows(store.files("trades")["path"].to_list()).equals(told)
+    with pytest.raises(UnknownSymbolError):
+        store.files("trades", "DOGE/USD")
+    with pytest.raises(EmptyStoreError, match="range asked"):
+        store.files("trades", start=1000 * day)
+    assert store.at(1).files("trades")["rows"].sum() == 30
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv"])

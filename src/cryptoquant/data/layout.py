@@ -247,6 +247,13 @@ def empty(kind: str) -> pl.DataFrame:
     return EMPTY[kind].clone()
 
 
+def kind_name(kind: str) -> str:
+    """Return the name of a kind; raise ValueError when there is none of that name."""
+    if kind not in STORED:
+        raise ValueError(f"kind {kind!r}: wanted one of {', '.join(STORED)}")
+    return kind
+
+
 def table_name(name: str) -> str:
     """Return the name of a table of one's own; raise SchemaError when it is a kind, or cannot be a folder's name."""
     if name in STORED or not NAME.match(name):
