@@ -82,3 +82,24 @@ def test_a_name_a_column_or_a_lineage_that_cannot_be_kept_is_refused(tmp_path):
     with pytest.raises(SchemaError, match="kind 'mine'"):
         store.write("mine", good)
     assert not store.root.exists()
+
+
+def test_a_column_keeps_its_type_until_the_table_has_no_rows_any_more(tmp_path):
+    store = Store(tmp_path)
+    first = table([("BTC/USD", 1, 1.0, True)])
+    store.write("features", first, lineage=LINEAGE)
+    more = table([("ETH/USD", 2, 2.0, True)]).with_columns(macd=pl.lit(0.5))
+    store.write("features", more, lineage=LINEAGE)
+    store.compact()
+    version = store.version
+    for column, value, dtype in (("rsi", "1.0", "String, wanted Float64"), ("count", 1.5, "Float64, wanted Int32")):
+        with pytest.raises(SchemaError, match=f"table features: column {column} is {dtype} as it is stored"):
+            store.write("features", first.with_columns(pl.lit(value).alias(column)), lineage=LINEAGE)
+    with pytest.raises(SchemaError, match="column macd is Int32, wanted Float64"):
+        store.write("features", first.with_columns(macd=pl.lit(1, dtype=pl.Int32)), lineage=LINEAGE)
+    assert store.version == version
+    assert store.read("features").schema == more.schema
+    assert store.lineage("features") == [LINEAGE]
+    store.prune("features", timedelta(0), dry_run=False)
+    store.write("features", first.with_columns(rsi=pl.lit("high")), lineage=LINEAGE)
+    assert store.read("features")["rsi"].to_list() == ["high"]

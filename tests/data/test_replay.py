@@ -1,5 +1,6 @@
 """Replay: every stored event once, in one fixed order, whatever the windows in which the store is read."""
 
+import itertools
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,12 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptoquant.data.replay import KINDS, Replay, replay, replay_of
+from cryptoquant.data.decode import decode
+from cryptoquant.data.disk import LocalDisk
+from cryptoquant.data.events import events
+from cryptoquant.data.log import Log
+from cryptoquant.data.log_reader import LogReader
+from cryptoquant.data.publisher import Publisher
+from cryptoquant.data.replay import KINDS, replay, replay_of
+from cryptoquant.data.segment import Record, RecordKind
 from cryptoquant.data.store import Store
+from cryptoquant.data.subscription import Subscription
 from cryptoquant.data.synthetic import SyntheticMarket, ticks
 from cryptoquant.errors import DataError, EmptyStoreError, UnknownSymbolError
 from cryptoquant.market.book import Book, book_rows
 from cryptoquant.market.schema import Bar, BookUpdate, Quote, Trade, bar_rows, bars_frame
+from tests.data.stream import START, bar, book, quote, record, trade
+from tests.data.stream import frame as packed
 
 SECOND = 1_000_000_000
 BEGIN = 1_704_067_200 * SECOND
@@ -125,29 +136,64 @@ def test_a_range_kinds_and_symbols_are_those_of_the_readers(market):
     assert [e.time for e in by_time] == sorted(e.time for e in by_time)
 
 
-def test_of_one_instant_the_log_s_order_comes_first():
-    trades = frame("trades", [Trade("A/USD", BEGIN, BEGIN, i, 1.0, 1.0) for i in range(4)])
-    quotes = frame("quotes", [Quote("A/USD", BEGIN, BEGIN, 1.0, float(i), 2.0, 1.0) for i in range(3)])
+MAKERS = {"trades": trade, "quotes": quote, "books": book, "bars": bar}
+told = st.tuples(st.sampled_from(KINDS), st.sampled_from(["B/USD", "A/USD"]))
+frames = st.lists(st.tuples(st.lists(told, max_size=5), st.sampled_from([0, 0, 1, 10**11])), min_size=1, max_size=12)
 
-    class Shelf:
-        """Readers that carry log positions, as those of a recorded store do."""
 
-        root = "shelf"
+@settings(max_examples=25)
+@given(frames, st.sets(st.integers(0, 12)), st.booleans())
+def test_a_recording_is_replayed_in_the_order_in_which_it_was_heard(tmp_path_factory, said, publications, is_compacted):
+    store = Store(tmp_path_factory.mktemp("replay") / "store")
+    store.create()
+    disk, heard, received = LocalDisk(store.root), Subscription(), START + 7_200 * SECOND
+    log = Log(disk, epoch=1, clock=lambda: START, threaded=False)
+    publisher = Publisher(store, log, LogReader(disk))
+    numbers = itertools.count()
+    for place, (messages, later) in enumerate(said):
+        received += later
+        payload = packed(*(MAKERS[kind](next(numbers), symbol) for kind, symbol in messages))
+        heard.push(Record(log.append(received, 1, RecordKind.FRAME, payload), received, 1, RecordKind.FRAME, payload))
+        log.commit()
+        if place in publications:
+            publisher.drain()
+            if is_compacted:
+                store.compact()
+    live = heard.next(0)
+    assert len(live) == sum(len(messages) for messages, _ in said)
+    if not live:
+        return
+    whole = replay_of(store)
+    assert list(whole) == live
+    assert list(replace(whole, rows_per_window=1)) == live
+    log.close()
 
-        def summary(self):
-            at = pl.Series([BEGIN], dtype=pl.Int64)
-            rows = [pl.DataFrame({"kind": k, "timeframe": "", "symbol": "A/USD", "rows": 4}) for k in KINDS[:2]]
-            stamps = {n: pl.from_epoch(at, "ns").dt.replace_time_zone("UTC") for n in ("first", "last")}
-            return pl.concat([row.with_columns(**stamps) for row in rows])
 
-        def trades(self, *_):
-            return trades.with_columns(position=pl.Series([5, None, 1, 3]))
+def test_what_the_log_placed_comes_before_what_came_otherwise_at_the_same_instant(tmp_path):
+    store = Store(tmp_path / "store")
+    other = Trade("A/USD", START, START + 60 * SECOND, 1, 1.0, 1.0)
+    first = record(1, quote(1), trade(1), trade(2, symbol="A/USD"))
+    store.publish_recent(decode([first]).frames, 1, first.received)
+    store.write("trades", frame("trades", [other]))
+    assert list(store.replay()) == [*events([first]), other]
 
-        def quotes(self, *_):
-            return quotes.with_columns(position=pl.Series([4, 0, None]))
 
-    found = [e.id if isinstance(e, Trade) else -e.bid_size for e in Replay(Shelf(), ("trades", "quotes"))]
-    assert found == [-1.0, 2, 3, -0.0, 0, 1, -2.0]
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_an_iteration_is_of_one_moment_though_the_store_goes_on(tmp_path, is_deleted):
+    trades = [event("trades", "A/USD", i, BEGIN + (7 + i // 2) * SECOND, 0) for i in range(800)]
+    late = event("trades", "A/USD", 800, BEGIN + 390 * SECOND, 0)
+    store = Store(tmp_path / "store")
+    for part in (trades[::2], trades[1::2]):
+        store.write("trades", frame("trades", part))
+    batches = replace(replay_of(store), rows_per_window=1).batches()
+    found = next(batches)
+    if is_deleted:
+        store.compact()
+        store.vacuum(timedelta(0))
+    else:
+        store.write("trades", frame("trades", [late]))
+    assert found + [event for batch in batches for event in batch] == trades
+    assert (late in list(store.replay())) is not is_deleted
 
 
 def test_a_pace_is_kept_on_the_clock_that_is_given(market):

@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptoquant.data.lock import only_writer
+from cryptoquant.data.opening import Opener
 from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import (
@@ -26,7 +29,10 @@ from cryptoquant.market.aggregation import aggregate
 from cryptoquant.market.schema import INSTANT, SCHEMAS, Bar, bars_frame
 from cryptoquant.market.time import to_ns
 
-HOUR = 3_600_000_000_000
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+SYMBOLS = ("BTC/USD", "ETH/USD")
 MARKET = SyntheticMarket(symbols=["BTC/USD", "ETH/USD"], start="2024-01-20", days=20, timeframe="1h")
 
 
@@ -114,6 +120,103 @@ def test_a_timeframe_that_is_not_stored_is_aggregated_from_the_largest_that_divi
     assert inside.equals(aggregate(small, "10m").slice(1, 2))
     with pytest.raises(EmptyStoreError, match="bars of 5m, 15m do not make 7m"):
         store.bars("BTC/USD", "7m")
+
+
+minutes = st.dictionaries(st.integers(7, 30), st.sampled_from([0, 1, 30]), min_size=1, max_size=20)
+edges = (
+    st.none() | st.integers(1, 7).map(lambda n: 5 * n * MINUTE) | st.integers(20, 140).map(lambda n: 15 * n * SECOND)
+)
+
+
+@settings(max_examples=30)
+@given(
+    minutes,
+    st.sets(st.integers(0, 7), max_size=3),
+    st.sets(st.integers(7, 30)),
+    st.none() | st.integers(8, 62),
+    st.data(),
+)
+def test_a_range_of_folded_bars_is_the_whole_answer_cut_to_it_whatever_is_missing(
+    tmp_path_factory, delays, coarse, recent, as_of, data
+):
+    store = Store(tmp_path_factory.mktemp("store"))
+    small = bars_frame([minute_bar(minute, known=minute + 1 + delay) for minute, delay in sorted(delays.items())])
+    opened = small["open_time"].dt.epoch("ns") // MINUTE
+    split = data.draw(st.integers(7, 31))
+    for part in (small.filter(~opened.is_in(recent) & keep) for keep in (opened < split, opened >= split)):
+        store.write("bars", part)
+    store.write("bars", bars_frame([minute_bar(5 * number, 5) for number in sorted(coarse)]))
+    publish(store, small.filter(opened.is_in(recent)))
+    limit = None if as_of is None else as_of * MINUTE
+    whole = bars_or_none(store, None, None, limit)
+    known = small.filter(small["known"].dt.epoch("ns") <= limit) if limit is not None else small
+    if not coarse:
+        assert whole.equals(aggregate(known, "5m"))
+    for _ in range(8):
+        start, end = data.draw(edges), data.draw(edges)
+        if start is not None and end is not None and start > end:
+            start, end = end, start
+        is_inside = pl.lit(value=True)
+        if start is not None:
+            is_inside &= pl.col("open_time").dt.epoch("ns") >= start
+        if end is not None:
+            is_inside &= pl.col("time").dt.epoch("ns") <= end
+        assert bars_or_none(store, start, end, limit).equals(whole.filter(is_inside))
+
+
+def minute_bar(minute: int, width: int = 1, known: int = 0) -> Bar:
+    close = (minute + width) * MINUTE
+    return Bar("BTC/USD", close, max(close, known * MINUTE), minute * MINUTE, 2.0, 3.0, 1.0, 2.0, minute + 0.1, 1, 2.5)
+
+
+def publish(store: Store, bars: pl.DataFrame) -> None:
+    columns = {"position": pl.lit(1 << 20, dtype=pl.Int64), "rank": pl.lit(0, dtype=pl.Int8)}
+    store.publish_recent({"bars": bars.with_columns(**columns)}, 1, 1)
+
+
+def bars_or_none(store: Store, start: int | None, end: int | None, as_of: int | None) -> pl.DataFrame:
+    try:
+        return store.bars("BTC/USD", "5m", start, end, as_of)
+    except EmptyStoreError:
+        return pl.DataFrame(schema=SCHEMAS["bars"])
+
+
+@pytest.mark.parametrize("put", [lambda store, bars: store.write("bars", bars), publish])
+@pytest.mark.parametrize(("outer", "lacking", "asked"), [(range(5), 5, {"start": 5}), (range(10, 15), 9, {"end": 10})])
+def test_what_lies_outside_the_range_tells_that_a_minute_is_missing_once_it_is_known(store, put, outer, lacking, asked):
+    store.write("bars", bars_frame([minute_bar(minute) for minute in range(5, 10) if minute != lacking]))
+    put(store, bars_frame([minute_bar(minute, known=40) for minute in outer]))
+    cut = {name: minute * MINUTE for name, minute in asked.items()}
+    assert store.bars("BTC/USD", "5m", **cut)["open_time"].dt.minute().to_list() == [5]
+    assert store.bars("BTC/USD", "5m", **cut, as_of=40 * MINUTE).height == 1
+    with pytest.raises(EmptyStoreError, match="range asked"):
+        store.bars("BTC/USD", "5m", **cut, as_of=39 * MINUTE)
+
+
+def test_one_missing_minute_at_an_edge_of_the_range_does_not_take_its_hour_away(store):
+    small = SyntheticMarket(symbols=["BTC/USD"], days=1, timeframe="1m").bars().head(300)
+    store.write("bars", small.with_row_index().filter(~pl.col("index").is_in([60, 179])).drop("index"))
+
+    def hours(**asked):
+        return store.bars("BTC/USD", "1h", **asked)["open_time"].dt.hour().to_list()
+
+    assert hours() == [0, 1, 2, 3, 4]
+    assert hours(start="2024-01-01T01:00:00Z") == [1, 2, 3, 4]
+    assert hours(end="2024-01-01T03:00:00Z") == [0, 1, 2]
+    assert hours(start="2024-01-01T01:00:00Z", end="2024-01-01T03:00:00Z") == [1, 2]
+
+
+def test_of_all_symbols_those_are_given_of_which_the_timeframe_can_be_made(store):
+    store.write("bars", MARKET.bars("1d", "BTC/USD"))
+    for symbols in (None, "BTC/USD"):
+        with pytest.raises(EmptyStoreError, match="BTC/USD: bars of 1d do not make 1h"):
+            store.bars(symbols, "1h")
+    store.write("bars", MARKET.bars("1h", "ETH/USD"))
+    for timeframe in ("1h", "2h"):
+        assert store.bars(None, timeframe).equals(MARKET.bars(timeframe, "ETH/USD"))
+        with pytest.raises(EmptyStoreError, match="BTC/USD: bars of 1d do not make"):
+            store.bars(["ETH/USD", "BTC/USD"], timeframe)
+    assert store.bars(None, "1d")["symbol"].n_unique() == 2
 
 
 @settings(max_examples=20)
@@ -303,6 +406,59 @@ def test_arrow_is_taken_and_given(store):
     assert given_back.schema.field("time").type == pa.timestamp("ns", "UTC")
     with pytest.raises(ValueError, match="as_ is 'arow', wanted"):
         store.bars("BTC/USD", "1h", as_="arow")
+
+
+def test_small_and_large_objects_are_read_together(tmp_path):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    store, days = Store(f"memory://{tmp_path.name}-{time.time_ns()}"), MARKET.bars().partition_by("symbol")
+    for part, rows in zip(days, (480, 20), strict=True):
+        store.write("bars", part.head(rows))
+    sizes = sorted(entry.bytes for entry in store._vault.snapshot().entries())
+    store._vault.opener = Opener(store._vault.shelf_of, large_bytes=sizes[-1])
+    assert store.bars(None, "1h").equals(pl.concat([days[0], days[1].head(20)]))
+    assert store.bars(None, "2h").height == 250
+    assert store.scan("bars", start="2024-01-21").height == 456
+
+
+def test_the_list_of_files_is_what_other_tools_should_read(store, tmp_path):
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
+    day = 24 * HOUR
+    ticks = trades_frame([(SYMBOLS[n % 2], n * HOUR, n, 1.0 + n, 2.0, "B") for n in range(1, 72)])
+    placed = ticks.tail(20).with_columns(position=pl.lit(1 << 20, dtype=pl.Int64), rank=pl.lit(0, dtype=pl.Int8))
+    for part in (ticks.head(30), ticks[30:51]):
+        store.write("trades", part)
+    store.publish_recent({"trades": placed}, 1, 1)
+    assert store.files("trades")["symbol"].to_list().count("") == 1
+    assert store.files("trades", "BTC/USD", start=50 * HOUR)["symbol"].to_list() == ["", "BTC/USD"]
+
+    def rows(paths: list[str]) -> pl.DataFrame:
+        wanted = ", ".join(
+            f"epoch_ns({name}) AS {name}" if name in ("time", "known") else name for name in ticks.columns
+        )
+        query = f"SELECT {wanted} FROM read_parquet($paths, hive_partitioning=false) ORDER BY symbol, time"
+        return pl.from_arrow(duckdb.sql(query, params={"paths": paths}).to_arrow_table())
+
+    store.compact()
+    listed = store.files("trades")
+    told = store.trades().with_columns(pl.col("time", "known").dt.epoch("ns"))
+    assert rows(listed["path"].to_list()).equals(told)
+    assert rows([f"{store.root}/**/*.parquet"]).height > told.height
+    assert listed.columns == ["path", "timeframe", "symbol", "first", "last", "rows", "bytes"]
+    assert listed["bytes"].to_list() == [Path(path).stat().st_size for path in listed["path"]]
+    assert listed["rows"].sum() == ticks.height
+    assert listed.filter(symbol="BTC/USD")["last"].max() == ticks.filter(symbol="BTC/USD")["time"].max()
+    assert pl.read_parquet(store.files("trades", "BTC/USD", day, 2 * day)["path"].to_list())[
+        "symbol"
+    ].unique().to_list() == ["BTC/USD"]
+    moved = store.move("trades", timedelta(0), to=tmp_path / "cold")
+    assert {Path(path).parts[: len(tmp_path.parts) + 1][-1] for path in store.files("trades")["path"]} == {"cold"}
+    assert store.files("trades").height == moved.height
+    assert rows(store.files("trades")["path"].to_list()).equals(told)
+    with pytest.raises(UnknownSymbolError):
+        store.files("trades", "DOGE/USD")
+    with pytest.raises(EmptyStoreError, match="range asked"):
+        store.files("trades", start=1000 * day)
+    assert store.at(1).files("trades")["rows"].sum() == 30
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv"])

@@ -27,11 +27,16 @@ def write(vault: Vault, name: str, frame: Any, source: str, lineage: Mapping[str
         The name is a kind's, a column cannot be kept or changes its type, or the lineage cannot be said in JSON.
     """
     table_name(name)
+    table = conform_table(name, frame)
+    columns = {column: str(dtype) for column, dtype in table.schema.items()}
     try:
-        said = json.dumps({MARK: name, "lineage": dict(lineage)}, sort_keys=True)
+        said = json.dumps({MARK: name, "lineage": dict(lineage), "columns": columns}, sort_keys=True)
     except (TypeError, ValueError) as error:
         raise SchemaError(f"table {name}: the lineage cannot be written as JSON: {error}") from error
-    table = conform_table(name, frame)
+    held = _columns(vault.snapshot(), name)
+    for column, dtype in columns.items():
+        if held.get(column, dtype) != dtype:
+            raise SchemaError(f"table {name}: column {column} is {dtype}, wanted {held[column]} as it is stored")
     made = list(files(name, table, "", source, ring=vault.ring)) if table.height else []
     add(vault, made, said, is_newest=True)
     return table.height
@@ -50,5 +55,20 @@ def read(view: View, name: str, symbols: Sequence[str], bounds: Bounds) -> pl.Da
 
 def lineage(snapshot: Snapshot, name: str) -> list[dict[str, Any]]:
     """Return the lineages of a table's writes, each once, the oldest first."""
+    found: list[dict[str, Any]] = []
+    for told in _told(snapshot, name):
+        if told["lineage"] not in found:
+            found.append(told["lineage"])
+    return found
+
+
+def _columns(snapshot: Snapshot, name: str) -> dict[str, str]:
+    """Return the types of a table's columns by name; none when it has no rows."""
+    if not snapshot.symbols(name):
+        return {}
+    return {column: dtype for told in _told(snapshot, name) for column, dtype in told.get("columns", {}).items()}
+
+
+def _told(snapshot: Snapshot, name: str) -> list[dict[str, Any]]:
     said = [json.loads(text) for text in dict.fromkeys(snapshot.lineages) if text.startswith("{")]
-    return [entry["lineage"] for entry in said if entry.get(MARK) == name]
+    return [entry for entry in said if entry.get(MARK) == name]

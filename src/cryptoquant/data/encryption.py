@@ -4,6 +4,9 @@ A file is encrypted column by column in Parquet's own way (AES-GCM with a 256-bi
 that key stands in the file wrapped with a key of the ring; the manifest tells the ring key's name. Whoever deletes a
 key from all rings has deleted exactly what was encrypted with it. The manifest is not encrypted: it holds no rows, but
 kinds, symbols, first and last times, counts and where rows came from.
+
+When another key becomes the current one, `Store.compact` encrypts anew what lies in the store itself; files that
+`Store.move` has put elsewhere keep their key, which they need for ever.
 """
 
 import base64
@@ -15,12 +18,15 @@ import json
 import os
 import re
 import tomllib
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from cryptoquant.data.disk import TEMPORARY, LocalDisk
+from cryptoquant.data.lock import only_writer
 from cryptoquant.errors import ConfigurationError, StoreError
 from cryptoquant.settings import settings
 
@@ -60,7 +66,7 @@ class KeyRing:
 
     def __init__(self, keys: Mapping[str, bytes | str], current: str | None = None) -> None:
         self._keys = {_named(name): _decoded(name, key) for name, key in keys.items()}
-        self.current = next(reversed(self._keys), "") if current is None else current
+        self.current = next(reversed(self._keys), "") if current is None else current and _named(current)
         if self.current and self.current not in self._keys:
             raise ConfigurationError(f"key {self.current}: is to be the current one but is not in the ring")
         self._ciphers: dict[str, AESGCM] = {}
@@ -99,6 +105,34 @@ class KeyRing:
             raise ConfigurationError(f"keys {place}: wanted names and keys in base64")
         current = keys.pop(CURRENT, None)
         return cls(keys, current)
+
+    @classmethod
+    def create_key(cls, path: str | Path, name: str) -> "KeyRing":
+        """Add a new random key to a JSON file, which is made if need be, as the current one; return all its keys.
+
+        Only its owner may read the file, from its first byte on, and it is replaced as a whole or not at all. Programs
+        that run do not know the key until they read the file again. Keep a copy: without the key nothing can be read.
+
+        Raises
+        ------
+        ConfigurationError
+            The file has a key of that name, is no such file, or cannot be written; it stays as it was.
+        """
+        place = Path(path).expanduser().resolve()
+        if place.suffix == ".toml":
+            raise ConfigurationError(f"keys {place}: new keys are written as JSON, wanted another name than .toml")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with only_writer(place.parent / f".{place.name}.lock"):
+                ring = cls.load(place) if place.exists() else cls({})
+                if name in ring.names:
+                    raise ConfigurationError(f"keys {place}: holds a key {name} already; wanted a new name")
+                made = cls({**ring._keys, name: os.urandom(KEY_BYTES)})
+                told = {known: base64.b64encode(key).decode() for known, key in made._keys.items()}
+                _replace(place, json.dumps({CURRENT: name, **told}, indent=2).encode())
+        except OSError as error:
+            raise ConfigurationError(f"keys {place}: cannot be written: {error.strerror}") from error
+        return made
 
     def key(self, name: str, what: str) -> bytes:
         """Return a key; raise StoreError that says what cannot be read without it."""
@@ -262,8 +296,25 @@ def _nonce(sequence: int) -> bytes:
 
 def _named(name: str) -> str:
     if not NAME.fullmatch(name) or name == CURRENT:
-        raise ConfigurationError(f"key {name!r}: wanted a name of up to 32 letters, digits, '.', '_' and '-'")
+        raise ConfigurationError(
+            f"the name of a key, of {len(name)} characters: wanted up to 32 letters, digits, '.', '_' and '-', and not"
+            f" {CURRENT!r}"
+        )
     return name
+
+
+def _replace(place: Path, content: bytes) -> None:
+    """Put a file that only its owner may read in the place of another, durably."""
+    temporary = place.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)
+    LocalDisk(place.parent).sync_folder("")
 
 
 def _decoded(name: str, key: bytes | str) -> bytes:

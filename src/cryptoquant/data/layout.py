@@ -170,7 +170,8 @@ def packed(
     origin
         The timeframe of bars, else ``""``, and where the rows come from.
     ring
-        The keys, with whose current one the file is encrypted; its name tells nothing of its content then.
+        The keys, with whose current one the file is encrypted; neither its name nor the entry then tells anything by
+        which a guess at its content could be confirmed.
     """
     timeframe, source = origin
     is_recent = stem.startswith(RECENT)
@@ -197,7 +198,7 @@ def packed(
         sha256=digest,
         source=source,
         symbols=symbols if is_shared else (),
-        keys=keys,
+        keys="" if key else keys,
         is_distinct=not is_shared and is_single and different == rows.height,
         positions=(int(positions.min()), int(positions.max())) if len(positions) else None,  # type: ignore[arg-type]
         key=key,
@@ -244,6 +245,13 @@ def encode(
 def empty(kind: str) -> pl.DataFrame:
     """Return a frame of a kind without rows, as it is stored."""
     return EMPTY[kind].clone()
+
+
+def kind_name(kind: str) -> str:
+    """Return the name of a kind; raise ValueError when there is none of that name."""
+    if kind not in STORED:
+        raise ValueError(f"kind {kind!r}: wanted one of {', '.join(STORED)}")
+    return kind
 
 
 def table_name(name: str) -> str:

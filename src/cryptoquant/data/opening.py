@@ -40,7 +40,7 @@ class Opener:
     def scan(
         self, entries: Sequence[Entry], columns: Sequence[str] | None = None, times: Bounds = (None, None)
     ) -> pl.LazyFrame:
-        """Return the rows of some files one after the other, with the columns asked for at least.
+        """Return the rows of some files one after the other, with the columns asked for at least, the same of all.
 
         Rows outside ``times`` (ns UTC, bounds of ``time``) may be missing.
 
@@ -59,7 +59,7 @@ class Opener:
             return pl.scan_parquet(sources, glob=False, hive_partitioning=False)  # type: ignore[arg-type]
         fetched = self._fetched([e for e in entries if e.bytes < self._large_bytes and not self._is_plain(e)])
         parts = [self._opened(entry, fetched.get(entry.path), columns, times) for entry in entries]
-        return parts[0] if len(parts) == 1 else pl.concat(parts)
+        return pl.concat(parts if columns is None else [part.select(columns) for part in parts])
 
     def _is_plain(self, entry: Entry) -> bool:
         return not entry.key and isinstance(self._shelf_of(entry.place), LocalShelf)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from cryptoquant.data.quality_marks import MEDIAN_TO_DEVIATION
 from cryptoquant.market.schema import BARS
 from cryptoquant.market.time import span_ns
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 SPIKE_DEVIATIONS = 25.0
 SPIKE_WINDOW = 100
 SPIKE_WARMUP = 30
-MEDIAN_TO_DEVIATION = 1.4826
 SMALLEST_JUMP = 0.002
 COUNTS = ("expected", "found", "missing", "duplicates", "revisions", "zero_volume", "longest_idle", "spikes")
 
@@ -36,7 +36,8 @@ class QualityReport:
     Crypto trades around the clock: between the first and the last stored bar of a symbol every interval of the
     timeframe is expected. A spike is a close whose log return is more than 25 robust deviations (1.4826 times the
     median absolute return of the 100 bars before, at least 0.2 %) away and of which the next bar takes back more than
-    half: a bad print rather than news.
+    half: a bad print rather than news. So it looks one bar ahead, which a spike that `mark` finds does not: there a
+    price is measured against the median of those before it.
 
     Attributes
     ----------

@@ -32,7 +32,8 @@ class Limits:
     spike_deviations, smallest_spike
         A price is a spike when it lies further from the median of the ``level`` prices before it than so many robust
         deviations (1.4826 times the median of such distances over the ``window`` rows before), and than a share of the
-        price. A move that the next few prices confirm is no spike any more.
+        price. A move that the next few prices confirm is no spike any more. `QualityReport` counts other spikes: closes
+        that lie far from the one before and are taken back by the next, which cannot be known at their time.
     wide_multiple, smallest_wide_bps
         A spread is wide beyond so many times the median of those before, and so many basis points.
     stale_after
@@ -67,6 +68,8 @@ def mark(kind: str, frame: pl.DataFrame, limits: Limits = USUAL) -> pl.DataFrame
                   is_after_gap (does not open where the last one closed), is_idle (no volume), is_spike (high or low)
     books         is_before_reset (no whole book came before), is_crossed (after this update), is_late
     ============  ======================================================================================
+
+    What a spike is, `Limits` says; it is not what `QualityReport` counts under that name.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """Whoever reads looks at one moment of the store, and looks again when its files have gone meanwhile."""
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, TypeVar
 
 import polars as pl
@@ -28,6 +29,14 @@ class Reader:
         self.cache = cache
         self.tail: Tail | None = vault.tail()
         self._vault = vault
+        self._is_steady = False
+        self._moment: View | None = None
+
+    def steady(self) -> "Reader":
+        """Return a reader that looks once, and again only when a file of what it saw has been deleted."""
+        other = copy(self)
+        other._is_steady, other._moment = True, None
+        return other
 
     def seen(self, read: Callable[[View], T]) -> T:
         """Return what a function reads from one view.
@@ -47,11 +56,13 @@ class Reader:
             if seen.count(snapshot.version) > 1:
                 break
             tail = self.tail if self._vault.version is None else None
+            view = self._moment or View(snapshot, self._vault.opener, tail, self.cache)
+            self._moment = view if self._is_steady else None
             try:
-                return read(View(snapshot, self._vault.opener, tail, self.cache))
+                return read(view)
             except FileNotFoundError as error:
-                seen.append(snapshot.version)
-                gone = error
+                seen.append(view.snapshot.version)
+                self._moment, gone = None, error
         what = next((entry.path for entry in snapshot.entries() if not self._is_there(entry)), str(gone))
         raise StoreError(f"store {self._vault.root}: {what} is missing") from gone
 
@@ -59,10 +70,15 @@ class Reader:
         return self._vault.shelf_of(entry.place).exists(entry.path)
 
 
-def answer(where: str, kind: str, frame: pl.DataFrame, as_: str) -> Any:
-    """Return rows in the library asked for; raise EmptyStoreError when there are none."""
+def found(where: str, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return rows; raise EmptyStoreError when there are none."""
     if not frame.height:
         raise EmptyStoreError(f"{where}: no {kind} in the range asked; see store.summary() for what is there")
+    return frame
+
+
+def given(frame: pl.DataFrame, as_: str) -> Any:
+    """Return rows in the library asked for."""
     if as_ == "pandas":
         return frame.to_pandas()
     if as_ == "arrow":

@@ -10,11 +10,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cryptoquant.data import revisions
+from cryptoquant.data.reader import Reader
+from cryptoquant.data.retention import summary
+from cryptoquant.data.revisions import Question
 from cryptoquant.data.selection import instants
 from cryptoquant.errors import DataError, EmptyStoreError, UnknownSymbolError
 from cryptoquant.market.book import book_updates, message_starts
 from cryptoquant.market.instrument import normalize_symbol
-from cryptoquant.market.schema import Bar, BookUpdate, Quote, Trade, bar_rows
+from cryptoquant.market.schema import BARS, SCHEMAS, Bar, BookUpdate, Quote, Trade, bar_rows
 from cryptoquant.market.time import NANOSECONDS_PER_SECOND, Instant, Timeframe, iso, span_ns, timeframe_name
 
 if TYPE_CHECKING:
@@ -31,12 +35,17 @@ LATEST = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A range of a store as a stream of events; each iteration begins anew and gives the same events.
+    """A range of a store as a stream of events; each iteration begins anew, with the store as it is then.
 
     Events come by ``known`` (or ``time``). Of events at one instant those with a position in the log come first, by
-    position; then go trades, quotes, bars, books; then symbols by name; then the order of the store. The store is read
-    in windows of about 200,000 rows: memory holds one window and the events that were known later than it, whatever
-    the range. Bars come once, as the revision that is known last.
+    position; then go trades, quotes, bars, books; then symbols by name; then the order of the store. So what was
+    recorded without backfill comes as `Recorder.subscribe` handed it out, as long as the receiver's clock did not go
+    back, but for what the store holds once: trades and quotes that were sent again, and bars, which come as the
+    revision that is known last. A bar that was received before its close comes at its close.
+
+    The store is read in windows of about 200,000 rows: memory holds one window and the events that were known later
+    than it, whatever the range. What is written or received while an iteration runs is no part of it, unless files that
+    it still needs are deleted (`Store.vacuum`): then it goes on with the store as it is after that.
 
     Attributes
     ----------
@@ -77,16 +86,17 @@ class Replay:
         DataError
             An event was known further before its time than ``skew``.
         """
-        held = _stored(self)
+        reader = self.store._reader.steady()
+        held = _stored(self, reader)
         chosen = {kind: sorted(held.filter(kind=kind)["symbol"].unique()) for kind in self.kinds}
         waiting: dict[str, pl.DataFrame] = {}
         given = 0
         for lower, upper in self._windows(held):
             for kind, names in chosen.items():
-                window = self._read(kind, names, lower, upper) if names else None
+                window = self._read(reader, kind, names, lower, upper) if names else None
                 if window is not None:
                     self._check_skew(kind, window)
-                    waiting[kind] = pl.concat([waiting[kind], window]) if kind in waiting else window
+                    waiting[kind] = pl.concat([waiting[kind], window], how="diagonal") if kind in waiting else window
             frontier = LATEST if upper is None else upper - self._skew_ns
             ready = {kind: frame.filter(pl.col("instant") < frontier) for kind, frame in waiting.items()}
             waiting = {kind: frame.filter(pl.col("instant") >= frontier) for kind, frame in waiting.items()}
@@ -136,20 +146,24 @@ class Replay:
             lower, upper = upper, upper + width
         yield lower, None
 
-    def _read(self, kind: str, names: list[str], lower: int | None, upper: int | None) -> pl.DataFrame | None:
+    def _read(
+        self, reader: Reader, kind: str, names: list[str], lower: int | None, upper: int | None
+    ) -> pl.DataFrame | None:
         """Return the rows of a window, with the instant by which they are ordered (ns), or None."""
         last = self.last if upper is None else upper - 1
-        try:
-            frame = self._bars(names, lower, last) if kind == "bars" else getattr(self.store, kind)(names, lower, last)
-        except EmptyStoreError:
-            return None
-        return frame.with_columns(instant=pl.col(self.by).dt.epoch("ns"))
+        if kind == "bars":
+            frame = self._bars(reader, names, lower, last)
+        else:
+            columns = [*SCHEMAS[kind], "position"]
+            frame = reader.seen(lambda view: view.ticks(kind, names, (lower, last), columns))
+        return frame.with_columns(instant=pl.col(self.by).dt.epoch("ns")) if frame.height else None
 
-    def _bars(self, names: list[str], lower: int | None, last: int | None) -> pl.DataFrame:
+    def _bars(self, reader: Reader, names: list[str], lower: int | None, last: int | None) -> pl.DataFrame:
         """Return the bars that close in a window and open in the range of the replay."""
         timeframe = self.timeframe or ""
         begin = self.first if lower is None else max(lower - span_ns(timeframe), self.first or 0)
-        bars = self.store.bars(names, timeframe, begin, last)
+        asked = Question(timeframe, (begin, last), columns=(*BARS, "position"))
+        bars = reader.seen(lambda view: revisions.bars(view, names, asked))
         return bars if lower is None else bars.filter(pl.col("time").dt.epoch("ns") >= lower)
 
     def _check_skew(self, kind: str, rows: pl.DataFrame) -> None:
@@ -225,12 +239,12 @@ def replay_of(
     whole = Replay(store, chosen, pairs, first, last, by=by)
     if timeframe is not None:
         whole = replace(whole, timeframe=timeframe_name(timeframe))
-    held = _stored(whole)
+    held = _stored(whole, store._reader)
     shortest = min(held.filter(kind="bars")["timeframe"], key=span_ns, default=None)
     return whole if timeframe is not None else replace(whole, timeframe=shortest)
 
 
-def _stored(whole: Replay) -> pl.DataFrame:
+def _stored(whole: Replay, reader: Reader) -> pl.DataFrame:
     """Return what of a replay is stored: kind, timeframe, symbol, first, last and rows.
 
     Raises
@@ -238,7 +252,7 @@ def _stored(whole: Replay) -> pl.DataFrame:
     EmptyStoreError, UnknownSymbolError
         Nothing is, or of a symbol nothing is.
     """
-    held = whole.store.summary().filter(pl.col("kind").is_in(whole.kinds))
+    held = reader.seen(summary).filter(pl.col("kind").is_in(whole.kinds))
     if whole.timeframe is not None:
         held = held.filter((pl.col("kind") != "bars") | (pl.col("timeframe") == whole.timeframe))
     if whole.symbols is not None and held.height:

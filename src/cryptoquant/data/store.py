@@ -14,10 +14,11 @@ from cryptoquant.data.cache import Cache, CacheStatus
 from cryptoquant.data.disk import Disk
 from cryptoquant.data.encryption import KeyRing, known_keys
 from cryptoquant.data.files import Columns, Stamp, read_file, write_file
-from cryptoquant.data.layout import KINDS, STORED
+from cryptoquant.data.layout import KINDS, kind_name
+from cryptoquant.data.listing import files
 from cryptoquant.data.quality import QualityReport
 from cryptoquant.data.quality_report import CHECKED, MarketQuality, market_quality
-from cryptoquant.data.reader import Reader, answer
+from cryptoquant.data.reader import Reader, found, given
 from cryptoquant.data.reading import View
 from cryptoquant.data.replay import Event, replay
 from cryptoquant.data.selection import Bounds, instants
@@ -221,12 +222,14 @@ class Store:
 
         Of several revisions of one bar those from the venue's history go before corrections, and these before the
         first bar; of equals the one known last counts. With ``as_of`` only what was known then. A timeframe that is
-        not stored for a symbol is aggregated from the largest stored one that divides it.
+        not stored for a symbol is aggregated from the largest stored one that divides it; an absent smaller bar did not
+        trade. Only the first large bar of all, unless the first small one opens it, and the last of all, unless the
+        last small one closes it, are left out: they may be partial.
 
         Parameters
         ----------
         symbols
-            One pair, several, or None for all that are stored.
+            One pair, several, or None for all of which the timeframe can be made.
         as_
             ``"polars"``, ``"pandas"`` or ``"arrow"``.
 
@@ -235,13 +238,14 @@ class Store:
         UnknownSymbolError
             A symbol is not stored; the message names the nearest that is.
         EmptyStoreError
-            No row fits.
+            No row fits, or the stored timeframes of a symbol do not make the one asked for.
         ValueError
             ``start`` lies after ``end``.
         """
-        asked = revisions.Question(timeframe, instants(start, end), None if as_of is None else to_ns(as_of))
-        rows = self._reader.seen(lambda view: revisions.bars(view, self._chosen(view, "bars", symbols), asked))
-        return cast(pl.DataFrame, self._answer("bars", rows, as_))
+        limit = None if as_of is None else to_ns(as_of)
+        asked = revisions.Question(timeframe, instants(start, end), limit, is_named=symbols is not None)
+        rows = self._asked("bars", symbols, lambda view, names: revisions.bars(view, names, asked))
+        return cast(pl.DataFrame, given(rows, as_))
 
     def daily_bars(
         self,
@@ -256,62 +260,59 @@ class Store:
         With ``as_of`` those known then; the present day is known before its ``time``. Errors as `bars`.
         """
         bounds, limit = instants(start, end), None if as_of is None else to_ns(as_of)
-        rows = self._reader.seen(
-            lambda view: revisions.daily(view, self._chosen(view, "daily_bars", symbols), bounds, limit)
-        )
-        return self._answer("daily_bars", rows, as_)
+        rows = self._asked("daily_bars", symbols, lambda view, names: revisions.daily(view, names, bounds, limit))
+        return given(rows, as_)
 
     def trades(
         self, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None, as_: str = "polars"
     ) -> Any:
         """Return trades with ``start <= time <= end``, by symbol in time order, each id once. Errors as `bars`."""
-        return self._answer("trades", self._ticks("trades", symbols, instants(start, end)), as_)
+        return self._ticks("trades", symbols, instants(start, end), as_)
 
     def quotes(
         self, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None, as_: str = "polars"
     ) -> Any:
         """Return quotes with ``start <= time <= end``, by symbol in time order, equal ones once. Errors as `bars`."""
-        return self._answer("quotes", self._ticks("quotes", symbols, instants(start, end)), as_)
+        return self._ticks("quotes", symbols, instants(start, end), as_)
 
     def books(
         self, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None, as_: str = "polars"
     ) -> Any:
         """Return changed levels with ``start <= time <= end`` by symbol, in the order of arrival. Errors as `bars`."""
-        return self._answer("books", self._ticks("books", symbols, instants(start, end)), as_)
+        return self._ticks("books", symbols, instants(start, end), as_)
 
     def scan(
         self, kind: str, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None
     ) -> pl.DataFrame:
-        """Return rows as they are stored, all revisions of bars, with their rank and position in the log.
-
-        Errors as `bars`.
-        """
-        if kind not in STORED:
-            raise ValueError(f"scan: kind {kind!r}, wanted one of {', '.join(STORED)}")
+        """Return rows as they are stored, of bars all revisions, with rank and place in the log. Errors as `bars`."""
         bounds = instants(start, end)
-        rows = self._reader.seen(lambda view: revisions.every(view, kind, self._chosen(view, kind, symbols), bounds))
-        return cast(pl.DataFrame, self._answer(kind, rows, "polars"))
+        return self._asked(kind_name(kind), symbols, lambda view, names: revisions.every(view, kind, names, bounds))
 
     def gaps(self) -> pl.DataFrame:
         """Return the outages of the recording, one row each as it is known now; empty when there were none."""
-        ledger = self._all("gaps").sort("known", "position", nulls_last=False, maintain_order=True)
-        return ledger.unique("id", keep="last", maintain_order=True).sort("time", "id")
+        return self._reader.seen(revisions.gaps)
 
     def quarantine(self) -> pl.DataFrame:
         """Return the messages that could not be read, with the reason; empty when there were none."""
-        return self._all("quarantine").sort("known", "position", maintain_order=True)
+        return self._reader.seen(revisions.quarantine)
 
     def read(
         self, name: str, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None
     ) -> pl.DataFrame:
         """Return the rows of a table of your own with ``start <= time <= end``, by symbol in time order."""
         bounds = instants(start, end)
-        rows = self._reader.seen(lambda view: derived.read(view, name, self._chosen(view, name, symbols), bounds))
-        return cast(pl.DataFrame, self._answer(name, rows, "polars"))
+        return self._asked(name, symbols, lambda view, names: derived.read(view, name, names, bounds))
 
     def lineage(self, name: str) -> list[dict[str, Any]]:
         """Return what a table was made from: the lineages of its writes, each once, the oldest first."""
         return derived.lineage(self._vault.snapshot(), name)
+
+    def files(
+        self, kind: str, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None
+    ) -> pl.DataFrame:
+        """Return the files that count now and may hold rows of a range, for other tools; see `listing.files`."""
+        bounds = instants(start, end)
+        return self._asked(kind, symbols, lambda view, names: files(view, self._vault.place, kind, names, bounds))
 
     def symbols(self, kind: str = "bars") -> list[str]:
         """Return the symbols of which rows of a kind are stored, sorted."""
@@ -434,16 +435,13 @@ class Store:
         """Return the stream of the recorder that writes into this store, from now on, in any process."""
         return self._vault.follower(kinds, symbols)
 
-    def _all(self, kind: str) -> pl.DataFrame:
-        return self._reader.seen(lambda view: revisions.every(view, kind, view.symbols(kind), (None, None)))
+    def _ticks(self, kind: str, symbols: Symbols, bounds: Bounds, as_: str) -> Any:
+        columns = list(SCHEMAS[kind])
+        return given(self._asked(kind, symbols, lambda view, names: view.ticks(kind, names, bounds, columns)), as_)
 
-    def _ticks(self, kind: str, symbols: Symbols, bounds: Bounds) -> pl.DataFrame:
-        return self._reader.seen(
-            lambda view: view.ticks(kind, self._chosen(view, kind, symbols), bounds, list(SCHEMAS[kind]))
-        )
+    def _asked(self, kind: str, symbols: Symbols, read: Callable[[View, list[str]], pl.DataFrame]) -> pl.DataFrame:
+        rows = self._reader.seen(lambda view: read(view, self._chosen(view, kind, symbols)))
+        return found(f"store {self.root}", kind, rows)
 
     def _chosen(self, view: View, kind: str, symbols: Symbols) -> list[str]:
         return chosen(f"store {self.root}", kind, view.symbols(kind), symbols)
-
-    def _answer(self, kind: str, frame: pl.DataFrame, as_: str) -> Any:
-        return answer(f"store {self.root}", kind, frame, as_)
