@@ -62,6 +62,10 @@ class VenueUnreachableError(VenueError):
     """No answer from the venue within the deadline."""
 
 
+class RequestRefusedError(VenueError):
+    """The venue refused what was asked for, and would refuse it again (HTTP 400, 404, 422 and the like)."""
+
+
 class AuthenticationError(VenueError):
     """The venue refused the keys."""
 

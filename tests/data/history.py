@@ -22,6 +22,8 @@ SHORT = {
 class HistoryServer(ThreadingHTTPServer):
     """Serves rows page by page; ``faults`` are (status, headers, body) given before the next true answers.
 
+    A fault whose headers name a longer ``Content-Length`` is an answer that is cut off.
+
     ``refuse_after`` requests all are refused; ``at_request`` is called with the number of each before it is answered.
     """
 
@@ -50,7 +52,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        if "Content-Length" not in headers:
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 

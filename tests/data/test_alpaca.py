@@ -8,12 +8,14 @@ import polars as pl
 import pytest
 
 from cryptoquant.data import alpaca as connection
-from cryptoquant.data.alpaca import Alpaca, ender
+from cryptoquant.data.alpaca import Alpaca, ender, fetch
 from cryptoquant.data.alpaca_history import alpaca_timeframe
+from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import (
     AuthenticationError,
     ConfigurationError,
+    RequestRefusedError,
     UnknownSymbolError,
     VenueError,
     VenueUnreachableError,
@@ -100,7 +102,9 @@ def test_start_and_end_hold_whole_bars():
         ((401, {}, '{"message":"unauthorized."}'), AuthenticationError, "keys refused"),
         ((403, {}, "forbidden"), AuthenticationError, "HTTP 403"),
         ((400, {}, '{"message":"invalid symbol: BTCUSD"}'), UnknownSymbolError, "invalid symbol"),
-        ((400, {}, '{"message":"invalid timeframe"}'), VenueError, "HTTP 400"),
+        ((400, {}, '{"message":"invalid timeframe"}'), RequestRefusedError, "HTTP 400"),
+        ((404, {}, '{"message":"not found"}'), RequestRefusedError, "HTTP 404"),
+        ((422, {}, '{"message":"unprocessable"}'), RequestRefusedError, "HTTP 422"),
         ((200, {}, "<html>"), VenueError, "cannot be read"),
     ],
 )
@@ -124,6 +128,35 @@ def test_overload_is_answered_with_patience_and_a_limit(monkeypatch):
         with pytest.raises(VenueError, match="HTTP 500: broken"):
             fetched(server)
         assert len(server.faults) == 10 - connection.ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [((503, {}, "busy"), "HTTP 503: busy"), ((429, {"Retry-After": "100"}, "slow"), "HTTP 429: slow")],
+)
+def test_a_pause_that_is_ended_is_followed_by_no_other_attempt(fault, text):
+    bucket = TokenBucket(sleep=lambda seconds: True)
+    with history(BARS) as server:
+        server.faults = [fault] * 5
+        with pytest.raises(VenueError, match=text):
+            fetch(server.alpaca().historical(), "/crypto/us/bars", {}, bucket)
+        assert len(server.requests) == 1
+        bucket.pause(100.0)
+        with pytest.raises(VenueError, match="no attempt"):
+            fetch(server.alpaca().historical(), "/crypto/us/bars", {}, bucket)
+        assert len(server.requests) == 1
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr(connection.time, "sleep", lambda _: None)
+    cut = (200, {"Content-Length": "5000"}, '{"bars":{')
+    with history(BARS) as server:
+        server.faults = [cut]
+        assert fetched(server).equals(BARS)
+        server.faults = [cut] * 5
+        with pytest.raises(VenueUnreachableError, match="cut off"):
+            fetched(server)
+        assert not server.faults
 
 
 def test_nobody_at_the_address_is_one_clear_line(monkeypatch):

@@ -191,6 +191,15 @@ def test_a_pause_that_the_venue_asks_for_is_kept_by_all(store):
     assert result.rows == 31 * 24 * 2
 
 
+def test_a_page_that_is_cut_off_is_asked_for_again_and_nothing_of_it_is_lost(store):
+    with history(BARS, 100) as server:
+        cut = (200, {"Content-Length": "5000"}, '{"bars":{"BTC/USD":[')
+        server.at_request = lambda number: server.faults.extend([cut] if number in (2, 5) else [])
+        result = download(store, PAIRS, "1h", "2024-01-15", "2024-03-15", source=server.alpaca(), jobs=1)
+    assert (result.rows, len(server.requests)) == (BARS.height, result.pages + 2)
+    assert store.bars(PAIRS, "1h").equals(BARS)
+
+
 def test_requests_keep_to_the_allowance(store):
     now, asked = [0.0], []
 

@@ -62,6 +62,23 @@ def test_a_pause_holds_for_all_who_share_the_bucket(seconds, before):
     assert clock.now >= asked + seconds - 1e-9
 
 
+@given(st.integers(0, 60), st.floats(0, 100), st.sampled_from([None, False, True]))
+def test_a_wait_that_is_ended_grants_nothing_and_one_that_is_not_grants(before, pause, ending):
+    clock = Clock()
+    said = None
+
+    def sleep(seconds: float) -> bool | None:
+        clock.sleep(seconds)
+        return said
+
+    bucket = TokenBucket(200, burst=20, clock=lambda: clock.now, sleep=sleep)
+    for _ in range(before):
+        assert bucket.take() is not None
+    bucket.pause(pause)
+    said, must_wait = ending, pause > 0 or before >= 20
+    assert (bucket.take() is None) == (ending is True and must_wait)
+
+
 def test_threads_share_one_allowance():
     clock = Clock()
     bucket = clock.bucket(20, 10)

@@ -19,6 +19,7 @@ from cryptoquant.data.rate import TokenBucket
 from cryptoquant.errors import (
     AuthenticationError,
     ConfigurationError,
+    RequestRefusedError,
     UnknownSymbolError,
     VenueError,
     VenueUnreachableError,
@@ -247,13 +248,13 @@ class Alpaca:
         return (page.rows for page in self.fetch_pages(span) if page.rows.height)
 
     def fetch_bodies(self, span: Span, *, bucket: TokenBucket | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the pages of a span as the venue sent them. Errors as `fetch_bars`."""
+        """Yield the pages of a span as the venue sent them, within the allowance of a bucket. Errors as `fetch`."""
         client = self.historical()
         return bodies(lambda path, query: fetch(client, path, query, bucket), span)
 
-    def latest_times(self, kind: str, symbols: Sequence[str]) -> dict[str, int]:
+    def latest_times(self, kind: str, symbols: Sequence[str], *, bucket: TokenBucket | None = None) -> dict[str, int]:
         """Return the venue's newest stamp (ns UTC; of bars the open) of each symbol that has any. Errors as `fetch`."""
-        found = fetch(self.historical(), f"/crypto/us/latest/{kind}", {"symbols": ",".join(symbols)})
+        found = fetch(self.historical(), f"/crypto/us/latest/{kind}", {"symbols": ",".join(symbols)}, bucket)
         return {symbol: from_iso(row["t"]) for symbol, row in found[kind].items()}
 
     def _keys(self) -> tuple[str, str]:
@@ -265,16 +266,20 @@ class Alpaca:
 
 
 def fetch(client: Any, path: str, query: Mapping[str, Any], bucket: TokenBucket | None = None) -> dict[str, Any]:
-    """Return the answer to one GET request of an SDK client, asking again on 429, 5xx and silence, five times in all.
+    """Return the answer to one GET request of an SDK client, asking five times in all.
+
+    It asks again on 429, on 5xx, and when no answer came or one that was cut off.
 
     Parameters
     ----------
     bucket
         The allowance that each attempt takes from; a pause that the venue asks for is a pause for all who share it.
+        Where its wait is ended, no more attempts are made; a request under way is not cut short, it ends by its own
+        timeout (`TIMEOUT_S`: seconds to connect, and seconds without a byte).
 
     Raises
     ------
-    AuthenticationError, UnknownSymbolError, VenueUnreachableError, VenueError
+    AuthenticationError, UnknownSymbolError, RequestRefusedError, VenueUnreachableError, VenueError
         What the venue answered last, or that it did not.
     """
     import requests
@@ -283,8 +288,8 @@ def fetch(client: Any, path: str, query: Mapping[str, Any], bucket: TokenBucket 
     where = urlsplit(str(getattr(client._base_url, "value", client._base_url))).netloc
     failure: VenueError | UnknownSymbolError = VenueError(f"{where}: no attempt was made")
     for attempt in range(ATTEMPTS):
-        if bucket is not None:
-            bucket.take()
+        if bucket is not None and bucket.take() is None:
+            break
         status, asked_pause = 0, 0.0
         try:
             answer: dict[str, Any] = client.get(path, dict(query))
@@ -296,14 +301,18 @@ def fetch(client: Any, path: str, query: Mapping[str, Any], bucket: TokenBucket 
         except (requests.ConnectionError, requests.Timeout) as error:
             reason = "no answer in time" if isinstance(error, requests.Timeout) else "no connection"
             failure = VenueUnreachableError(f"{where}: {reason}; is the address right and the network up?")
+        except requests.exceptions.ChunkedEncodingError:
+            failure = VenueUnreachableError(f"{where}: the answer was cut off; is the network up?")
         except requests.RequestException as error:
             raise VenueError(f"{where}: the answer cannot be read: {error}") from error
         else:
             return answer
         if attempt + 1 < ATTEMPTS:
             pause = max(min(asked_pause, LONGEST_ASKED_S), min(LONGEST_PAUSE_S, random.uniform(0.05, 0.1) * 4**attempt))
-            wait = time.sleep if bucket is None or status != 429 else bucket.pause
-            wait(pause)
+            if bucket is not None and status == 429:
+                bucket.pause(pause)
+            elif (time.sleep if bucket is None else bucket.sleep)(pause):
+                break
     raise failure
 
 
@@ -318,7 +327,8 @@ def _refused(where: str, status: int, text: str, symbols: str) -> VenueError | U
         return AuthenticationError(f"{where}: keys refused (HTTP {status}): {text}")
     if status in (400, 422) and "symbol" in text.lower():
         return UnknownSymbolError(f"{where}: {symbols}: {text}")
-    return VenueError(f"{where}: HTTP {status}: {text}")
+    refusal = RequestRefusedError if 400 <= status < 500 and status != 429 else VenueError
+    return refusal(f"{where}: HTTP {status}: {text}")
 
 
 def _listed(symbols: str | Sequence[str]) -> tuple[str, ...]:

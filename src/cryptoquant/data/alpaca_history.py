@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from cryptoquant.errors import VenueError
@@ -17,6 +18,15 @@ SIDES = {"B": "B", "S": "S"}
 
 Get = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 Row = tuple[Any, ...]
+
+
+class _Stamped(msgspec.Struct):
+    """A row of which only the time is of interest."""
+
+    t: str
+
+
+_Times = dict[str, list[_Stamped]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,23 @@ def bodies(get: Get, span: Span, *, token: str | None = None) -> Iterator[dict[s
         token = answer.get("next_page_token") or None
         if token is None:
             return
+
+
+def times(kind: str, body: Any) -> dict[str, list[int]]:
+    """Return by symbol the stamps (ns UTC; of bars the open) of the rows of an answer, in its order.
+
+    Raises
+    ------
+    ValueError
+        The answer is no page of this kind: it is no object, rows of the kind are absent or no lists by symbol, or a row
+        is no object with a time.
+    """
+    page = msgspec.convert(body, dict[str, Any])
+    if kind not in page:
+        raise ValueError(f"found no {kind} in the answer")
+    msgspec.convert(page.get("next_page_token"), str | None)
+    found = msgspec.convert(page[kind], _Times) or {}
+    return {symbol: [from_iso(row.t) for row in rows] for symbol, rows in found.items()}
 
 
 def alpaca_timeframe(timeframe: Timeframe) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cryptoquant.data.decode import EARLIEST, FUTURE, LONGEST_SYMBOL, MINUTE, messages
 from cryptoquant.data.message import BarMessage, BookMessage, QuoteMessage, TradeMessage, UpdatedBarMessage, instant
-from cryptoquant.data.segment import Record
+from cryptoquant.data.segment import Record, RecordKind
 from cryptoquant.market.instrument import normalize_symbol
 from cryptoquant.market.schema import Bar, BookUpdate, Quote, Trade
 
@@ -24,9 +24,15 @@ KINDS = {
 
 
 def events(
-    records: Iterable[Record], kinds: Collection[str] | None = None, symbols: Collection[str] | None = None
+    records: Iterable[Record],
+    kinds: Collection[str] | None = None,
+    symbols: Collection[str] | None = None,
+    *,
+    history: bool = False,
 ) -> list[Event]:
     """Return what some records say as events, in the order of the log; what cannot be read is left out.
+
+    By default these are the messages of the stream, each once and in the order in which they came.
 
     Parameters
     ----------
@@ -34,9 +40,14 @@ def events(
         Of ``trades``, ``quotes``, ``bars``, ``books``; by default all.
     symbols
         Pairs in slash form; by default all.
+    history
+        Also the rows of pages that were fetched to fill gaps. They are older than what stands before them, they repeat
+        messages of the stream around the gap, and ``known`` is when the page came.
     """
     found: list[Event] = []
     for record in records:
+        if record.kind == RecordKind.PAGE and not history:
+            continue
         for message in messages(record):
             kind = KINDS.get(message.__class__)
             if kind is None or kind not in EVENTS or (kinds is not None and kind not in kinds):

@@ -19,7 +19,8 @@ class TokenBucket:
     per_minute
         Alpaca allows 200 to a free key.
     clock, sleep
-        Seconds that never go back, and the wait for them.
+        Seconds that never go back, and the wait for them. A wait that returns True was ended before its time, as that
+        of a `threading.Event` is when it is set: then nothing is allowed any more.
 
     Examples
     --------
@@ -33,19 +34,19 @@ class TokenBucket:
         *,
         burst: int = BURST,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], bool | None] = time.sleep,
     ) -> None:
         if not 1 <= burst < per_minute:
             raise ValueError(f"rate: wanted 1 <= burst < per_minute, found {burst} and {per_minute}")
         self._interval = 60.0 / (per_minute - burst)
         self._ahead = (burst - 1) * self._interval
-        self._clock, self._sleep = clock, sleep
+        self._clock, self.sleep = clock, sleep
         self._lock = threading.Lock()
         self._next = clock()
         self._closed_until = clock()
 
-    def take(self) -> float:
-        """Wait until a request is allowed; return how long that took in seconds."""
+    def take(self) -> float | None:
+        """Wait until a request is allowed; return how long that took in seconds, None when the wait was ended."""
         began = self._clock()
         while True:
             with self._lock:
@@ -53,7 +54,8 @@ class TokenBucket:
                 granted = max(now, self._next - self._ahead, self._closed_until)
                 self._next = max(self._next, granted) + self._interval
             while (left := granted - self._clock()) > 0:
-                self._sleep(left)
+                if self.sleep(left):
+                    return None
             with self._lock:
                 if self._closed_until <= granted:  # no pause was asked for in the meantime
                     return max(0.0, self._clock() - began)

@@ -23,7 +23,7 @@ class RecordKind(IntEnum):
     FRAME = 0
     """The bytes of one websocket message, as they came (MessagePack array of messages)."""
     PAGE = 1
-    """One page of the venue's history: JSON ``{"kind", "symbols", "start", "end", "cause", "body"}``."""
+    """One page of the venue's history: JSON ``{"kind", "body"}``, the body as the venue sent it."""
     EVENT = 2
     """What happened to the recorder: JSON with ``event``; see `cryptoquant.data.events`."""
 

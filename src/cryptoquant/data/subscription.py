@@ -9,7 +9,7 @@ from cryptoquant.data.disk import LocalDisk
 from cryptoquant.data.events import Event, events
 from cryptoquant.data.log import Cipher
 from cryptoquant.data.log_reader import LogReader
-from cryptoquant.data.segment import Record
+from cryptoquant.data.segment import Record, RecordKind
 from cryptoquant.market.instrument import normalize_symbol
 
 LIMIT_BYTES = 16 << 20
@@ -21,6 +21,16 @@ class Subscription:
 
     Frames wait undecoded; the consumer's own thread decodes them in `next`. A consumer that is too slow loses the
     oldest frames, which are counted, and never slows the recorder.
+
+    Parameters
+    ----------
+    kinds, symbols
+        What to give; None for all.
+    limit_bytes
+        How much may wait for the consumer.
+    history
+        Whether pages of the venue's history, by which gaps are filled, are given too; see
+        `cryptoquant.data.events.events`. By default only what comes over the stream is, each message once and in order.
 
     Attributes
     ----------
@@ -34,9 +44,10 @@ class Subscription:
         symbols: Collection[str] | None = None,
         *,
         limit_bytes: int = LIMIT_BYTES,
+        history: bool = False,
         on_close: Callable[["Subscription"], None] = lambda subscription: None,
     ) -> None:
-        self.kinds, self.symbols = kinds, _pairs(symbols)
+        self.kinds, self.symbols, self.history = kinds, _pairs(symbols), history
         self.dropped = 0
         self._limit, self._bytes = limit_bytes, 0
         self._records: deque[Record] = deque()
@@ -45,7 +56,9 @@ class Subscription:
         self._on_close = on_close
 
     def push(self, record: Record) -> None:
-        """Take a record from the recorder, without waiting for the consumer."""
+        """Take a record from the recorder, without waiting for the consumer; one that holds no events is left."""
+        if record.kind != RecordKind.FRAME and not (self.history and record.kind == RecordKind.PAGE):
+            return
         with self._arrived:
             self._records.append(record)
             self._bytes += len(record.payload)
@@ -57,12 +70,13 @@ class Subscription:
     def next(self, timeout: float | None = None) -> list[Event]:
         """Return the events that came since the last call, waiting up to ``timeout`` seconds for the first.
 
-        An empty list means that none came in time, or that the subscription is closed.
+        An empty list means that none came in time, that what came was not asked for, or that the subscription is
+        closed.
         """
         with self._arrived:
             self._arrived.wait_for(lambda: self._records or self._is_closed, timeout)
             records, self._records, self._bytes = list(self._records), deque(), 0
-        return events(records, self.kinds, self.symbols)
+        return events(records, self.kinds, self.symbols, history=self.history)
 
     def __iter__(self) -> Iterator[Event]:
         """Yield events until the subscription is closed."""
@@ -93,13 +107,12 @@ class Follower:
     ----------
     root
         Folder of the store.
-    after
-        Sequence of the log after which to begin.
-
-    Attributes
-    ----------
     kinds, symbols
         What to give; None for all.
+    after
+        Sequence of the log after which to begin.
+    history
+        As for `Subscription`: by default only what came over the stream.
     """
 
     def __init__(
@@ -109,9 +122,10 @@ class Follower:
         symbols: Collection[str] | None = None,
         *,
         after: int = 0,
+        history: bool = False,
         cipher: Cipher | None = None,
     ) -> None:
-        self.kinds, self.symbols = kinds, _pairs(symbols)
+        self.kinds, self.symbols, self.history = kinds, _pairs(symbols), history
         self._reader = LogReader(LocalDisk(root), after=after, cipher=cipher)
 
     @property
@@ -125,8 +139,8 @@ class Follower:
         return self._reader.missed
 
     def next(self, timeout: float = 1.0) -> list[Event]:
-        """Return the next events, or none after ``timeout`` seconds without a record."""
-        return events(self._reader.follow(timeout), self.kinds, self.symbols)
+        """Return the next events, or none when no record came in ``timeout`` seconds or only such as have none."""
+        return events(self._reader.follow(timeout), self.kinds, self.symbols, history=self.history)
 
     def __iter__(self) -> Iterator[Event]:
         """Yield events for ever."""
