@@ -154,6 +154,7 @@ def test_a_checkpoint_of_two_lines_is_read_but_its_first_line_is_no_version(tmp_
 def test_two_checkpoints_of_one_version_are_told_apart_by_a_reader_that_was_open(tmp_path):
     disk = LocalDisk(tmp_path)
     writer, reader = Manifest(disk), Manifest(disk)
+    writer.append(Write((entry(99),), at=0))
     for number in range(20):
         writer.append(Write((entry(number % 2),), None, (f"{number % 2}.parquet",), at=number))
         writer.append(Write((), None, (f"{number % 2}.parquet",), at=number))
@@ -162,7 +163,7 @@ def test_two_checkpoints_of_one_version_are_told_apart_by_a_reader_that_was_open
     assert writer.checkpoint(30, least_bytes=0)
     for number in range(10):
         writer.append(Write((entry(10 + number),), at=40))
-    assert {e.path for e in reader.snapshot().entries()} == {f"{10 + n}.parquet" for n in range(10)}
+    assert {e.path for e in reader.snapshot().entries()} == {"99.parquet", *(f"{10 + n}.parquet" for n in range(10))}
 
 
 def test_a_checkpoint_is_noticed_by_a_reader_that_was_open_and_earlier_versions_are_gone(tmp_path):

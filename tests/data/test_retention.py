@@ -161,6 +161,19 @@ def test_files_that_an_older_manifest_says_were_moved_onto_the_store_itself_are_
     assert store.trades().equals(before)
 
 
+def test_files_that_an_older_manifest_says_lie_at_the_tier_itself_stay_there(tmp_path):
+    store = filled(tmp_path / "store")
+    before, vault, cold = store.trades(), store._vault, f"memory://{uuid.uuid4().hex}"
+    held = list(vault.snapshot().entries())
+    for entry in held:
+        vault.shelf_of(cold).put(entry.path, vault.shelf.get(entry.path))
+    moved = tuple(replace(entry, place=f"{cold}/") for entry in held)
+    vault.commit(lambda _: Write(moved, None, tuple(entry.path for entry in held), at=1))
+    assert not store.move("trades", timedelta(0), to=cold).height
+    store.vacuum(timedelta(0))
+    assert store.trades().equals(before)
+
+
 def test_a_tier_under_another_name_is_the_same_tier(tmp_path):
     store, cold = filled(tmp_path / "store"), f"memory://{uuid.uuid4().hex}"
     before = store.trades()
