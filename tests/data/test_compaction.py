@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from cryptoquant.data import compaction
 from cryptoquant.data.keys import fingerprint, once
+from cryptoquant.data.snapshot import Fold
 from cryptoquant.data.store import Store
 from cryptoquant.errors import EmptyStoreError, StoreError
 from cryptoquant.market.schema import SCHEMAS
@@ -112,6 +114,198 @@ def test_after_any_deeds_the_store_answers_as_a_list_of_all_rows_would(tmp_path_
     store.compact()
     same(answer(store.trades), told.trades(SYMBOLS))
     assert not [e for e in store._vault.snapshot().entries() if e.path.startswith("_recent")]
+
+
+@dataclass
+class Diary:
+    """A table and hourly bars of one symbol, as what was said last, and a store that was told the same."""
+
+    root: Path
+    table: dict[int, float] = field(default_factory=dict)
+    bars: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
+    shadow: list[dict[str, object]] = field(default_factory=list)
+    sequence: int = 0
+
+    def __post_init__(self) -> None:
+        self.now = START + 400 * HOUR
+        self.store = Store(self.root / "store", clock=lambda: self.now)
+
+    def write(self, hours: list[int], value: float, known: int) -> None:
+        times = pl.from_epoch(pl.Series([START + hour * HOUR for hour in hours]), "ns").dt.replace_time_zone("UTC")
+        said = pl.DataFrame({"symbol": ["BTC/USD"] * len(hours), "time": times, "value": [value] * len(hours)})
+        self.store.write("own", said, lineage={"of": "hand"})
+        self.table |= dict.fromkeys(hours, value)
+        rows = [bar(known, hour, rank=2, close=value) for hour in hours]
+        self.store.write("bars", frame("bars", rows).drop("position", "rank"))
+        self.say(rows)
+
+    def publish(self, hours: list[int], value: float, known: int) -> None:
+        """Tell streamed bars, which lie in recent files."""
+        rows = [bar(known, hour, close=value) for hour in hours]
+        self.sequence += 1
+        self.store.publish_recent({"bars": frame("bars", rows)}, self.sequence, 1)
+        self.say(rows)
+
+    def say(self, rows) -> None:
+        self.shadow += rows
+
+    def move(self, hours: list[int]) -> None:
+        age = timedelta(hours=400 - hours[0])
+        for name in ("own", "bars"):
+            self.store.move(name, age, to=self.root / "cold")
+
+    def check(self) -> None:
+        if not self.table:
+            return
+        told = self.store.read("own")
+        assert told["value"].to_list() == [self.table[hour] for hour in sorted(self.table)]
+        for as_of in (None, START + 2 * HOUR, START + 2 * HOUR + 1):
+            latest = Told()
+            latest.rows["bars"] = self.shadow
+            same(answer(lambda t=as_of: self.store.bars("BTC/USD", "1h", as_of=t)), latest.bars("BTC/USD", as_of))
+
+
+spans = st.sampled_from([[0], [0, 1], [1, 2], [0, 1, 2, 70]])
+said = st.tuples(st.just("write"), spans, st.sampled_from([60.0, 70.0]), st.integers(0, 1))
+acts = st.lists(
+    st.one_of(
+        said,
+        said,
+        st.tuples(st.just("publish"), spans, st.sampled_from([60.0, 70.0]), st.integers(0, 1)),
+        st.tuples(st.just("move"), st.sampled_from([[2], [3], [100]])),
+        st.tuples(st.just("move"), st.sampled_from([[2], [3]])),
+        st.tuples(st.just("meet"), spans, st.sampled_from([60.0, 70.0]), st.integers(0, 1)),
+        st.tuples(st.sampled_from(["compact", "checkpoint", "vacuum"])),
+    ),
+    min_size=4,
+    max_size=14,
+)
+
+
+@settings(max_examples=30)
+@given(acts)
+def test_what_was_written_last_stays_last_whatever_is_moved_merged_and_restored(tmp_path_factory, acts):
+    diary = Diary(tmp_path_factory.mktemp("diary"))
+    store = diary.store
+    replaced = compaction._replace
+    for act, *what in acts:
+        if act in ("write", "publish", "move"):
+            getattr(diary, act)(*what)
+        elif act in ("compact", "vacuum"):
+            getattr(store, act)()
+        elif act == "checkpoint":
+            store._vault.manifest.checkpoint(0, least_bytes=0)
+        else:
+            met = []
+
+            def meets(*given, what=what, met=met):
+                if not met:
+                    met.append(1)
+                    diary.write(*what)
+                return replaced(*given)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(compaction, "_replace", meets)
+                store.compact()
+        diary.check()
+    store.compact()
+    diary.check()
+    diary.store = Store(store.root)
+    diary.check()
+
+
+def test_a_file_that_is_moved_stays_older_than_one_that_was_written_later(tmp_path):
+    diary = Diary(tmp_path)
+    diary.write([0, 1], 60.0, 0)
+    diary.write([0, 1, 2, 70], 70.0, 0)
+    diary.move([3])
+    assert {entry.place != "" for entry in diary.store._vault.snapshot().entries()} == {True, False}
+    diary.check()
+    diary.store.compact()
+    diary.check()
+
+
+def test_files_are_not_merged_across_one_that_was_written_between_them_and_moved(tmp_path):
+    diary = Diary(tmp_path)
+    diary.write([0, 1, 2, 70], 60.0, 0)
+    diary.write([0, 1], 70.0, 0)
+    diary.move([3])
+    for hours in ([2], [2, 70]):
+        diary.write(hours, 61.0, 0)
+        diary.store.compact()
+        diary.check()
+
+
+def test_recent_rows_go_after_a_file_that_has_to_stay_as_it_is(tmp_path):
+    diary = Diary(tmp_path)
+    diary.store.publish_recent({"bars": frame("bars", [bar(0, 0, rank=2, close=60.0)])}, 1, 1)
+    diary.write([0], 70.0, 0)
+    diary.move([3])
+    before = diary.store.bars("BTC/USD", "1h")
+    assert diary.store.compact() == 1
+    assert diary.store.bars("BTC/USD", "1h").equals(before)
+
+
+@pytest.mark.parametrize("kind", ["own", "bars"])
+def test_what_is_written_during_a_compaction_is_newer_than_what_that_merges(tmp_path, monkeypatch, kind):
+    diary, replaced = Diary(tmp_path), compaction._replace
+    for value in (60.0, 61.0):
+        diary.write([0, 1, 2], value, 0)
+    values = [60.0, 70.0]  # one that came back, and a new one
+
+    def meets(*given):
+        if values:
+            diary.write([0, 1, 2], values.pop(), 0)
+        return replaced(*given)
+
+    monkeypatch.setattr(compaction, "_replace", meets)
+    while values:
+        diary.store.compact([kind])
+        diary.check()
+
+
+@pytest.mark.parametrize("last", [[0, 1], [0, 1, 2]])
+def test_a_value_that_came_back_is_told_before_and_after_a_compaction(tmp_path, last):
+    store = Store(tmp_path / "store")
+    for hours, close in (([0, 1], 1.0), ([0, 1], 2.0), (last, 1.0)):
+        rows = [bar(0, hour, close=100.0 + close) for hour in hours]
+        store.write("bars", frame("bars", rows).drop("position", "rank"))
+        before = store.bars("BTC/USD", "1h")
+        assert set(before["close"]) == {100.0 + close}
+    store.compact()
+    assert store.bars("BTC/USD", "1h").equals(before)
+
+
+def test_a_compaction_that_would_tell_readers_other_bars_is_refused(tmp_path, monkeypatch):
+    store = Store(tmp_path / "store")
+    for close in (1.0, 2.0, 1.0):
+        rows = [bar(0, hour, close=100.0 + close) for hour in range(2 + int(close == 1.0))]
+        store.write("bars", frame("bars", rows).drop("position", "rank"))
+    monkeypatch.setattr(compaction, "once", lambda kind, rows: once(kind, rows.reverse()))
+    with pytest.raises(StoreError, match="readers would be told other values; the files stay as they were"):
+        store.compact()
+
+
+def test_nothing_is_put_for_a_store_that_is_opened_at_an_earlier_version(full, tmp_path):
+    files = sorted(full.root.rglob("*"))
+    past = full.at(2)
+    for write in (past.compact, lambda: past.move("trades", GRACE, to=tmp_path / "cold")):
+        with pytest.raises(StoreError, match="opened at version 2"):
+            write()
+    assert sorted(full.root.rglob("*")) == files
+    assert not (tmp_path / "cold").exists()
+
+
+def test_an_earlier_version_is_folded_once(full, monkeypatch):
+    folds = []
+    take = Fold.take
+    monkeypatch.setattr(Fold, "take", lambda fold, writes: (folds.append(len(writes)), take(fold, writes)))
+    past = full.at(2)
+    seen = len(folds)
+    assert folds.count(2) == 1
+    for _ in range(3):
+        past.trades()
+    assert len(folds) == seen
 
 
 @pytest.fixture
@@ -373,3 +567,16 @@ def test_the_tail_begins_where_the_files_end_also_for_rows_that_have_no_key(tmp_
         assert store.trades().height == 6
         assert store.coverage("trades", None, "BTC/USD")[2] == 6
         store.compact()
+
+
+def test_recent_files_are_merged_in_the_order_written_and_none_goes_before_an_older_one(tmp_path):
+    store = Store(tmp_path / "store")
+    for sequence, (hours, close) in enumerate((([1, 9], 101.0), ([1], 102.0)), 1):
+        rows = [bar(0, hour, close=close) for hour in hours]
+        store.publish_recent({"bars": frame("bars", rows)}, sequence, 1)
+    before = store.bars("BTC/USD", "1h")
+    assert before["close"].to_list() == [102.0, 101.0]
+    for hours in (5, 20):
+        store.compact(upto=START + hours * HOUR)
+        assert store.bars("BTC/USD", "1h").equals(before)
+    assert not list((store.root / "kind=bars").rglob("*.tmp"))

@@ -3,13 +3,16 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, takewhile
 
 import polars as pl
+from msgspec.structs import replace
 
 from cryptoquant.data.entry import Entry, Write
 from cryptoquant.data.keys import fingerprint, once
-from cryptoquant.data.layout import RECENT, STORED, packed, partitions
+from cryptoquant.data.layout import PLAIN_KINDS, RECENT, STORED, packed, partitions
 from cryptoquant.data.reading import View
+from cryptoquant.data.selection import latest
 from cryptoquant.data.snapshot import Snapshot
 from cryptoquant.data.vault import Vault
 from cryptoquant.errors import StoreError
@@ -33,6 +36,7 @@ def compact(vault: Vault, kinds: Sequence[str] | None = None, limit: int | None 
 
     The work is cut into batches, each seen whole or not at all; killed at any point, it goes on with the next call.
     """
+    vault.check_present()
     replaced = 0
     names = sorted({entry.kind for entry in vault.snapshot().entries()}) if kinds is None else kinds
     for kind in names:
@@ -44,29 +48,35 @@ def compact(vault: Vault, kinds: Sequence[str] | None = None, limit: int | None 
 
 
 def _next(vault: Vault, kind: str, limit: int | None, done: set[str]) -> Batch | None:
-    """Return the next recent files, else the next partition of several files, of those not looked at yet.
+    """Return the next recent files, else the next files of a partition, of those not looked at yet.
 
-    A file that is not encrypted with the current key is merged though it is alone; one whose key is gone is left alone.
+    The row written last has to stay the last one: recent files go in the order written, and of a partition only files
+    that were written one after the other, with none between them that has to stay as it is. A file that is not
+    encrypted with the current key is merged though it is alone; one whose key is gone is left alone.
     """
     snapshot = vault.snapshot()
     for timeframe in sorted(snapshot.timeframes(kind, "")):
         series = snapshot.series(kind, timeframe, "")
         recent = [e for e in series.as_written(series.entries) if _is_recent(e) and vault.has_key(e)]
-        recent = [entry for entry in recent if limit is None or entry.last <= limit]
-        if recent:
-            chosen = list(_up_to(BATCH_ROWS, [entry for entry in recent if entry.path not in done]))
-            if chosen:
-                return Batch(kind, timeframe, tuple(chosen))
+        first = list(takewhile(lambda entry: limit is None or entry.last <= limit, recent))
+        if first and first[0].path not in done:
+            return Batch(kind, timeframe, tuple(_up_to(BATCH_ROWS, first)))
     folders: dict[str, list[Entry]] = {}
     for entry in snapshot.entries(kind):
-        if _can_merge(vault, entry) and not _is_recent(entry):
+        if not _is_recent(entry):
             folders.setdefault(_folder(entry), []).append(entry)
     for entries in folders.values():
-        is_due = len(entries) > 1 or vault.has_old_key(entries[0])
-        if is_due and not all(entry.path in done for entry in entries):
-            series = snapshot.series(kind, entries[0].timeframe, entries[0].symbol)
-            return Batch(kind, entries[0].timeframe, tuple(series.as_written(entries)))
+        for run in _runs(vault, entries):
+            is_due = len(run) > 1 or vault.has_old_key(run[0])
+            if is_due and not all(entry.path in done for entry in run):
+                return Batch(kind, run[0].timeframe, tuple(run))
     return None
+
+
+def _runs(vault: Vault, entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Return the files of a partition that can be merged, those together that were written one after the other."""
+    written = sorted(entries, key=lambda entry: entry.written)
+    return [list(run) for can_merge, run in groupby(written, lambda entry: _can_merge(vault, entry)) if can_merge]
 
 
 def _up_to(rows: int, entries: Sequence[Entry]) -> Iterator[Entry]:
@@ -98,28 +108,37 @@ def _merge(vault: Vault, batch: Batch) -> int:
         inputs, outputs = list(batch.entries), []
         sources = {entry.source for entry in inputs}
         for folder, part in partitions(batch.kind, given, batch.timeframe):
-            beside = _beside(vault, snapshot, batch, folder)
+            beside, last = _beside(vault, snapshot, batch, folder)
             rows = (
                 pl.concat([_read(vault, snapshot, batch.kind, beside), part], how="diagonal_relaxed")
                 if beside
                 else part
             )
             said = ", ".join(sorted({entry.source for entry in beside} | sources))
-            outputs.append(_written(vault, batch, folder, rows, said))
+            outputs.append(replace(_written(vault, batch, folder, rows, said), written=last))
             inputs += beside
     except FileNotFoundError:
         return 0  # another compaction was faster, and a vacuum after it
     return _replace(vault, inputs, outputs)
 
 
-def _beside(vault: Vault, snapshot: Snapshot, batch: Batch, folder: str) -> list[Entry]:
-    """Return the files that already lie in a partition and are not in the batch."""
-    chosen = {entry.path for entry in batch.entries}
-    near = [e for e in snapshot.entries(batch.kind) if _folder(e) == folder and e.path not in chosen]
-    found = [entry for entry in near if _can_merge(vault, entry)]
-    if not found:
-        return []
-    return snapshot.series(batch.kind, found[0].timeframe, found[0].symbol).as_written(found)
+def _beside(vault: Vault, snapshot: Snapshot, batch: Batch, folder: str) -> tuple[list[Entry], tuple[int, int]]:
+    """Return the files of a partition that recent ones are merged with, and when the last of all these was written.
+
+    Recent files are read after all others, so that they go with the last files of the partition, and come after those
+    that have to stay as they are.
+    """
+    last = max(entry.written for entry in batch.entries)
+    if not _is_recent(batch.entries[0]):
+        return [], last
+    near = [entry for entry in snapshot.entries(batch.kind) if _folder(entry) == folder]
+    if not near:
+        return [], last
+    version, number = final = max(entry.written for entry in near)
+    runs = _runs(vault, near)
+    if runs and runs[-1][-1].written == final:
+        return runs[-1], max(last, final)
+    return [], max(last, (version, number + 1))
 
 
 def _read(vault: Vault, snapshot: Snapshot, kind: str, entries: Sequence[Entry]) -> pl.DataFrame:
@@ -140,6 +159,11 @@ def _written(vault: Vault, batch: Batch, folder: str, rows: pl.DataFrame, source
     """Write the file of a partition and prove from what is read back that no key of the given rows is missing."""
     different, keys = fingerprint(batch.kind, rows)
     kept = once(batch.kind, rows)
+    if batch.kind in PLAIN_KINDS and not latest(kept, None).equals(latest(rows, None)):
+        raise StoreError(
+            f"{folder}: compaction of {rows.height} rows: readers would be told other values;"
+            " the files stay as they were"
+        )
     entry, content = packed(batch.kind, kept, f"{folder}/", (batch.timeframe, source), level=LEVEL, ring=vault.ring)
     # An encrypted file differs from another one of the same rows, and the one that counts is to stay what it is.
     same = next((found for found in vault.snapshot().entries(batch.kind) if found.path == entry.path), None)
@@ -158,15 +182,17 @@ def _written(vault: Vault, batch: Batch, folder: str, rows: pl.DataFrame, source
 
 
 def _replace(vault: Vault, inputs: Sequence[Entry], outputs: Sequence[Entry]) -> int:
-    made, given = ({entry.path for entry in entries} for entries in (outputs, inputs))
+    made, given = ({entry.path: entry.written for entry in entries} for entries in (outputs, inputs))
     added = tuple(entry for entry in outputs if entry.path not in given)
     removed = tuple(entry.path for entry in inputs if entry.path not in made)
     replaced = 0
 
     def decide(state: Snapshot) -> Write | None:
         nonlocal replaced
-        live = {entry.path for entry in state.entries()}
-        replaced = len(removed) if given <= live and not (made - given) & live else 0
+        live = {entry.path: entry.written for entry in state.entries()}
+        # A file that was written again meanwhile is another one: it comes after what was merged.
+        is_same = given.items() <= live.items() and live.keys().isdisjoint(entry.path for entry in added)
+        replaced = len(removed) if is_same else 0
         if not replaced:
             return None
         for entry in added:

@@ -23,6 +23,10 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         URL of another store folder (a colder tier) that holds the file; empty when it lies in this one.
     key
         The name of the key with which the file is encrypted; empty when it is not.
+    written
+        The version that its rows came with and their place in that write, by which files of one kind, timeframe and
+        symbol are read: of rows that say otherwise the one written last counts. A file that is moved keeps it, and a
+        merged one has the last of those that it replaces. The fold sets it where it is not said.
     """
 
     path: str
@@ -41,6 +45,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     positions: tuple[int, int] | None = None
     place: str = ""
     key: str = ""
+    written: tuple[int, int] = (0, 0)
 
 
 class Write(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,11 +62,13 @@ class Write(msgspec.Struct, frozen=True, omit_defaults=True):
     received
         The receive time of that record.
     at
-        When the write was made.
+        When the write was made; of a checkpoint the instant up to which it has forgotten what was removed.
     version
         Of a checkpoint: how many writes the log would have told up to here.
     lineages
         Of a checkpoint: the lineages of those writes.
+    gone
+        Of a checkpoint: files that no longer count and may still be there, each with when it was removed.
     """
 
     added: tuple[Entry, ...] = ()
@@ -72,3 +79,4 @@ class Write(msgspec.Struct, frozen=True, omit_defaults=True):
     at: int = 0
     version: int = 0
     lineages: tuple[str, ...] = ()
+    gone: tuple[tuple[int, Entry], ...] = ()

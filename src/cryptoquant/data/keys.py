@@ -36,9 +36,10 @@ def arrange(kind: str, rows: pl.DataFrame) -> pl.DataFrame:
 def once(kind: str, rows: pl.DataFrame) -> pl.DataFrame:
     """Return rows of one symbol in order, without those that say again what another said.
 
-    A trade counts once by its id and a quote once by its whole state, as they were known first. Bars, gaps and rows of
-    a book that came through a log go only when all but their position is the same; without a position, a row of a
-    book always counts, as does a trade without an id. Of a table of your own the row written last counts.
+    A trade counts once by its id and a quote once by its whole state, as they were known first. Bars and gaps go only
+    when all but their position is the same, and of these the last stays, for a value that came back counts from then
+    on. Rows of a book that came through a log go only when all is the same; without a position, a row of a book always
+    counts, as does a trade without an id. Of a table of your own the row written last counts.
     """
     ordered = arrange(kind, rows)
     if kind == "trades":
@@ -47,7 +48,8 @@ def once(kind: str, rows: pl.DataFrame) -> pl.DataFrame:
         return ordered.filter(pl.col("position").is_null() | pl.struct(pl.all()).is_first_distinct())
     if "position" not in rows.columns:
         return ordered.unique(["symbol", "time"], keep="last", maintain_order=True)
-    return ordered.filter(pl.struct(key(kind, rows)).is_first_distinct())
+    said = pl.struct(key(kind, rows))
+    return ordered.filter(said.is_first_distinct() if kind == "quotes" else said.is_last_distinct())
 
 
 def key(kind: str, rows: pl.DataFrame) -> list[str]:

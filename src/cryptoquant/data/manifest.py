@@ -43,11 +43,6 @@ class Manifest:
         self.snapshot()
         return self._fold.removed()
 
-    def writes(self) -> list[Write]:
-        """Return the writes that the log tells apart, oldest first; errors as `snapshot`."""
-        self.snapshot()
-        return self._writes
-
     def snapshot(self) -> Snapshot:
         """Return what the store holds now; it stays as it is while the store goes on.
 
@@ -73,14 +68,16 @@ class Manifest:
         StoreError
             There were fewer writes, or a checkpoint has merged them.
         """
-        latest = self.snapshot()
-        oldest = self._writes[0].version or 1 if self._writes else 0
-        if version != 0 and not oldest <= version <= latest.version:
-            raise StoreError(f"{self.path}: version {version} cannot be told; wanted {oldest} to {latest.version}")
+        self.snapshot()
+        writes = self._writes
+        # Of the lines up to the last that names its version only that one can be told.
+        merged = max((number for number, write in enumerate(writes, 1) if write.version), default=0)
+        before = writes[merged - 1].version - merged if merged else 0
+        oldest, newest = before + merged, before + len(writes)
+        if version != 0 and not oldest <= version <= newest:
+            raise StoreError(f"{self.path}: version {version} cannot be told; wanted {oldest} to {newest}")
         fold = Fold()
-        for write in self._writes:
-            if fold.version < version:
-                fold.take([write])
+        fold.take(writes[: max(0, version - before)])
         return fold.snapshot()
 
     def commit(self, decide: Callable[[Snapshot], Write | None]) -> Snapshot:
@@ -138,11 +135,11 @@ class Manifest:
         files may still lie on disk. Earlier versions can no longer be read.
         """
         self.snapshot()
-        lines = [msgspec.json.encode(_marked(write)) + b"\n" for write in self._fold.shortest(removed_after)]
-        if self._end < least_bytes or 2 * sum(len(line) for line in lines) > self._end:
+        line = msgspec.json.encode(_marked(self._fold.checkpoint(removed_after))) + b"\n"
+        if self._end < least_bytes or 2 * len(line) > self._end:
             return False
         try:
-            publish(self._disk, self.path, lines)
+            publish(self._disk, self.path, [line])
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
         self.snapshot()
@@ -208,5 +205,5 @@ class Manifest:
 
 
 def _marked(write: Write) -> dict[str, object]:
-    """Return a write with its version first, so that no two checkpoints begin with the same bytes."""
-    return {"version": write.version, **msgspec.to_builtins(write)}
+    """Return a write with what tells it apart first, so that no two checkpoints begin with the same bytes."""
+    return {"version": write.version, "at": write.at, **msgspec.to_builtins(write)}

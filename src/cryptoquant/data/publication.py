@@ -1,6 +1,6 @@
 """Rows into files: what is imported or fetched goes into its partitions, what was recorded into recent files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -29,21 +29,35 @@ def write(vault: Vault, kind: str, frame: Any, origin: Origin) -> int:
 
 
 def add(vault: Vault, made: list[tuple[Entry, bytes]], lineage: str | None, *, is_newest: bool = False) -> None:
-    """Publish files that are not there yet and add them in one write.
+    """Publish files that are not there yet, or others were written after, and add them in one write.
 
-    With ``is_newest`` files that are there already count as written last.
+    With ``is_newest`` all count as written last.
     """
+    added: dict[str, tuple[Entry, bytes]] = {}
 
     def decide(snapshot: Snapshot) -> Write | None:
-        held = set() if is_newest else {entry.path for entry in snapshot.entries()}
-        added = {entry.path: (entry, content) for entry, content in made if entry.path not in held}
-        for entry, content in added.values():
-            vault.shelf.put(entry.path, content)
+        added.clear()
+        added.update((file[0].path, file) for file in made if is_newest or not _is_newest(snapshot, file[0]))
+        _put(vault, added.values())
         if not added and lineage is None:
             return None
         return Write(tuple(entry for entry, _ in added.values()), lineage, at=vault.clock())
 
     vault.commit(decide)
+    vault.restore(added.values())
+
+
+def _is_newest(snapshot: Snapshot, entry: Entry) -> bool:
+    """Whether a file is there and none that may hold the same rows was written after it."""
+    near = snapshot.series(entry.kind, entry.timeframe, entry.symbol).within(entry.first, entry.last)
+    held = [found.written for found in near if found.path == entry.path]
+    return bool(held) and held[0] == max(found.written for found in near)
+
+
+def _put(vault: Vault, files: Collection[tuple[Entry, bytes]]) -> None:
+    for entry, content in files:
+        vault.shelf.put(entry.path, content)
+    vault.restore(files)
 
 
 def publish_recent(vault: Vault, frames: Mapping[str, pl.DataFrame], published: int, received: int) -> int:
@@ -54,18 +68,18 @@ def publish_recent(vault: Vault, frames: Mapping[str, pl.DataFrame], published: 
         if frame.schema != pl.Schema(STORED[kind]):
             raise SchemaError(f"{kind}: found the columns {dict(frame.schema)}, wanted those of STORED")
     made = [file for kind, frame in frames.items() if frame.height for file in _recent(kind, frame, vault.ring)]
-    counted: list[Entry] = []
+    counted: list[tuple[Entry, bytes]] = []
 
     def decide(snapshot: Snapshot) -> Write | None:
-        counted[:] = [] if published <= snapshot.published else [entry for entry, _ in made]
+        counted[:] = [] if published <= snapshot.published else made
         if published <= snapshot.published:
             return None
-        for entry, content in made:
-            vault.shelf.put(entry.path, content)
-        return Write(tuple(counted), None, (), published, received, vault.clock())
+        _put(vault, counted)
+        return Write(tuple(entry for entry, _ in counted), None, (), published, received, vault.clock())
 
     vault.commit(decide)
-    return sum(entry.rows for entry in counted)
+    vault.restore(counted)
+    return sum(entry.rows for entry, _ in counted)
 
 
 def _recent(kind: str, frame: pl.DataFrame, ring: KeyRing | None) -> Iterator[tuple[Entry, bytes]]:

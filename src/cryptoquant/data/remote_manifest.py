@@ -151,15 +151,17 @@ class RemoteManifest:
         """Do nothing: an object that is seen is durable."""
 
     def checkpoint(self, removed_after: int, *, least_commits: int | None = None) -> bool:
-        """Merge the commits when there are many new ones, and delete old ones; return whether there were many.
+        """Merge the commits when there are many new ones or there is something to forget; return whether it was due.
 
-        What was removed after an instant (ns UTC) stays known, and commits that were put after it stay.
+        What was removed after an instant (ns UTC) stays known, and commits that were put after it stay; older ones are
+        deleted.
         """
         with self._taking:
             version = self.snapshot().version
-            is_due = version - self._checkpoint >= max(1, self._every if least_commits is None else least_commits)
+            is_long = version - self._checkpoint >= max(1, self._every if least_commits is None else least_commits)
+            is_due = is_long or any(at <= removed_after for at, _ in self._fold.removed())
             if is_due:
-                self._put_checkpoint(removed_after)
+                self._begin(self._put_checkpoint(removed_after))
         commits, states = self._listed(0)
         newest = max(states, default=0)
         for numbers, suffix in ((commits, COMMIT), (states, STATE)):
@@ -168,11 +170,12 @@ class RemoteManifest:
                     self._objects.delete(self._name(number, suffix))
         return is_due
 
-    def _put_checkpoint(self, removed_after: int) -> None:
+    def _put_checkpoint(self, removed_after: int) -> State:
         version = self._fold.version
-        state = State(self._tokens, self._fold.shortest(removed_after))
+        state = State(self._tokens, [self._fold.checkpoint(removed_after)])
         self._objects.put(self._name(version, STATE), msgspec.json.encode(state))
         self._checkpoint = version
+        return state
 
     def _catch_up(self) -> bool:
         """Take what was added since the last look; False when a commit is not there that has to be."""

@@ -1,19 +1,20 @@
 """How long files are kept and where: pruning by age, colder tiers, and the deletion of what no longer counts."""
 
 import hashlib
+import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 import polars as pl
 
+from cryptoquant.data.disk import TEMPORARY
 from cryptoquant.data.entry import Entry, Write
 from cryptoquant.data.layout import RECENT, STORED
 from cryptoquant.data.reading import View
 from cryptoquant.data.shelf import Shelf
 from cryptoquant.data.snapshot import Snapshot
-from cryptoquant.data.vault import Vault
+from cryptoquant.data.vault import Vault, place_of
 from cryptoquant.errors import StoreError
 
 LISTED: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -77,20 +78,21 @@ def prune(vault: Vault, kind: str, older_than: timedelta, *, dry_run: bool) -> p
 
 
 def move(vault: Vault, kind: str, older_than: timedelta, to: str) -> pl.DataFrame:
-    """Copy old files to a place, check the copies byte by byte, and let them count from there."""
-    place = to if "://" in to else str(Path(to).resolve())
-    if place == vault.place:
-        raise ValueError(f"move: {place} is the store itself; wanted another folder")
+    """Copy old files to a folder of this store's own at a place, check the copies, and let them count from there."""
+    shared = place_of(to)
+    place = vault.tier_below(shared)
     target = vault.shelf_of(place)
-    found = _older(vault, vault.snapshot(), kind, older_than)
-    old = [entry for entry in found if entry.place != place and not entry.path.startswith(f"{RECENT}/")]
-    for entry in old:
+    found = [e for e in _older(vault, vault.snapshot(), kind, older_than) if not e.path.startswith(f"{RECENT}/")]
+    places = {entry.place for entry in found}
+    there = {name for name in places if vault.tier(name) in (shared, place) or _is_same(vault.shelf_of(name), target)}
+    old = {(entry.place, entry.path): entry for entry in found if entry.place not in there}
+    for entry in old.values():
         _copy(entry, vault.shelf_of(entry.place), target)
     moved: list[Entry] = []
 
     def decide(snapshot: Snapshot) -> Write | None:
-        live = {(entry.place, entry.path) for entry in snapshot.entries(kind)}
-        still = [entry for entry in old if (entry.place, entry.path) in live]
+        # A file that was written again meanwhile keeps the later place in the order.
+        still = [entry for entry in snapshot.entries(kind) if (entry.place, entry.path) in old]
         moved[:] = [msgspec.structs.replace(entry, place=place) for entry in still]
         return Write(tuple(moved), None, tuple(entry.path for entry in still), at=vault.clock()) if moved else None
 
@@ -104,13 +106,16 @@ def vacuum(vault: Vault, grace: timedelta) -> int:
     with vault.only_writer():
         vault.manifest.settle()
         before = vault.clock() - nanoseconds(grace)
-        live = {(entry.place, entry.path) for entry in vault.snapshot().entries()}
+        # Listed before the manifest is read, which then names what was put before and committed meanwhile.
+        found = list(vault.shelf.files())
+        live = {(vault.tier(entry.place), entry.path) for entry in vault.snapshot().entries()}
         known = set(live)
         for at, entry in vault.manifest.removed():
-            known.add((entry.place, entry.path))
-            if at <= before and (entry.place, entry.path) not in live:
+            where = (vault.tier(entry.place), entry.path)
+            known.add(where)
+            if at <= before and where not in live:
                 deleted += vault.shelf_of(entry.place).delete(entry.path, unless_after=before)
-        for path, modified in list(vault.shelf.files()):
+        for path, modified in found:
             if ("", path) not in known and modified <= before:
                 deleted += vault.shelf.delete(path, unless_after=before)
         vault.manifest.checkpoint(before)
@@ -122,8 +127,21 @@ def _older(vault: Vault, snapshot: Snapshot, kind: str, age: timedelta) -> list[
     return [entry for entry in snapshot.entries(kind) if entry.last < before]
 
 
+def _is_same(one: Shelf, other: Shelf) -> bool:
+    """Whether two shelves are one under two names, told by a file that is put on one and looked for on the other."""
+    path = f".{uuid.uuid4().hex}{TEMPORARY}"
+    one.put(path, b"")
+    try:
+        return other.exists(path)
+    finally:
+        one.delete(path)
+
+
 def _copy(entry: Entry, origin: Shelf, target: Shelf) -> None:
-    content = origin.get(entry.path)
+    try:
+        content = origin.get(entry.path)
+    except FileNotFoundError as error:
+        raise StoreError(f"{entry.path}: is missing at {origin!r}; not moved") from error
     for where, found in (("here", content), ("there", b"")):
         if where == "there":
             target.put(entry.path, content)

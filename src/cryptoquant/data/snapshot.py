@@ -4,6 +4,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
+from msgspec.structs import replace
+
 from cryptoquant.data.entry import Entry, Write
 
 Key = tuple[str, str, str]
@@ -13,14 +15,12 @@ RECENT = "_recent/"
 class Series:
     """The files of one kind, timeframe and symbol, by their first times."""
 
-    __slots__ = ("_firsts", "_order", "_reach", "entries")
+    __slots__ = ("_firsts", "_reach", "entries")
 
-    def __init__(self, written: Iterable[Entry]) -> None:
-        held = list(written)
-        self.entries: tuple[Entry, ...] = tuple(sorted(held, key=lambda entry: entry.first))
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries: tuple[Entry, ...] = tuple(sorted(entries, key=lambda entry: entry.first))
         self._firsts = [entry.first for entry in self.entries]
         self._reach = list(accumulate((entry.last for entry in self.entries), max))
-        self._order = {entry.path: number for number, entry in enumerate(held)}
 
     def within(self, first: int | None, last: int | None) -> list[Entry]:
         """Return the files that may hold rows of a range (ns UTC, both ends included), by their first times."""
@@ -30,7 +30,7 @@ class Series:
 
     def as_written(self, entries: Iterable[Entry]) -> list[Entry]:
         """Return some of the files in the order in which they were written."""
-        return sorted(entries, key=lambda entry: self._order[entry.path])
+        return sorted(entries, key=lambda entry: entry.written)
 
 
 class Snapshot:
@@ -101,16 +101,21 @@ class Fold:
         self._removed: dict[tuple[str, str], tuple[int, Entry]] = {}
 
     def take(self, writes: Sequence[Write]) -> None:
-        """Apply some writes; within one, files are removed before others are added."""
+        """Apply some writes; within one, files are removed before others are added.
+
+        A file that does not say when its rows were written came with this write, and is read after all that was there.
+        """
         touched: set[Key] = set()
         lineages: list[str] = []
         for write in writes:
             self.version = write.version or self.version + 1
             for path in write.removed:
                 touched |= self._remove(path, write.at)
-            for entry in write.added:
+            for number, entry in enumerate(write.added):
                 touched |= self._remove(entry.path, write.at)
-                touched.add(self._add(entry))
+                is_said = entry.written > (0, 0)
+                touched.add(self._add(entry if is_said else replace(entry, written=(self.version, number))))
+            self._removed.update(((entry.place, entry.path), (at, entry)) for at, entry in write.gone)
             lineages += [*write.lineages, *([] if write.lineage is None else [write.lineage])]
             if write.published is not None and write.published >= self._seen[0]:
                 self._seen = (write.published, max(self._seen[1], write.received))
@@ -129,20 +134,12 @@ class Fold:
         """Return the files that no longer count, each with when it was removed (ns UTC)."""
         return list(self._removed.values())
 
-    def shortest(self, removed_after: int) -> list[Write]:
-        """Return one or two writes that come to the same, but for files removed at an instant (ns UTC) or before."""
-        removed = [(at, entry) for at, entry in self._removed.values() if at > removed_after]
-        paths = {entry.path for _, entry in removed}
-        live = [entry for members in self._members.values() for entry in members.values()]
-        before = (*(entry for _, entry in removed), *(entry for entry in live if entry.path not in paths))
+    def checkpoint(self, removed_after: int) -> Write:
+        """Return one write that comes to the same, but for files removed at an instant (ns UTC) or before."""
+        live = tuple(entry for members in self._members.values() for entry in members.values())
+        gone = tuple((at, entry) for at, entry in self._removed.values() if at > removed_after)
         published, received = self._seen
-        state = Write(before, None, (), published, received, 0, self.version, self._lineages)
-        if not removed:
-            return [state]
-        again = tuple(entry for entry in live if entry.path in paths)
-        latest = max(at for at, _ in removed)
-        first = Write(before, None, (), published, received, 0, self.version - 1, self._lineages)
-        return [first, Write(again, None, tuple(paths), None, 0, latest, self.version)]
+        return Write(live, None, (), published, received, removed_after, self.version, self._lineages, gone)
 
     def _add(self, entry: Entry) -> Key:
         key = (entry.kind, entry.timeframe, entry.symbol)

@@ -1,7 +1,9 @@
 """A store's files and the manifest over them: what every part of the store reads from and writes to."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +53,12 @@ def root_of(place: str | Path | RemoteRoot) -> Root:
     if said.startswith(FILE):
         return Path(url2pathname(urlsplit(said).path))
     return RemoteRoot(said.rstrip("/")) if "://" in said else Path(said)
+
+
+def place_of(said: str | Path | RemoteRoot) -> str:
+    """Return the one way in which a place is told: the resolved path, or the URL without a slash at its end."""
+    root = root_of(said)
+    return str(root) if isinstance(root, RemoteRoot) else str(root.resolve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +115,46 @@ class Vault:
             self.disk = LocalDisk(root) if access.disk is None else access.disk
             self.shelf, self.manifest = LocalShelf(self.disk), Manifest(self.disk)
         self._others: dict[str, Shelf] = {}
+        self._tiers: dict[str, str] = {}
+        self._past: Snapshot | None = None
         self.opener = Opener(self.shelf_of, self.ring)
         self._check_layout()
 
     @property
     def place(self) -> str:
         """The store as the place of a tier."""
-        return str(self.root) if isinstance(self.root, RemoteRoot) else str(self.root.resolve())
+        return place_of(self.root)
+
+    def tier(self, place: str) -> str:
+        """Return the place of a file as it is told in one way only; ``""`` is the store's own, however it is told."""
+        if place not in self._tiers:
+            told = place_of(place) if place else ""
+            self._tiers[place] = "" if told == self.place else told
+        return self._tiers[place]
+
+    def tier_below(self, place: str) -> str:
+        """Return the place of this store's files below a place that several stores may share.
+
+        Raises
+        ------
+        ValueError
+            The place is a store or lies in one, which would take the files for leftovers.
+        StoreError
+            The store is opened at an earlier version.
+        """
+        with self.only_writer():
+            about = json.loads(self.shelf.get(MARK))
+            if "id" not in about:
+                about["id"] = _new_id()
+                self.shelf.put(MARK, json.dumps(about).encode())
+        root = root_of(place)
+        if isinstance(root, RemoteRoot):
+            is_store = f"{place}/".startswith(f"{self.place}/") or self.shelf_of(place).exists(MARK)
+        else:
+            is_store = any(os.path.exists(folder / MARK) for folder in (root, *root.parents))
+        if is_store:
+            raise ValueError(f"{place} is a store or lies in one; wanted another place")
+        return f"{place}/{about['id']}"
 
     def tail(self) -> LogTail | None:
         """Return a reader of the log in the store's folder; None where there can be none."""
@@ -133,7 +174,11 @@ class Vault:
 
     def snapshot(self) -> Snapshot:
         """Return what the store holds, now or at its version."""
-        return self.manifest.snapshot() if self.version is None else self.manifest.at(self.version)
+        if self.version is None:
+            return self.manifest.snapshot()
+        if self._past is None:
+            self._past = self.manifest.at(self.version)
+        return self._past
 
     def shelf_of(self, place: str) -> Shelf:
         """Return the shelf of a tier; ``""`` is the store's own place."""
@@ -155,14 +200,29 @@ class Vault:
         """Whether a file is encrypted with another key than the current one, or not at all though there is one."""
         return self.ring is not None and self.ring.current not in ("", entry.key)
 
+    def check_present(self) -> None:
+        """Raise StoreError when the store is opened at an earlier version, to which nothing can be written."""
+        if self.version is not None:
+            raise StoreError(f"store {self.root}: opened at version {self.version}; wanted the present to write to")
+
+    def restore(self, files: Iterable[tuple[Entry, bytes]]) -> None:
+        """Put files again that are not there; under the lock of a local store none can go.
+
+        Elsewhere a vacuum of another machine takes a file that waits for its commit longer than the grace for a
+        leftover.
+        """
+        if self.disk is None:
+            for entry, content in files:
+                if not self.shelf.exists(entry.path):
+                    self.shelf.put(entry.path, content)
+
     @contextmanager
     def only_writer(self) -> Iterator[None]:
         """Hold the lock of a local store, so that nobody else changes the manifest.
 
         An object store has none: there a commit that comes too late is decided again, and what is deleted is old.
         """
-        if self.version is not None:
-            raise StoreError(f"store {self.root}: opened at version {self.version}; wanted the present to write to")
+        self.check_present()
         self.create()
         if isinstance(self.root, RemoteRoot):
             yield
@@ -187,7 +247,7 @@ class Vault:
         """Make the place a store, if it is not one yet."""
         if not self.shelf.exists(MARK):
             self._check_layout()
-            self.shelf.put(MARK, json.dumps({"layout": VERSION}).encode())
+            self.shelf.put(MARK, json.dumps({"layout": VERSION, "id": _new_id()}).encode())
         if isinstance(self.root, Path):
             self.root.mkdir(parents=True, exist_ok=True)
 
@@ -206,3 +266,7 @@ class Vault:
             raise StoreLayoutError(f"{self.root}/{MARK}: cannot be read; wanted layout version {VERSION}") from error
         if found != VERSION:
             raise StoreLayoutError(f"store {self.root}: found layout version {found}, wanted {VERSION}")
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:16]
