@@ -13,8 +13,9 @@ def months(start: int, end: int) -> Iterator[tuple[int, int]]:
 
     Examples
     --------
-    >>> [(iso(a), iso(b)) for a, b in months(to_ns("2024-01-31"), to_ns("2024-02-02"))]
-    [('2024-01-31T00:00:00Z', '2024-02-01T00:00:00Z'), ('2024-02-01T00:00:00Z', '2024-02-02T00:00:00Z')]
+    >>> cut = months(to_ns("2024-01-31"), to_ns("2024-02-02"))
+    >>> [f"{to_datetime(first):%m-%d} to {to_datetime(last):%m-%d}" for first, last in cut]
+    ['01-31 to 02-01', '02-01 to 02-02']
     """
     while start < end:
         day = to_datetime(start)

@@ -24,8 +24,9 @@ class TokenBucket:
 
     Examples
     --------
-    >>> TokenBucket(60).take()
-    0.0
+    >>> waited = TokenBucket(60).take()
+    >>> waited < 1.0
+    True
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from cryptoquant.data.backfill import UNREADABLE, Backfill
 from cryptoquant.data.clock import pace_of
 from cryptoquant.data.decode import Decoded
 from cryptoquant.data.gaps import Gap
+from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.receiver import Receiver
 from cryptoquant.data.reconciliation import Key, Reconciliation
 from cryptoquant.data.recorder_status import Counters
@@ -53,6 +54,7 @@ class Supervisor:
         self._store, self._receiver, self._count, self._clock = store, receiver, counters, clock
         self._source: Alpaca = receiver.source
         self._report = report
+        self._bucket = TokenBucket(sleep=receiver.ended.wait)
         self._watchdog = Watchdog(floor_ns=int(SILENCE * pace_of(self._source)) or NEVER)
         self._has_bars = "bars" in receiver.channels
         has_both = {"trades", "bars"} <= set(receiver.channels)
@@ -126,7 +128,7 @@ class Supervisor:
             if not keys:
                 continue
             try:
-                latest = self._source.latest_times(name, [symbol for _, symbol in keys])
+                latest = self._source.latest_times(name, [symbol for _, symbol in keys], bucket=self._bucket)
             except (CryptoquantError, *UNREADABLE) as error:
                 self._receiver.say(f"{kind} are silent, and the venue's history does not answer: {error!r}")
                 found += keys if kind in REGULAR else []
