@@ -251,7 +251,7 @@ def test_what_is_written_during_a_compaction_is_newer_than_what_that_merges(tmp_
     diary, replaced = Diary(tmp_path), compaction._replace
     for value in (60.0, 61.0):
         diary.write([0, 1, 2], value, 0)
-    values = [60.0, 70.0]  # one that came back, and a new one
+    values = [70.0, 60.0]  # first one that came back, then a new one
 
     def meets(*given):
         if values:

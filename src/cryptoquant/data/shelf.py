@@ -86,13 +86,12 @@ class LocalShelf:
 
         A compaction puts files without the lock, perhaps one that a vacuum has just found to be old.
         """
-        if not self.disk.exists(path):
-            return False
-        modified = 0 if self._root is None else os.stat(f"{self._root}/{path}").st_mtime_ns
+        is_there = self.disk.exists(path)
+        modified = os.stat(f"{self._root}/{path}").st_mtime_ns if is_there and self._root is not None else 0
         if unless_after is not None and modified > unless_after:
             return False
         self.disk.remove(path)
-        return True
+        return is_there
 
     def exists(self, path: str) -> bool:
         """Whether the name is there."""
