@@ -52,6 +52,15 @@ def test_of_each_symbol_and_time_the_row_written_last_is_read(tmp_path_factory, 
     assert store.read("rsi-20", first["symbol"][0], first["time"][0], first["time"][0]).equals(first.head(1))
 
 
+def test_a_column_known_of_ones_own_does_not_decide_which_row_was_written_last(tmp_path):
+    store = Store(tmp_path)
+    for known in (10, 5):
+        store.write("features", table([("BTC/USD", 1, 1.0, True)]).with_columns(known=known), lineage=LINEAGE)
+    for _ in range(2):
+        assert store.read("features")["known"].to_list() == [5]
+        store.compact()
+
+
 def test_columns_may_be_added_and_lineages_are_told_in_order(tmp_path):
     store = Store(tmp_path)
     store.write("features", table([("BTC/USD", 1, 1.0, True)]), lineage={"version": 1})

@@ -38,7 +38,7 @@ def write(vault: Vault, name: str, frame: Any, source: str, lineage: Mapping[str
         if held.get(column, dtype) != dtype:
             raise SchemaError(f"table {name}: column {column} is {dtype}, wanted {held[column]} as it is stored")
     made = list(files(name, table, "", source, ring=vault.ring)) if table.height else []
-    add(vault, made, said, is_newest=True)
+    add(vault, made, said)
     return table.height
 
 

@@ -18,11 +18,12 @@ BLOCK = 1 << 15
 def arrange(kind: str, rows: pl.DataFrame) -> pl.DataFrame:
     """Return rows in the order of their kind: books as they arrived, all others by symbol, time and ``known``.
 
-    Rows of a book that came through a log arrived in the order of their positions, whatever the clock said; they are
-    merged with others by the latest ``known`` up to each. Equal rows keep their order.
+    In a table of your own ``known`` is a column like any other. Rows of a book that came through a log arrived in the
+    order of their positions, whatever the clock said; they are merged with others by the latest ``known`` up to each.
+    Equal rows keep their order.
     """
     if kind != "books":
-        by = [name for name in ("symbol", "time", "known") if name in rows.columns]
+        by = ["symbol", "time", "known"] if "position" in rows.columns else ["symbol", "time"]
         return rows.sort(by, maintain_order=True)
     ordered = rows.sort("symbol", "position", nulls_last=True, maintain_order=True)
     arrival = pl.when(pl.col("position").is_null()).then(pl.col("known")).otherwise(pl.col("known").cum_max())

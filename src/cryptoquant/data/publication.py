@@ -28,16 +28,13 @@ def write(vault: Vault, kind: str, frame: Any, origin: Origin) -> int:
     return table.height
 
 
-def add(vault: Vault, made: list[tuple[Entry, bytes]], lineage: str | None, *, is_newest: bool = False) -> None:
-    """Publish files that are not there yet, or others were written after, and add them in one write.
-
-    With ``is_newest`` all count as written last.
-    """
+def add(vault: Vault, made: list[tuple[Entry, bytes]], lineage: str | None) -> None:
+    """Publish files that are not there yet, or others were written after, and add them in one write."""
     added: dict[str, tuple[Entry, bytes]] = {}
 
     def decide(snapshot: Snapshot) -> Write | None:
         added.clear()
-        added.update((file[0].path, file) for file in made if is_newest or not _is_newest(snapshot, file[0]))
+        added.update((file[0].path, file) for file in made if not _is_newest(snapshot, file[0]))
         _put(vault, added.values())
         if not added and lineage is None:
             return None

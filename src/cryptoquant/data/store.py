@@ -311,8 +311,8 @@ class Store:
         self, kind: str, symbols: Symbols = None, start: Instant | None = None, end: Instant | None = None
     ) -> pl.DataFrame:
         """Return the files that count now and may hold rows of a range, for other tools; see `listing.files`."""
-        bounds = instants(start, end)
-        return self._asked(kind, symbols, lambda view, names: files(view, self._vault.place, kind, names, bounds))
+        bounds, place = instants(start, end), self._vault.place
+        return self._asked(kind, symbols, lambda view, names: files(view, place, kind, names, bounds))
 
     def symbols(self, kind: str = "bars") -> list[str]:
         """Return the symbols of which rows of a kind are stored, sorted."""
@@ -367,12 +367,14 @@ class Store:
         return retention.prune(self._vault, kind, older_than, dry_run=dry_run)
 
     def move(self, kind: str, older_than: timedelta, *, to: str | Path) -> pl.DataFrame:
-        """Copy the files whose rows are all older than an age to another folder, and read them from there from now on.
+        """Copy the files whose rows are all older than an age to another place, and read them from there from now on.
+
+        They lie below ``to``, a folder or a URL that several stores may share, in a folder of this store's own.
 
         Raises
         ------
-        StoreError
-            A copy is not what the manifest says; nothing has been moved.
+        StoreError, ValueError
+            A file is missing or not what the manifest says, or the place lies in a store; nothing has been moved.
         """
         return retention.move(self._vault, kind, older_than, str(to))
 
