@@ -200,7 +200,7 @@ def ticks(folder: Path, rows: int) -> None:
 
 def ask(store: Store, symbol: str, low: int, high: int) -> object:
     """Return the trades of a range, also when there are none."""
-    return store._ticks("trades", symbol, (low, high))
+    return store.trades(symbol, low, high)
 
 
 def bars(folder: Path, quick: bool) -> None:

@@ -10,10 +10,11 @@ from cryptoquant.data.decode import Decoded, decode
 from cryptoquant.data.log import Log
 from cryptoquant.data.log_reader import LogReader
 from cryptoquant.data.message import is_heard
-from cryptoquant.data.segment import Record, RecordKind, position
+from cryptoquant.data.segment import HEAD_SIZE, Record, RecordKind, position
 from cryptoquant.data.store import Store
 
 CHUNK_BYTES = 2 << 20
+MANY_BYTES = CHUNK_BYTES // 4
 MOST_ROWS = 1_000_000
 STAMPED = {"trades", "quotes", "bars"}
 
@@ -70,19 +71,19 @@ class Publisher:
         """Whether so many rows wait that they should be published now."""
         return self._height >= MOST_ROWS
 
-    def decode(self) -> bool:
-        """Decode the next durable records, about two megabytes; return whether there were any."""
+    def decode(self) -> int:
+        """Decode the next durable records, about two megabytes at most; return how many bytes of the log they are."""
         with self._turn:
             return self._decode()
 
-    def _decode(self) -> bool:
+    def _decode(self) -> int:
         durable = self.log.durable
         records = self._ahead or self._reader.read(CHUNK_BYTES)
         count = sum(record.sequence <= durable for record in records)
         self._ahead = records  # whatever happens now, nothing that was read is passed over
         records, ahead = records[:count], records[count:]
         if not records:
-            return False
+            return 0
         decoded = decode(records)
         self._ahead = ahead
         for kind, frame in decoded.frames.items():
@@ -98,7 +99,7 @@ class Publisher:
         self.counts.early += decoded.early
         self.counts.rejected += decoded.frames["quarantine"].height if "quarantine" in decoded.frames else 0
         self._on_decoded(decoded)
-        return True
+        return sum(HEAD_SIZE + len(record.payload) for record in records)
 
     def publish(self) -> None:
         """Put the decoded rows into the store; when that fails they are kept for the next time.

@@ -22,7 +22,7 @@ from cryptoquant.data.gaps import Gap, outage
 from cryptoquant.data.lease import Lease
 from cryptoquant.data.log import Log
 from cryptoquant.data.log_reader import LogReader
-from cryptoquant.data.publisher import Publisher
+from cryptoquant.data.publisher import MANY_BYTES, Publisher
 from cryptoquant.data.receiver import KIND_OF_CHANNEL, Channel, Receiver
 from cryptoquant.data.recorder_status import Counters, RecorderOptions, RecorderStatus
 from cryptoquant.data.segment import RecordKind
@@ -36,8 +36,8 @@ from cryptoquant.settings import settings
 ALL_CHANNELS: tuple[Channel, ...] = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "orderbooks")
 ROUND_SECONDS = 0.2
 CHECK_SECONDS = 5.0
-CONNECTION_BITS = 12
-"""Connections are numbered from the epoch of the recorder on, so that those of two recorders differ."""
+CONNECTION_BITS, GAP_BITS = 12, 32
+"""Connections and gaps are numbered from the epoch of the recorder on, so that those of two recorders differ."""
 
 
 class Recorder:
@@ -181,7 +181,7 @@ class Recorder:
         self._receiver.missing_since = max(publisher.received, self.store.received)
         self._receiver.connection = lease.epoch << CONNECTION_BITS
         self._supervisor = Supervisor(self.store, self._receiver, self._count, self.clock, self._lacking)
-        self._gaps = count(self.clock())
+        self._gaps = count(lease.epoch << GAP_BITS)
         if options.backfill:
             delay = delay_of(self.source) if options.backfill_after is None else options.backfill_after
             self._backfill = Backfill(self.source, self._page, self._event, delay=delay, on_error=self._receiver.say)
@@ -370,7 +370,7 @@ class Recorder:
             self._supervisor.look(decoded)
 
     def _publish_on(self) -> None:
-        """Follow the log: decode at once, publish every now and then."""
+        """Decode a few times a second, since many frames cost little more than one; publish now and then."""
         publisher = self._publisher
         if publisher is None:
             return
@@ -378,7 +378,7 @@ class Recorder:
         while not self._receiver.ended.is_set():
             try:
                 # While the disk refuses files, what waits in memory must not grow without end: the log keeps it.
-                busy = not publisher.is_full and publisher.decode()
+                busy = not publisher.is_full and publisher.decode() > MANY_BYTES
                 if publisher.is_full or time.monotonic() - last > self.options.flush_every.total_seconds():
                     publisher.publish()
                     last = time.monotonic()
