@@ -24,7 +24,7 @@ PAIRS = ["BTC/USD", "ETH/USD"]
 KINDS = ("trades", "quotes", "bars")
 TIMEOUTS = ("ping_interval", "ping_timeout", "close_timeout")
 ACTS = ("advance", "advance", "cut", "mute", "restart", "compact")
-STEPS, SHORT, DEEP = 14, 3, 60
+STEPS, SHORT, DEEP = 14, 1, 62
 
 
 @pytest.fixture(autouse=True)

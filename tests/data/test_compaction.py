@@ -464,7 +464,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_compactor_that_is_killed_at_any_point_loses_and_doubles_nothing(tmp_path, seed):
     store = Store(tmp_path / "store")
     store.create()

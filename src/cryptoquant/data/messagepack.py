@@ -12,7 +12,7 @@ LATEST_SECOND = (1 << 63) // NANOSECONDS - 1
 
 
 @borrowing
-def unsigned(content, at, length):  # type: ignore[no-untyped-def]
+def unsigned(content, at, length) -> int:
     """Return the number that some bytes are, the first the most significant."""
     value = np.uint64(0)
     for k in range(at, at + length):
@@ -21,7 +21,7 @@ def unsigned(content, at, length):  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def array_length(content, at, end):  # type: ignore[no-untyped-def]
+def array_length(content, at, end) -> tuple[int, int]:
     """Return the length of an array and where its first element begins, or -1."""
     if at >= end:
         return -1, at
@@ -36,7 +36,7 @@ def array_length(content, at, end):  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def map_length(content, at, end):  # type: ignore[no-untyped-def]
+def map_length(content, at, end) -> tuple[int, int]:
     """Return the number of fields of a map and where the first begins, or -1."""
     if at >= end:
         return -1, at
@@ -49,7 +49,7 @@ def map_length(content, at, end):  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def text_span(content, at, end):  # type: ignore[no-untyped-def]
+def text_span(content, at, end) -> tuple[int, int]:
     """Return where an ASCII text begins and ends, or -1."""
     if at >= end:
         return -1, at
@@ -69,7 +69,7 @@ def text_span(content, at, end):  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def whole_number(content, at, end):  # type: ignore[no-untyped-def]
+def whole_number(content, at, end) -> tuple[int, int]:
     """Return a whole number that fits int64 and where it ends, or -1 for the end."""
     if at >= end:
         return np.int64(0), -1
@@ -96,7 +96,7 @@ def whole_number(content, at, end):  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def real_number(content, at, end, word, real):  # type: ignore[no-untyped-def]
+def real_number(content, at, end, word, real) -> tuple[float, int]:
     """Return a float64 (a whole number becomes one) and where it ends, or -1 for the end.
 
     ``real`` shows the bits of ``word`` as a number: so no array is made for each.
@@ -113,7 +113,7 @@ def real_number(content, at, end, word, real):  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def timestamp_ns(content, at, end):  # type: ignore[no-untyped-def]
+def timestamp_ns(content, at, end) -> tuple[int, int]:
     """Return nanoseconds of a timestamp of 4, 8 or 12 bytes and where it ends, or -1 for the end."""
     if at + 6 > end:
         return np.int64(0), -1
@@ -136,7 +136,7 @@ def timestamp_ns(content, at, end):  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def after_value(content, at, end, word, real):  # type: ignore[no-untyped-def]
+def after_value(content, at, end, word, real) -> int:
     """Return where a value of an unknown field ends; -1 for a nested one, which the slow path reads."""
     if at >= end:
         return -1

@@ -135,10 +135,10 @@ def parse(content: bytes, ends: NDArray[np.int64]) -> Columns:
 
 
 @borrowing
-def _parse(  # type: ignore[no-untyped-def]
+def _parse(
     content, ends, shape, frame, item, symbol, time, identity, side, values, levels, level_side, level, names, bad,
     table, word, real,
-):  # fmt: skip
+) -> tuple[int, int, int]:  # fmt: skip
     messages, depth, known = 0, 0, 0
     levels[0] = 0
     begin = 0
@@ -173,10 +173,10 @@ def _parse(  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def _message(  # type: ignore[no-untyped-def]
+def _message(
     content, at, end, row, symbol, time, identity, side, values, shape,
     depth, most_levels, level_side, level, known, names, table, word, real,
-):  # fmt: skip
+) -> tuple[int, int, int]:  # fmt: skip
     """Read one map into row ``row``; return where it ends, or -1, the levels and the names so far."""
     fields, at = map_length(content, at, end)
     if fields < 0:
@@ -276,7 +276,7 @@ def _message(  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def _kind(content, start, stop):  # type: ignore[no-untyped-def]
+def _kind(content, start, stop) -> int:
     if stop - start == 1:
         letter = content[start]
         if letter == 116:
@@ -295,7 +295,7 @@ def _kind(content, start, stop):  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def _slot(key):  # type: ignore[no-untyped-def]
+def _slot(key) -> tuple[int, int]:
     """Return where a number of this key goes and the bit that marks it, or -1 for a key that is not known."""
     if key == KEY_P:
         return 0, PRICE
@@ -325,7 +325,7 @@ def _slot(key):  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def _complete(kind, seen):  # type: ignore[no-untyped-def]
+def _complete(kind, seen) -> bool:
     """Whether a message has every field of its kind, and no number of another kind in its place."""
     named = SYMBOL | TIME
     numbers = PRICE | SIZE | QUOTED | PRICED | VWAP
@@ -344,7 +344,7 @@ def _complete(kind, seen):  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def _levels(content, at, end, depth, most, level_side, level, is_ask, word, real):  # type: ignore[no-untyped-def]
+def _levels(content, at, end, depth, most, level_side, level, is_ask, word, real) -> tuple[int, int]:
     count, at = array_length(content, at, end)
     if count < 0:
         return -1, depth
@@ -376,7 +376,7 @@ def _levels(content, at, end, depth, most, level_side, level, is_ask, word, real
 
 
 @borrowing
-def _side(content, at, end):  # type: ignore[no-untyped-def]
+def _side(content, at, end) -> tuple[int, int]:
     if at >= end:
         return 0, -1
     if content[at] == 0xC0:
@@ -392,7 +392,7 @@ def _side(content, at, end):  # type: ignore[no-untyped-def]
 
 
 @borrowing
-def _intern(content, start, stop, names, known, table):  # type: ignore[no-untyped-def]
+def _intern(content, start, stop, names, known, table) -> tuple[int, int]:
     """Return the index of a symbol, adding it when it is new, and the number of symbols."""
     hashed = np.uint64(14695981039346656037)
     for k in range(start, stop):
