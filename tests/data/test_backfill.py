@@ -19,27 +19,11 @@ from cryptoquant.data.recorder_status import RecorderOptions
 from cryptoquant.data.store import Store
 from cryptoquant.errors import RequestRefusedError, StoreError, UnknownSymbolError, VenueError, VenueUnreachableError
 from cryptoquant.market.time import from_iso, iso
-from cryptoquant.settings import settings
 from tests.data.history import history as faulty_history
 from tests.data.stream import MINUTE, START, history
+from tests.data.test_recorder import await_that
 
-PATIENCE = 20.0
 NOW = timedelta(0)
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path, monkeypatch):
-    monkeypatch.setenv("CQ_STATE", str(tmp_path / "state"))
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
-
-
-def await_that(condition) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def gap(number: int, kind: str = "trades", symbol: str = "BTC/USD") -> Gap:

@@ -16,7 +16,6 @@ from cryptoquant.data.recorder import Recorder
 from cryptoquant.data.recorder_status import RecorderOptions
 from cryptoquant.data.store import Store
 from cryptoquant.errors import EmptyStoreError
-from cryptoquant.settings import settings
 from tests.data.bad_line import bad_line
 from tests.data.test_recorder import await_that
 
@@ -28,12 +27,8 @@ STEPS, SHORT, DEEP = 14, 1, 62
 
 
 @pytest.fixture(autouse=True)
-def _quick(tmp_path, monkeypatch):
-    monkeypatch.setenv("CQ_STATE", str(tmp_path / "state"))
+def _quick(monkeypatch):
     monkeypatch.setattr(alpaca, "WEBSOCKET", {**alpaca.WEBSOCKET, **dict.fromkeys(TIMEOUTS, 0.3)})
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def survive(folder, seed: int) -> None:

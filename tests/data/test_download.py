@@ -27,11 +27,6 @@ PAIRS = ["BTC/USD", "ETH/USD"]
 BEGIN_OF_SANDBOX = 1_704_067_200 * 10**9
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
-
-
 def test_a_download_brings_the_venue_s_bars_and_a_second_one_asks_for_nothing(store):
     with history(BARS) as server:
         seen = []

@@ -13,28 +13,13 @@ from cryptoquant.data.publisher import Publisher
 from cryptoquant.data.receiver import Receiver
 from cryptoquant.data.recorder import Recorder, record
 from cryptoquant.data.recorder_status import LONGEST_LIST, RecorderOptions
-from cryptoquant.data.store import Store
 from cryptoquant.errors import CryptoquantError, StoreError, VenueUnreachableError
 from cryptoquant.market.time import iso
-from cryptoquant.settings import settings
 from tests.data.stream import MINUTE, START, bar, book, frame, history, quote, trade, venue
 from tests.data.test_recorder import await_that, ids, nowhere, ticking
 
 QUICK = RecorderOptions(flush_every=timedelta(seconds=0.1), compact_every=None, backfill=False)
 DEEP = b"\x91" * 3_000 + b"\x90"
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path, monkeypatch):
-    monkeypatch.setenv("CQ_STATE", str(tmp_path / "state"))
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
 
 
 def page(body: object, kind: str = "trades") -> bytes:

@@ -19,9 +19,7 @@ from cryptoquant.data.publisher import Publisher
 from cryptoquant.data.recorder import Recorder
 from cryptoquant.data.recorder_status import RecorderOptions
 from cryptoquant.data.segment import RecordKind
-from cryptoquant.data.store import Store
 from cryptoquant.errors import StoreError
-from cryptoquant.settings import settings
 from tests.data.simulated_disk import SimulatedDisk
 from tests.data.store_world import BEFORE, StoreWorld
 from tests.data.stream import MINUTE, START, Text, bar, book, frame, history, quote, stamp, trade, venue
@@ -30,19 +28,6 @@ from tests.data.test_recorder import await_that, ids, nowhere, ticking
 QUICK = RecorderOptions(flush_every=timedelta(seconds=0.3), compact_every=None, backfill=False)
 CALLS = 70
 TIMEOUTS = ("ping_interval", "ping_timeout", "close_timeout")
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path, monkeypatch):
-    monkeypatch.setenv("CQ_STATE", str(tmp_path / "state"))
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
 
 
 class Scene(StoreWorld):

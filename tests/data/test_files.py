@@ -15,11 +15,6 @@ from tests.data.test_quality_marks import ticks
 ROWS = [("2024-01-01T00:00:00Z", 10, 12, 9, 11, 5), ("2024-01-01T01:00:00Z", 11, 13, 10, 12, 6)]
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
-
-
 def csv(tmp_path, rows=ROWS, header="time,open,high,low,close,volume"):
     path = tmp_path / "bars.csv"
     path.write_text("\n".join([header, *(",".join(str(value) for value in row) for row in rows)]) + "\n")

@@ -3,15 +3,12 @@
 import time
 from datetime import timedelta
 
-import pytest
-
 from cryptoquant.data.decode import decode
 from cryptoquant.data.recorder import Recorder
 from cryptoquant.data.recorder_status import RecorderOptions
 from cryptoquant.data.segment import Record, RecordKind
 from cryptoquant.data.store import Store
 from cryptoquant.market.book import Book, book_updates
-from cryptoquant.settings import settings
 from tests.data.stream import real_frames, venue
 
 PAIRS = ("BTC/USDT", "ETH/USDT")
@@ -19,14 +16,6 @@ COUNTS = {"trades": 15_863, "quotes": 52_117, "bars": 10}
 UPDATES = 6_883
 BEST = {"BTC/USDT": (61685.99, 61686.00), "ETH/USDT": (2682.50, 2682.51)}
 """Best bid and ask after the last frame, as the data's own description states them."""
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path, monkeypatch):
-    monkeypatch.setenv("CQ_STATE", str(tmp_path / "state"))
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def best(updates):

@@ -14,21 +14,12 @@ from cryptoquant.data.recorder_status import RecorderOptions
 from cryptoquant.data.store import Store
 from cryptoquant.market.schema import SCHEMAS
 from cryptoquant.market.time import iso
-from cryptoquant.settings import settings
 from tests.data import rows
 from tests.data.stream import MINUTE, START, bar, frame, history, stamp, trade
 
 PAIRS = ("BTC/USD", "ETH/USD")
 OPEN = START + 40 * 10**9
 """The first whole minute after the start."""
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path, monkeypatch):
-    monkeypatch.setenv("CQ_STATE", str(tmp_path / "state"))
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def traded(number: int, symbol: str, minute: int, size: float) -> dict[str, object]:

@@ -22,24 +22,10 @@ from cryptoquant.data.subscription import Follower
 from cryptoquant.errors import AuthenticationError, ConfigurationError, StoreError, VenueUnreachableError
 from cryptoquant.market.schema import Bar, Quote, Trade
 from cryptoquant.market.time import from_iso, iso
-from cryptoquant.settings import settings
 from tests.data.stream import MINUTE, START, bar, book, frame, quote, trade, venue
 
 QUICK = RecorderOptions(flush_every=timedelta(seconds=0.3), compact_every=None, backfill=False)
 PATIENCE = 20.0
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path, monkeypatch):
-    monkeypatch.setenv("CQ_STATE", str(tmp_path / "state"))
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
 
 
 def nowhere() -> Alpaca:

@@ -9,7 +9,7 @@ from cryptoquant.data.segment import (
     HEAD_SIZE,
     HEADER,
     HEADER_SIZE,
-    LARGEST_ITEM,
+    POSITION_BITS,
     SegmentHeader,
     pack_head,
     position,
@@ -22,6 +22,8 @@ TIMES = st.integers(1, (1 << 63) - 1)
 RECORDS = st.lists(
     st.tuples(TIMES, st.integers(0, (1 << 32) - 1), st.integers(0, 255), st.binary(max_size=80)), max_size=8
 )
+
+LARGEST_ITEM = (1 << POSITION_BITS) - 1
 
 
 def pack(records):

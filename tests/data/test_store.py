@@ -36,11 +36,6 @@ SYMBOLS = ("BTC/USD", "ETH/USD")
 MARKET = SyntheticMarket(symbols=["BTC/USD", "ETH/USD"], start="2024-01-20", days=20, timeframe="1h")
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
-
-
 def bar(hour: int, close: float = 100.0, known: int | None = None, symbol: str = "BTC/USD") -> Bar:
     time = (hour + 1) * HOUR
     return Bar(symbol, time, time if known is None else known, hour * HOUR, 100.0, 200.0, 50.0, close, 1.0, 3, 100.0)

@@ -34,7 +34,7 @@ from cryptoquant.market.instrument import normalize_symbol
 from cryptoquant.settings import settings
 
 ALL_CHANNELS: tuple[Channel, ...] = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "orderbooks")
-ROUND_SECONDS = 0.2
+ROUND_SECONDS = 0.05
 CHECK_SECONDS = 5.0
 CONNECTION_BITS, GAP_BITS = 12, 32
 """Connections and gaps are numbered from the epoch of the recorder on, so that those of two recorders differ."""
@@ -305,6 +305,8 @@ class Recorder:
             The stream could not be opened; what was received before is kept.
         StoreError
             As `start` and `stop`.
+        CryptoquantError
+            A thread of the recorder failed for a reason that nobody foresaw; the log keeps what came.
         """
         self.start()
         deadline = None if until is None else time.monotonic() + until.total_seconds()
@@ -370,7 +372,7 @@ class Recorder:
             self._supervisor.look(decoded)
 
     def _publish_on(self) -> None:
-        """Decode a few times a second, since many frames cost little more than one; publish now and then."""
+        """Decode some times a second, since many frames cost little more than one; publish now and then."""
         publisher = self._publisher
         if publisher is None:
             return

@@ -14,7 +14,6 @@ HEAD_SIZE = HEAD.size
 CHECKED = struct.Struct("<IQIHH")
 LONGEST_RECORD = 1 << 26
 POSITION_BITS = 20
-LARGEST_ITEM = (1 << POSITION_BITS) - 1
 
 
 class RecordKind(IntEnum):
