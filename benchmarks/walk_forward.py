@@ -48,7 +48,7 @@ def main(days: int = 150, trees: int = 100) -> None:
         """Fit each fold and the model to deploy (on as many rows as the last fold), and nothing else."""
         for fold in [*folds, folds[-1]]:
             train = examples.take(fold.train)
-            model.fit(train.features, train.rises, train.returns)
+            model.fit(train)
 
     def study() -> None:
         walk_forward(dataset, model, strategy, splits, Costs.alpaca(), ledger=TrialLedger(), jobs=1)

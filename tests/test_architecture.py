@@ -29,8 +29,13 @@ OWNERS = {
     "mlflow": {"models/registry.py"},
     "optuna": {"models/tune.py"},
     "xgboost": {"models/tabular.py"},
-    "sklearn": {"models/tabular.py"},
+    "sklearn": {"models/tabular.py", "models/forests.py", "models/estimator.py"},
+    "skl2onnx": {"models/estimator.py"},
+    "onnxruntime": {"models/estimator.py"},
+    "safetensors": {"models/tensors.py"},
     "torch": {"models/sequence.py"},
+    "river": {"models/drift.py"},
+    "cmaes": {"models/tune.py"},
     "numba": {"compiled.py"},
     "llvmlite": {"compiled.py"},
     "alpaca": {"data/alpaca.py", "live/broker.py"},
@@ -56,7 +61,21 @@ HEAVY = (
     "pandas", "sklearn", "scipy", "xgboost", "torch", "mlflow", "optuna", "alpaca", "vectorbt", "plotly", "numba",
     "joblib", "starlette", "uvicorn", "pydantic", "typer", "rich",
 )  # fmt: skip
-LOADED_INSIDE = {"pandas", "sklearn", "xgboost", "torch", "mlflow", "optuna", "alpaca", "vectorbt", "plotly", "numba"}
+LOADED_INSIDE = {
+    "onnxruntime",
+    "skl2onnx",
+    "river",
+    "pandas",
+    "sklearn",
+    "xgboost",
+    "torch",
+    "mlflow",
+    "optuna",
+    "alpaca",
+    "vectorbt",
+    "plotly",
+    "numba",
+}
 CLOCKS = {"time", "random", "secrets", "uuid", "os", "socket", "requests", "threading", "asyncio"}
 LONGEST_FILE = 450
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "core", "misc", "types", "manager"}

@@ -69,7 +69,7 @@ def test_the_signals_are_those_of_every_test_row_once(dataset, study):
 def test_each_fold_predicts_with_what_its_training_rows_taught(dataset, study):
     for result in study.folds:
         train = dataset.examples.take(result.fold.train)
-        predictor = MODEL.fit(train.features, train.rises, train.returns)
+        predictor = MODEL.fit(train)
         assert np.array_equal(predictor.predict(dataset.features[result.fold.test]), result.predicted)
 
 
@@ -186,7 +186,7 @@ def test_the_bundle_is_fitted_on_the_last_training_window_and_carries_the_eviden
     bundle = study.to_bundle("btc-eth")
     window = (dataset.times > dataset.times[-1] - to_ns("1970-03-02")) & ~np.isnan(dataset.rises)
     train = dataset.examples.take(np.flatnonzero(window))
-    predictor = MODEL.fit(train.features, train.rises, train.returns)
+    predictor = MODEL.fit(train)
     assert np.array_equal(bundle.predictor.predict(dataset.features), predictor.predict(dataset.features))
     assert (bundle.symbols, bundle.timeframe, bundle.horizon) == (dataset.symbols, "1h", timedelta(hours=12))
     assert bundle.fingerprints == {"data": dataset.fingerprint, "configuration": study.key}

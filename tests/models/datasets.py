@@ -8,7 +8,8 @@ import polars as pl
 from cryptoquant import features as f
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.features import FeatureSet
-from cryptoquant.models.dataset import Dataset, Examples
+from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.examples import Examples
 
 HOUR = 3_600_000_000_000
 FEATURES = FeatureSet([f.log_return(1), f.zscore("volume", 48), f.rsi(14)])
@@ -29,7 +30,7 @@ def planted(rows: int = 3_000, columns: int = 4, strength: float = 1.0, seed: in
     features = rng.standard_normal((rows, columns))
     rises = (rng.random(rows) < 1 / (1 + np.exp(-strength * features[:, 0]))).astype(float)
     times = HOUR * np.arange(1, rows + 1, dtype=np.int64)
-    return Examples(features, rises, rises - 0.5, times, times + 4 * HOUR)
+    return Examples.of(features, rises, rises - 0.5, times=times, label_known=times + 4 * HOUR)
 
 
 def area_under_curve(rises: np.ndarray, values: np.ndarray) -> float:

@@ -64,7 +64,7 @@ def small_bundle(model=XGBoost(n_estimators=10, seed=1), evidence: Evidence = ST
         name="btc-eth-1h",
         symbols=dataset.symbols,
         timeframe="1h",
-        predictor=model.fit(known.features, known.rises, known.returns),
+        predictor=model.fit(known),
         features=dataset.feature_set,
         strategy=LongFlat(threshold=0.52, max_weight=0.4),
         execution=Execution(reserve=0.02, band=0.01),
@@ -97,8 +97,9 @@ def test_a_loaded_bundle_gives_the_same_signals_to_the_bit(model, tmp_path):
     panel = Panel.from_frame(small_dataset(days=15).bars)
     rows = bundle.features.compute_panel(panel)
     said = 0
+    first, second = bundle.forecaster(), loaded.forecaster()
     for number, market in enumerate(panel):
-        one, two = bundle.signals(market, rows[number]), loaded.signals(market, rows[number])
+        one, two = first.update(market, rows[number]), second.update(market, rows[number])
         assert one == two
         said += len(one)
     assert said == len(small_dataset(days=15))
@@ -111,7 +112,7 @@ def test_a_loaded_bundle_gives_the_same_signals_to_the_bit(model, tmp_path):
 
 def test_a_signal_says_who_what_when_and_for_how_long():
     bundle = small_bundle()
-    first, second = bundle.signals(at(3), np.zeros((2, 3)))
+    first, second = bundle.forecaster().update(at(3), np.zeros((2, 3)))
     assert (first.name, first.symbol, second.symbol) == ("btc-eth-1h", "BTC/USD", "ETH/USD")
     assert (first.time, first.known, first.kind, first.horizon) == (3 * HOUR, 3 * HOUR + 7, "probability", 12 * HOUR)
 
@@ -120,11 +121,13 @@ def test_a_row_that_is_not_complete_gives_no_signal():
     bundle = small_bundle()
     rows = np.zeros((2, 3))
     rows[0, 1] = np.nan
-    assert [signal.symbol for signal in bundle.signals(at(), rows)] == ["ETH/USD"]
-    assert bundle.signals(at(), rows)[0].value == bundle.signals(at(), np.zeros((2, 3)))[1].value
-    assert bundle.signals(at(), np.full((2, 3), np.nan)) == []
+    assert [signal.symbol for signal in bundle.forecaster().update(at(), rows)] == ["ETH/USD"]
+    assert (
+        bundle.forecaster().update(at(), rows)[0].value == bundle.forecaster().update(at(), np.zeros((2, 3)))[1].value
+    )
+    assert bundle.forecaster().update(at(), np.full((2, 3), np.nan)) == []
     with pytest.raises(BundleError, match=r"feature rows of shape \(1, 3\), wanted \(2, 3\)"):
-        bundle.signals(at(), rows[:1])
+        bundle.forecaster().update(at(), rows[:1])
 
 
 def test_an_altered_model_file_is_refused(tmp_path):
@@ -164,7 +167,7 @@ def test_a_bundle_of_another_format_or_of_other_feature_code_is_refused(tmp_path
         ({"costs": {"taker": 2.0}}, "taker"),
         ({"features": {"features": [{"name": "magic", "parameters": {}, "version": 1}]}}, "magic"),
         ({"evidence": {}}, "Evidence"),
-        ({"model": {}}, "file"),
+        ({"model": {}}, "format"),
     ],
 )
 def test_a_bundle_whose_values_make_no_sense_is_refused(tmp_path, changed, text):
@@ -258,3 +261,18 @@ def test_a_strategy_without_named_parameters_cannot_be_kept():
 
     with pytest.raises(TypeError, match="frozen dataclass"):
         strategy_to_dict(Loose())
+
+
+@pytest.mark.parametrize(("name", "kind"), [("format_1_trees", "Trees"), ("format_1_scaled", "ScaledPredictor")])
+def test_a_bundle_of_an_earlier_format_still_loads(name, kind):
+    bundle = Bundle.load(Path(__file__).parent / "bundles" / name)
+    assert type(bundle.predictor).__name__ == kind
+    assert (bundle.chosen, bundle.trained_until, bundle.study) == (None, 0, "a study")
+    rows = np.array([[0.0, 0.0, 50.0], [0.01, 2.0, 70.0]])
+    values = [signal.value for signal in bundle.forecaster().update(at(), rows)]
+    # What version 0.1.0 predicted before format 2 was introduced.
+    written = {
+        "format_1_trees": [0.4274459481239319, 0.45611390471458435],
+        "format_1_scaled": [0.465023033284723, 0.8217433618294381],
+    }
+    assert values == pytest.approx(written[name], abs=1e-12)

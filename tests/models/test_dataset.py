@@ -88,7 +88,7 @@ def test_the_fingerprint_is_the_same_number_everywhere():
     bars = frame_of(gapping_panel(60, ("A/USD", "B/USD"), seed=1))
     features, label = FeatureSet([f.log_return(1)]), f.forward_return(timedelta(hours=1))
     one = Dataset.build(bars, features, label)
-    other = Dataset(one.frame, one.bars.rechunk().sort("time"), features, label)
+    other = Dataset(one.bars.rechunk().sort("time"), features, label)
     assert one.fingerprint == other.fingerprint
     assert len(one.fingerprint) == 64
 
@@ -96,7 +96,7 @@ def test_the_fingerprint_is_the_same_number_everywhere():
 def test_a_history_shorter_than_the_lookback_is_refused():
     bars = market_bars(1)
     with pytest.raises(ModelError, match=r"no row has all 3 features: 10 bars, lookback \d+"):
-        Dataset.build(bars.filter(pl.col("time") < bars["time"].min() + timedelta(hours=5)), FEATURES, LABEL)
+        _ = Dataset.build(bars.filter(pl.col("time") < bars["time"].min() + timedelta(hours=5)), FEATURES, LABEL).frame
 
 
 def test_mixed_timeframes_are_refused():

@@ -64,9 +64,9 @@ def test_versions_are_counted_by_name_and_loaded_by_number_and_alias(clean):
     assert clean.names() == ["m"]
     clean.promote(V1, "shadow")
     rows = np.zeros((2, 3))
-    wanted = Finished().to_bundle("m").signals(at(), rows)
+    wanted = Finished().to_bundle("m").forecaster().update(at(), rows)
     for reference in ("m@1", V1, "m@shadow"):
-        assert clean.load(reference).signals(at(), rows) == wanted
+        assert clean.load(reference).forecaster().update(at(), rows) == wanted
     assert clean.resolve("m@shadow") == V1
 
 

@@ -1,5 +1,7 @@
 """Tabular models: repeatable to the byte, the same row by row, and with skill only where there is a signal."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -8,8 +10,9 @@ from sklearn.preprocessing import StandardScaler
 
 from cryptoquant.errors import BundleError, ModelError
 from cryptoquant.models import Logistic, XGBoost
+from cryptoquant.models.examples import Examples
+from cryptoquant.models.formats import read_predictor
 from cryptoquant.models.model import Model, Predictor
-from cryptoquant.models.tabular import load_predictor
 from tests.models.datasets import area_under_curve, planted
 
 MODELS = [XGBoost(n_estimators=25, seed=3), Logistic()]
@@ -18,7 +21,7 @@ EACH = pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__
 
 def fitted(model: Model, examples=None) -> Predictor:
     learned = examples or planted()
-    return model.fit(learned.features, learned.rises, learned.returns)
+    return model.fit(learned)
 
 
 @EACH
@@ -55,7 +58,7 @@ def test_a_row_gives_the_same_bits_alone_and_in_a_batch(model):
 def test_saving_and_loading_changes_no_bit(model, tmp_path):
     predictor = fitted(model)
     rows = np.random.default_rng(6).standard_normal((200, 4))
-    loaded = load_predictor(tmp_path, predictor.save(tmp_path))
+    loaded = read_predictor(tmp_path, predictor.save(tmp_path))
     assert np.array_equal(loaded.predict(rows), predictor.predict(rows))
 
 
@@ -67,7 +70,7 @@ def test_a_planted_signal_is_found_and_shuffled_labels_give_no_skill(model):
     rng = np.random.default_rng(9)
     skills = []
     for _ in range(5):
-        shuffled = model.fit(train.features, rng.permutation(train.rises), train.returns)
+        shuffled = model.fit(replace(train, rises=rng.permutation(train.rises)))
         skills.append(area_under_curve(test.rises, shuffled.predict(test.features)))
     assert abs(np.mean(skills) - 0.5) < 0.05
 
@@ -77,14 +80,14 @@ def test_logistic_equals_scikit_learn():
     scaled = train.features * [1.0, 1e3, 1e-3, 5.0] + [0.0, 10.0, 1.0, -3.0]
     other = test.features * [1.0, 1e3, 1e-3, 5.0] + [0.0, 10.0, 1.0, -3.0]
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1_000)).fit(scaled, train.rises)
-    ours = Logistic(strength=0.3).fit(scaled, train.rises, train.returns)
+    ours = Logistic(strength=0.3).fit(Examples.of(scaled, train.rises))
     assert ours.predict(other) == pytest.approx(theirs.predict_proba(other)[:, 1], abs=1e-12)
 
 
 def test_a_constant_feature_does_no_harm_to_the_line():
     train = planted()
     rows = np.column_stack([train.features, np.full(len(train.rises), 7.0)])
-    values = Logistic().fit(rows, train.rises, train.returns).predict(rows)
+    values = Logistic().fit(Examples.of(rows, train.rises)).predict(rows)
     assert values == pytest.approx(fitted(Logistic()).predict(train.features), abs=1e-9)
 
 
@@ -92,17 +95,17 @@ def test_a_constant_feature_does_no_harm_to_the_line():
 def test_rows_that_cannot_be_learned_are_refused(model):
     train = planted(100)
     with pytest.raises(ModelError, match="no training rows"):
-        model.fit(train.features[:0], train.rises[:0], train.returns[:0])
+        model.fit(train.take(np.arange(0)))
     with pytest.raises(ModelError, match=r"all 100 training labels are 1"):
-        model.fit(train.features, np.ones(100), train.returns)
+        model.fit(replace(train, rises=np.ones(100)))
     broken = train.features.copy()
     broken[7, 2] = np.nan
     with pytest.raises(ModelError, match="training row 7 has no finite value in feature 2"):
-        model.fit(broken, train.rises, train.returns)
+        model.fit(replace(train, features=broken))
     unknown = train.rises.copy()
     unknown[4] = np.nan
     with pytest.raises(ModelError, match="training label 4 is nan"):
-        model.fit(train.features, unknown, train.returns)
+        model.fit(replace(train, rises=unknown))
 
 
 @EACH
@@ -145,7 +148,7 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     (tmp_path / "model.ubj").write_bytes(b"not a model")
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(BundleError, match="pickle' is unknown"):
-        load_predictor(tmp_path, {"format": "pickle", "file": "model.pkl"})
-    for kind, file in (("xgboost-ubj", "model.ubj"), ("line-json", "model.json")):
+        read_predictor(tmp_path, {"format": "pickle", "file": "model.pkl"})
+    for kind, file in (("xgboost", "model.ubj"), ("line", "model.json")):
         with pytest.raises(BundleError, match="not a readable"):
-            load_predictor(tmp_path, {"format": kind, "file": file})
+            read_predictor(tmp_path, {"format": kind, "file": file})

@@ -19,10 +19,12 @@ from cryptoquant.market.schema import SIGNALS
 from cryptoquant.market.slice import Panel
 from cryptoquant.market.time import span_ns
 from cryptoquant.models.bundle import Bundle, strategy_to_dict
-from cryptoquant.models.dataset import Dataset, Examples
+from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.examples import UNKNOWN, Examples
 from cryptoquant.models.model import Model, Predictor
 from cryptoquant.models.splits import Fold, WalkForward
 from cryptoquant.models.tune import Tune
+from cryptoquant.models.windows import predict_rows
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.performance.metrics import Statistics
 from cryptoquant.performance.report import Report
@@ -83,6 +85,7 @@ class Study:
     before_costs: Statistics
     evidence: Evidence
     key: str
+    trained_until: int
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {len(self.folds)} folds, Sharpe {self.evidence.sharpe:.2f}, {self.report!r})"
@@ -102,6 +105,8 @@ class Study:
             evidence=self.evidence,
             fingerprints={"data": self.dataset.fingerprint, "configuration": self.key},
             study=self.name,
+            chosen=self.dataset.chosen,
+            trained_until=self.trained_until,
         )
 
     def tracked(self, folder: Path) -> tuple[dict[str, Any], dict[str, float], list[Path]]:
@@ -158,7 +163,7 @@ def walk_forward(
     strategy_to_dict(strategy)
     folds, examples = splits.split(dataset), dataset.examples
     results = _run_folds(examples, model, tune, folds, jobs, progress)
-    predictor = _deployed(examples, model, splits, results[-1].params)
+    predictor, trained_until = _deployed(examples, model, splits, results[-1].params)
     signals = _signals(dataset, results, name, predictor.kind)
     venue, plan = Venue.alpaca(costs), execution or Execution()
     panel = Panel.from_frame(dataset.bars).between(folds[0].test_start, folds[-1].test_end)
@@ -196,6 +201,7 @@ def walk_forward(
         before_costs=free.statistics,
         evidence=evidence,
         key=key,
+        trained_until=trained_until,
     )
 
 
@@ -204,14 +210,14 @@ def fit_fold(examples: Examples, model: Model, tune: Tune | None, fold: Fold) ->
     started = clock.perf_counter()
     train = examples.take(fold.train)
     params, trials = ({}, []) if tune is None else tune.search(model, train)
-    predictor = model.with_params(**params).fit(train.features, train.rises, train.returns)
-    predicted = predictor.predict(examples.features[fold.test])
+    predictor = model.with_params(**params).fit(train)
+    predicted = predict_rows(predictor, examples, fold.test)
     return FoldResult(
         fold=fold,
         params=params,
         trials=trials,
         predicted=predicted,
-        hit_rate_train=_hit_rate(predictor.predict(train.features), train.rises),
+        hit_rate_train=_hit_rate(predict_rows(predictor, train, np.arange(len(train))), train.rises),
         hit_rate_test=_hit_rate(predicted, examples.rises[fold.test]),
         seconds=clock.perf_counter() - started,
     )
@@ -233,20 +239,22 @@ def _run_folds(
     return results
 
 
-def _deployed(examples: Examples, model: Model, splits: WalkForward, params: dict[str, Any]) -> Predictor:
-    """Fit on the last training window of the data, with the parameters of the last fold."""
+def _deployed(examples: Examples, model: Model, splits: WalkForward, params: dict[str, Any]) -> tuple[Predictor, int]:
+    """Fit on the last window of the data with the parameters of the last fold; return when its last label was known."""
     times = examples.times
     start = int(times[0]) - 1 if splits.expanding else int(times[-1]) - span_ns(splits.train)
-    train = examples.take(np.flatnonzero((times > start) & (examples.label_known < np.iinfo(np.int64).max)))
-    return model.with_params(**params).fit(train.features, train.rises, train.returns)
+    train = examples.take(np.flatnonzero((times > start) & (examples.label_known < UNKNOWN)))
+    return model.with_params(**params).fit(train), int(train.label_known.max())
 
 
 def _signals(dataset: Dataset, results: list[FoldResult], name: str, kind: str) -> pl.DataFrame:
     rows = np.concatenate([result.fold.test for result in results])
     values = np.concatenate([result.predicted for result in results])
+    said = ~np.isnan(values)
+    rows, values = rows[said], values[said]
+    frame: pl.DataFrame = dataset.frame[rows]
     return (
-        dataset.frame[rows]
-        .select("symbol", "time", "known")
+        frame.select("symbol", "time", "known")
         .with_columns(
             name=pl.lit(name),
             kind=pl.lit(kind),
@@ -302,5 +310,5 @@ def _told(report: Report, results: list[FoldResult], free: Report, evidence: Evi
 
 
 def _hit_rate(predicted: Floats, rises: Floats) -> float:
-    known = ~np.isnan(rises)
+    known = ~np.isnan(rises) & ~np.isnan(predicted)
     return float(((predicted > 0.5) == (rises > 0.5))[known].mean()) if known.any() else float("nan")

@@ -66,8 +66,11 @@ def parity(live: Replay, bundle: Bundle, history: Panel) -> Parity:
         np.concatenate([history.values, traded.values]),
         traded.width,
     )
-    rows = bundle.features.compute_panel(whole)[len(history) :]
-    signals = {market.time: bundle.signals(market, row) for market, row in zip(traded, rows, strict=True)}
+    rows = bundle.features.compute_panel(whole)
+    forecaster = bundle.forecaster()
+    forecaster.warm(rows[: len(history)])
+    fresh = rows[len(history) :]
+    signals = {market.time: forecaster.update(market, row) for market, row in zip(traded, fresh, strict=True)}
     run = drive(live.start.engine(), traded, signals)
     return Parity(tuple(live.journalled), tuple(run.orders), tuple(live.fills), tuple(run.fills))
 

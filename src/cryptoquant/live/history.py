@@ -23,7 +23,8 @@ def history(bundle: Bundle, store: Store, source: Alpaca, now: int) -> Panel:
     width = span_ns(bundle.timeframe)
     last = bucket_open(now, width)
     lookback, warm_up = bundle.features.needed(bundle.timeframe)
-    needed = max(warm_up, bundle.strategy.lookback) + 2
+    lookback += bundle.predictor.window - 1
+    needed = max(warm_up + bundle.predictor.window - 1, bundle.strategy.lookback) + 2
     for symbol in bundle.symbols:
         stored, reached = _reach(store, symbol, bundle.timeframe)
         if reached < last:

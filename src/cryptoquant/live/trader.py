@@ -232,6 +232,9 @@ class Trader:
             raise TradingError(f"{self.bundle.name}: its features read ticks, and this feed brings bars only")
         self.online = self.bundle.features.online(self.bundle.symbols)
         self.online.warm(past)
+        self.forecaster = self.bundle.forecaster()
+        if self.bundle.predictor.window > 1:
+            self.forecaster.warm(self.bundle.features.compute_panel(past))
         self.builder = SliceBuilder(self.bundle.symbols, self.bundle.timeframe, int(past.times[-1]), DEADLINE_NS)
 
     def run(self, until: timedelta | None = None) -> TraderStatus:
@@ -327,7 +330,7 @@ class Trader:
 
         A slice is not decided on when the next one has closed already: after an outage only the present counts.
         """
-        signals = self.bundle.signals(market, self.online.update(market))
+        signals = self.forecaster.update(market, self.online.update(market))
         if self.clock.now() >= market.time + self._width:
             self._pass([market])
             return

@@ -11,18 +11,14 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cryptoquant.errors import BundleError
 from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.feature_set import FeatureSet
-from cryptoquant.market.signal import Signal
-from cryptoquant.market.slice import Slice
 from cryptoquant.market.time import span_ns, timeframe_name
+from cryptoquant.models.forecaster import Forecaster
+from cryptoquant.models.formats import modern, read_predictor
 from cryptoquant.models.model import Predictor
-from cryptoquant.models.scaled import load_scaled
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.strategy import (
@@ -53,7 +49,7 @@ from cryptoquant.trading.strategy import (
 )
 from cryptoquant.trading.venue import Costs
 
-FORMAT = 1
+FORMAT = 2
 CONTENT = "bundle.json"
 STRATEGIES: Mapping[str, type[Any]] = {
     cls.__name__: cls
@@ -106,6 +102,10 @@ class Bundle:
         Digests of the data and of the study's configuration.
     study
         Name of the study that it comes from.
+    chosen
+        The symbols that it signals; by default the whole universe.
+    trained_until
+        When the last label that the predictor learned from was known, nanoseconds UTC; 0 where that was not kept.
     """
 
     name: str
@@ -120,32 +120,28 @@ class Bundle:
     evidence: Evidence
     fingerprints: Mapping[str, str]
     study: str = ""
+    chosen: tuple[str, ...] | None = None
+    trained_until: int = 0
 
-    def signals(self, market: Slice, rows: NDArray[np.float64]) -> list[Signal]:
-        """Return a signal for each symbol whose feature row is complete, from rows of shape (symbols, features)."""
-        if rows.shape != (len(self.symbols), len(self.features.names)):
-            raise BundleError(f"{self.name}: feature rows of shape {rows.shape}, wanted {self.shape}")
-        complete: NDArray[np.bool_] = np.asarray(np.isfinite(rows).all(axis=1))
-        if not complete.any():
-            return []
-        values = self.predictor.predict(np.ascontiguousarray(rows[complete]))
-        names = (symbol for symbol, whole in zip(self.symbols, complete, strict=True) if whole)
-        horizon = span_ns(self.horizon)
-        return [
-            Signal(self.name, symbol, market.time, market.known, self.predictor.kind, float(value), horizon)
-            for symbol, value in zip(names, values, strict=True)
-        ]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Symbols and features of a slice's rows."""
-        return len(self.symbols), len(self.features.names)
+    def forecaster(self) -> Forecaster:
+        """Return a new step from feature rows to signals; see ``Forecaster.update``."""
+        width = len(self.features.names)
+        return Forecaster(self.name, self.predictor, self.symbols, width, span_ns(self.horizon), self.chosen)
 
     def save(self, folder: Path) -> Path:
-        """Write the bundle into an empty folder: ``bundle.json`` and the model's file, with its digest."""
+        """Write the bundle into an empty folder: ``bundle.json`` and the model's files, with their digests.
+
+        Raises
+        ------
+        ModelError
+            The model cannot be kept in a safe format; the message names the one wanted.
+        BundleError
+            The folder holds files already.
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise BundleError(f"{folder} is not empty")
         model = self.predictor.save(folder)
-        model["sha256"] = digest(folder / model["file"])
         content = {
             "format": FORMAT,
             "name": self.name,
@@ -153,6 +149,9 @@ class Bundle:
             "symbols": list(self.symbols),
             "timeframe": timeframe_name(self.timeframe),
             "model": model,
+            "files": {path.name: digest(path) for path in sorted(folder.iterdir())},
+            "chosen": None if self.chosen is None else list(self.chosen),
+            "trained_until": self.trained_until,
             "features": self.features.to_dict(),
             "features_fingerprint": self.features.fingerprint,
             "strategy": strategy_to_dict(self.strategy),
@@ -191,10 +190,12 @@ class Bundle:
             content = json.loads((folder / CONTENT).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise BundleError(f"no readable {CONTENT} in {folder.name}") from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+        if not isinstance(content, dict) or content.get("format") not in (1, FORMAT):
             found = content.get("format") if isinstance(content, dict) else type(content).__name__
-            raise BundleError(f"{CONTENT}: bundle format {found}, this version reads {FORMAT}")
+            raise BundleError(f"{CONTENT}: bundle format {found}, this version reads 1 to {FORMAT}")
         try:
+            if content["format"] == 1:
+                content = _from_first(content)
             return cls._read(folder, content, strategies, features)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{CONTENT} in {folder.name}: {type(error).__name__}: {error}") from error
@@ -207,10 +208,10 @@ class Bundle:
         strategies: Mapping[str, type[Any]],
         constructors: Mapping[str, Callable[..., Feature]],
     ) -> "Bundle":
-        model = content["model"]
-        path = folder / model["file"]
-        if not path.is_file() or digest(path) != model["sha256"]:
-            raise BundleError(f"{content['name']}: {model['file']} is missing or was altered after registration")
+        for name, sha256 in content["files"].items():
+            path = folder / name
+            if Path(name).name != name or not path.is_file() or digest(path) != sha256:
+                raise BundleError(f"{content['name']}: {name} is missing or was altered after registration")
         features = FeatureSet.from_dict(content["features"], constructors)
         if features.fingerprint != content["features_fingerprint"]:
             raise BundleError(f"{content['name']}: the features were computed by other code than this version's")
@@ -218,7 +219,7 @@ class Bundle:
             name=content["name"],
             symbols=tuple(content["symbols"]),
             timeframe=content["timeframe"],
-            predictor=load_scaled(folder, model),
+            predictor=read_predictor(folder, content["model"]),
             features=features,
             strategy=strategy_from_dict(content["strategy"], strategies),
             execution=Execution.from_dict(content["execution"]),
@@ -227,7 +228,21 @@ class Bundle:
             evidence=Evidence.from_dict(content["evidence"]),
             fingerprints=content["fingerprints"],
             study=content["study"],
+            chosen=None if content["chosen"] is None else tuple(content["chosen"]),
+            trained_until=content["trained_until"],
         )
+
+
+def _from_first(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a bundle of format 1 as it is written today."""
+    model = content["model"]
+    return {
+        **content,
+        "model": modern(model),
+        "files": {model["file"]: model["sha256"]},
+        "chosen": None,
+        "trained_until": 0,
+    }
 
 
 def strategy_to_dict(strategy: Strategy) -> dict[str, Any]:

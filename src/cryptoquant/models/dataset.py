@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,94 +16,138 @@ from cryptoquant.features.feature_set import FeatureSet
 from cryptoquant.features.labels import Label
 from cryptoquant.features.ticks import Ticks
 from cryptoquant.features.trends import TrendScanning
-from cryptoquant.market.schema import check_bars, validate
+from cryptoquant.market.schema import INSTANT, check_bars, validate
 from cryptoquant.market.slice import FIELDS
-from cryptoquant.market.time import span, timeframe_name
+from cryptoquant.market.time import span, timeframe_name, to_ns
+from cryptoquant.models.examples import UNKNOWN, Examples
 
 Floats = NDArray[np.float64]
+WEIGHTS = ("symbol", "time", "weight")
 
 
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """A dataset as arrays, row by row: what a fold needs, and all that is sent to where it is fitted.
-
-    Attributes
-    ----------
-    features
-        Shape (rows, features), C order.
-    rises, returns
-        Shape (rows,): class (1 up, 0 down) and return of the label, NaN where it is not known.
-    times, label_known
-        Shape (rows,), nanoseconds UTC.
-    """
-
-    features: Floats
-    rises: Floats
-    returns: Floats
-    times: NDArray[np.int64]
-    label_known: NDArray[np.int64]
-
-    def take(self, rows: NDArray[np.int64]) -> "Examples":
-        """Return some rows, in the order given."""
-        return Examples(
-            self.features[rows], self.rises[rows], self.returns[rows], self.times[rows], self.label_known[rows]
-        )
-
-
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Dataset:
-    """Features and labels of a market, ordered by time, then symbol.
+    """Features and labels of a market; both are computed when they are first asked for, and once.
 
     Attributes
     ----------
-    frame
-        Columns symbol, time, known, one for each feature, then label, label_return and label_known. Rows whose features
-        are not complete are left out; rows whose outcome is not known yet keep a null label: they can be predicted but
-        not learned from.
     bars
-        The bars that the features were computed from (schema ``bars``).
+        The bars that the features are computed from (schema ``bars``).
     feature_set, label
-        How the columns were made.
+        How the columns are made.
+    ticks
+        What features of trades, quotes and books read.
+    weights
+        How much rows count, columns symbol, time, weight; 1 where nothing is said.
+    chosen
+        The symbols whose rows are kept; None keeps all.
+    start, end
+        Rows lie in ``[start, end)``, nanoseconds UTC.
     """
 
-    frame: pl.DataFrame
     bars: pl.DataFrame
     feature_set: FeatureSet
     label: Label
+    ticks: Ticks | None = None
+    weights: pl.DataFrame | None = None
+    chosen: tuple[str, ...] | None = None
+    start: int = 0
+    end: int = UNKNOWN
 
     @classmethod
-    def build(cls, bars: Any, features: FeatureSet, label: Label, ticks: Ticks | None = None) -> "Dataset":
-        """Compute features and labels from a frame of bars (polars or pandas) of one timeframe.
+    def build(
+        cls, bars: Any, features: FeatureSet, label: Label, ticks: Ticks | None = None, weights: Any = None
+    ) -> "Dataset":
+        """Return the dataset of a frame of bars (polars or pandas) of one timeframe; nothing is computed yet.
 
         Parameters
         ----------
         ticks
             Trades, quotes and books, for the features that read them.
+        weights
+            A frame with columns symbol, time (the close of a bar) and weight (from 0).
 
         Raises
         ------
         SchemaError
-            Impossible bars, or bars of several timeframes.
-        ModelError
-            No row has all its features: the history is shorter than the lookback.
+            Impossible bars, bars of several timeframes, or weights that are negative, not finite or said twice.
         """
         table = check_bars(validate(bars, "bars"))
         spans = (table["time"] - table["open_time"]).unique().sort()
         if len(spans) > 1:
             raise SchemaError(f"bars: mixed timeframes {', '.join(str(s) for s in spans)}; wanted one")
-        columns = features.compute(table, ticks)
-        outcomes = label.build(table).select("symbol", "time", "label", "label_return", "label_known")
-        complete = pl.all_horizontal(pl.col(name).is_finite() for name in features.names)
+        if not table.height:
+            raise ModelError("no bars: nothing to learn from")
+        return cls(table, features, label, ticks, None if weights is None else _weights(weights))
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """The rows by time, then symbol: symbol, time, known, a column for each feature, ordinal, label and weight.
+
+        Rows whose features are not complete are left out; rows whose outcome is not known yet keep a null label
+        (``label``, ``label_return``, ``label_known``): they can be predicted but not learned from. ``ordinal`` counts
+        the complete rows of a symbol from 0.
+
+        Raises
+        ------
+        ModelError
+            No row has all its features: the history is shorter than the lookback; or none is left of those chosen.
+        """
+        columns = self.feature_set.compute(self.bars, self.ticks)
+        outcomes = self.label.build(self.bars).select("symbol", "time", "label", "label_return", "label_known")
+        complete = pl.all_horizontal(pl.col(name).is_finite() for name in self.names)
         frame = columns.filter(complete).join(outcomes, on=["symbol", "time"], how="left").sort("time", "symbol")
         if not frame.height:
+            span = self.bars["time"].item(0) - self.bars["open_time"].item(0)
             raise ModelError(
-                f"no row has all {len(features.names)} features: {table.height} bars, lookback "
-                f"{features.needed(spans.item(0))[0]}"
+                f"no row has all {len(self.names)} features: {self.bars.height} bars, lookback "
+                f"{self.feature_set.needed(span)[0]}"
             )
-        return cls(frame, table, features, label)
+        frame = frame.with_columns(ordinal=pl.int_range(pl.len(), dtype=pl.Int64).over("symbol"))
+        if self.weights is None:
+            frame = frame.with_columns(weight=pl.lit(1.0))
+        else:
+            frame = frame.join(self.weights, on=["symbol", "time"], how="left", maintain_order="left")
+            frame = frame.with_columns(pl.col("weight").fill_null(1.0))
+        return self._cut(frame)
+
+    def _cut(self, frame: pl.DataFrame) -> pl.DataFrame:
+        kept = frame.filter(pl.col("time").dt.epoch("ns").is_between(self.start, self.end, closed="left"))
+        if self.chosen is not None:
+            kept = kept.filter(pl.col("symbol").is_in(self.chosen))
+        if not kept.height:
+            raise ModelError(f"none of the {frame.height} rows is left of {self.chosen or 'all symbols'} in this span")
+        return kept
+
+    def of(self, *symbols: str) -> "Dataset":
+        """Return the rows of some symbols; features of the whole universe stay what they are.
+
+        Raises
+        ------
+        ModelError
+            There are no bars of a symbol.
+        """
+        strange = sorted(set(symbols) - set(self.symbols))
+        if strange or not symbols:
+            raise ModelError(f"no bars of {', '.join(strange) or 'no symbol'}; there are {', '.join(self.symbols)}")
+        return self._with(chosen=symbols)
+
+    def between(self, start: datetime | str | int | None = None, end: datetime | str | int | None = None) -> "Dataset":
+        """Return the rows whose bars closed in ``[start, end)``; None leaves that side open."""
+        first = self.start if start is None else max(self.start, to_ns(start))
+        last = self.end if end is None else min(self.end, to_ns(end))
+        return self._with(start=first, end=last)
+
+    def _with(self, **changed: Any) -> "Dataset":
+        """Return a part of this dataset, cut from its rows if they are computed already."""
+        part = replace(self, **changed)
+        if "frame" in self.__dict__:
+            part.__dict__["frame"] = part._cut(self.frame)
+        return part
 
     def __repr__(self) -> str:
-        return f"Dataset({len(self):,} rows, {', '.join(self.symbols)}, {len(self.names)} features)"
+        size = f"{len(self):,} rows" if "frame" in self.__dict__ else f"{self.bars.height:,} bars, not computed yet"
+        return f"Dataset({size}, {', '.join(self.chosen or self.symbols)}, {len(self.names)} features)"
 
     def __len__(self) -> int:
         return self.frame.height
@@ -125,7 +170,17 @@ class Dataset:
     @property
     def examples(self) -> Examples:
         """All rows as arrays."""
-        return Examples(self.features, self.rises, self.returns, self.times, self.label_known)
+        codes = {symbol: number for number, symbol in enumerate(self.symbols)}
+        return Examples(
+            self.features,
+            self.rises,
+            self.returns,
+            self.times,
+            self.label_known,
+            self.frame["symbol"].replace_strict(codes, return_dtype=pl.Int64).to_numpy(),
+            self.frame["ordinal"].to_numpy(),
+            self.frame["weight"].to_numpy(),
+        )
 
     @property
     def returns(self) -> Floats:
@@ -157,7 +212,7 @@ class Dataset:
     @property
     def label_known(self) -> NDArray[np.int64]:
         """When each row's label is known, nanoseconds UTC; the largest int where it is not known yet."""
-        return self.frame["label_known"].dt.epoch("ns").fill_null(np.iinfo(np.int64).max).to_numpy()
+        return self.frame["label_known"].dt.epoch("ns").fill_null(UNKNOWN).to_numpy()
 
     @property
     def width(self) -> int:
@@ -171,7 +226,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the bars, the features (parameters and code) and the label; the same on every machine."""
+        """Digest of bars, features (parameters and code), label, weights and cut; the same on every machine."""
         digest = hashlib.sha256()
         table = self.bars.sort("symbol", "time")
         digest.update(json.dumps(table["symbol"].rle().struct.unnest().rows()).encode())
@@ -183,4 +238,24 @@ class Dataset:
             digest.update(self.features.astype("<f8").tobytes())
         digest.update(self.feature_set.fingerprint.encode())
         digest.update(json.dumps(self.label.to_dict(), sort_keys=True).encode())
+        if self.weights is not None:
+            rows = self.weights.sort("symbol", "time")
+            said = [rows["symbol"].to_list(), rows["time"].dt.epoch("ns").to_list(), rows["weight"].to_list()]
+            digest.update(json.dumps(said).encode())
+        if (self.chosen, self.start, self.end) != (None, 0, UNKNOWN):
+            digest.update(json.dumps([sorted(self.chosen or ()), self.start, self.end]).encode())
         return digest.hexdigest()
+
+
+def _weights(weights: Any) -> pl.DataFrame:
+    table = weights if isinstance(weights, pl.DataFrame) else pl.from_pandas(weights)
+    missing = [name for name in WEIGHTS if name not in table.columns]
+    if missing:
+        raise SchemaError(f"weights: no column {', '.join(missing)}; wanted {', '.join(WEIGHTS)}")
+    table = table.select(pl.col("symbol").cast(pl.String), pl.col("time").cast(INSTANT), pl.col("weight").cast(float))
+    wrong = table.filter(~(pl.col("weight").is_finite() & (pl.col("weight") >= 0.0)).fill_null(value=False))
+    if wrong.height:
+        raise SchemaError(f"weights: {wrong['weight'].item(0)} of {wrong['symbol'].item(0)}, wanted a number from 0")
+    if table.select("symbol", "time").is_duplicated().any():
+        raise SchemaError("weights: said twice for one symbol and time")
+    return table

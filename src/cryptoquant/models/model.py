@@ -1,5 +1,6 @@
 """What a model must be able to do, and the predictor that it leaves behind for research and live alike."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.market.signal import SignalKind
+from cryptoquant.models.examples import Examples
 
 Floats = NDArray[np.float64]
 
@@ -15,8 +17,8 @@ Floats = NDArray[np.float64]
 class Predictor(Protocol):
     """Turns feature rows into signal values.
 
-    The contract: pure; a row gives the same bits alone and within a batch; ``save`` writes a file that can be loaded
-    without running code from it.
+    The contract: pure, and the same bits for a row alone and among others; a value that is NaN is no signal. ``save``
+    writes files that can be loaded without running code from them.
     """
 
     @property
@@ -24,31 +26,68 @@ class Predictor(Protocol):
         """What the values mean."""
         ...
 
-    def predict(self, rows: Floats) -> Floats:
-        """Return one value for each row, shape (rows,), from shape (rows, features)."""
+    @property
+    def window(self) -> int:
+        """How many consecutive rows of one symbol a value is computed from: 1 for a model of one row at a time."""
         ...
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write the model's file into ``folder``; return what ``load_predictor`` needs: format and file."""
+    def predict(self, rows: Floats) -> Floats:
+        """Return a value for each complete window, shape (rows - window + 1,), from shape (rows, features).
+
+        With a window of 1 the rows may be any; with a longer one they are consecutive rows of one symbol.
+        """
+        ...
+
+    def save(self, folder: Path, name: str = "model") -> dict[str, Any]:
+        """Write files into ``folder`` whose names begin with ``name``; return what ``read_predictor`` needs.
+
+        The description holds plain JSON values: ``format``, and what the reader of that format wants. A predictor
+        that no safe file can hold raises ModelError and names the format wanted.
+        """
         ...
 
 
 @runtime_checkable
 class Model(Protocol):
-    """Learns a predictor from rows; follows scikit-learn's conventions for parameters.
+    """Learns a predictor from examples; follows scikit-learn's conventions for parameters.
 
     The contract: ``fit`` uses nothing but its arguments and is deterministic by its seed; ``with_params`` returns a
     changed, unfitted copy and refuses unknown names.
     """
 
     def get_params(self) -> dict[str, Any]:
-        """Return the parameters by name."""
+        """Return the parameters by name, plain values."""
         ...
 
     def with_params(self, **params: Any) -> Self:
         """Return an unfitted copy with other parameters."""
         ...
 
-    def fit(self, rows: Floats, rises: Floats, returns: Floats) -> Predictor:
-        """Return the predictor learned from shape (rows, features), classes (rows,) and returns (rows,)."""
+    def fit(self, examples: Examples) -> Predictor:
+        """Return the predictor learned from examples whose labels are known, in time order."""
         ...
+
+
+@runtime_checkable
+class Continuable(Protocol):
+    """A model that can go on learning from where a predictor of its kind stands."""
+
+    def resume(self, start: Predictor, examples: Examples) -> Predictor:
+        """Return the predictor that learned from more examples; raises ModelError for a start of another kind."""
+        ...
+
+
+class Parameters:
+    """Parameters as the fields of a frozen dataclass, by scikit-learn's conventions."""
+
+    def get_params(self) -> dict[str, Any]:
+        """Return the parameters by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+
+    def with_params(self, **params: Any) -> Self:
+        """Return a copy with other parameters; raises ValueError for an unknown name."""
+        unknown = sorted(set(params) - set(self.get_params()))
+        if unknown:
+            known = ", ".join(self.get_params())
+            raise ValueError(f"{type(self).__name__} has no parameter {', '.join(unknown)}; it has {known}")
+        return replace(self, **params)  # type: ignore[type-var]

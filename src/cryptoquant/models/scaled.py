@@ -1,14 +1,15 @@
 """A model that learns on one scale: its scaler is fitted with it, on the same rows, and kept with it."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from cryptoquant.features.scaling import Scaler, Scaling
 from cryptoquant.market.signal import SignalKind
 from cryptoquant.market.slice import Floats
+from cryptoquant.models.examples import Examples
 from cryptoquant.models.model import Model, Predictor
-from cryptoquant.models.tabular import load_predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,11 @@ class Scaled:
         kind, limit = params.pop("scaler", self.scaler.kind), params.pop("limit", self.scaler.limit)
         return type(self)(self.model.with_params(**params), Scaler(kind, limit))
 
-    def fit(self, rows: Floats, rises: Floats, returns: Floats) -> Predictor:
-        """Return the predictor learned from the rows on the scale of these rows."""
-        scaling = self.scaler.fit(rows)
-        return ScaledPredictor(self.model.fit(scaling.transform(rows), rises, returns), scaling)
+    def fit(self, examples: Examples) -> Predictor:
+        """Return the predictor learned from the examples on the scale of these examples."""
+        scaling = self.scaler.fit(examples.features)
+        scaled = replace(examples, features=scaling.transform(examples.features))
+        return ScaledPredictor(self.model.fit(scaled), scaling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +68,25 @@ class ScaledPredictor:
         """What the values mean."""
         return self.predictor.kind
 
+    @property
+    def window(self) -> int:
+        """That of the model."""
+        return self.predictor.window
+
     def predict(self, rows: Floats) -> Floats:
-        """Return one value for each row."""
+        """Return the model's values for rows on its scale."""
         return self.predictor.predict(self.scaling.transform(rows))
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write the model's file; the scale stands in the description."""
-        return {**self.predictor.save(folder), "scaling": self.scaling.to_dict()}
+    def save(self, folder: Path, name: str = "model") -> dict[str, Any]:
+        """Write the model's files; the scale stands in the description."""
+        return {"format": "scaled", "model": self.predictor.save(folder, name), "scaling": self.scaling.to_dict()}
 
-
-def load_scaled(folder: Path, description: dict[str, Any]) -> Predictor:
-    """Return the predictor that ``save`` wrote, behind its scale if it has one; errors as ``load_predictor``."""
-    predictor = load_predictor(folder, description)
-    if "scaling" not in description:
-        return predictor
-    return ScaledPredictor(predictor, Scaling.from_dict(description["scaling"]))
+    @classmethod
+    def read(
+        cls,
+        folder: Path,
+        description: Mapping[str, Any],
+        read: Callable[[Path, Mapping[str, Any]], Predictor],
+    ) -> "ScaledPredictor":
+        """Return what ``save`` wrote."""
+        return cls(read(folder, description["model"]), Scaling.from_dict(description["scaling"]))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cryptoquant.errors import ModelError
 from cryptoquant.market.time import span_ns, to_datetime
 from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.examples import UNKNOWN
 
 Rows = NDArray[np.int64]
 
@@ -127,7 +128,7 @@ class PurgedKFold:
     def split(self, dataset: Dataset) -> list[Fold]:
         """Return the folds of the labelled rows, oldest test block first."""
         times, known = dataset.times, dataset.label_known
-        rows = np.flatnonzero(known < np.iinfo(np.int64).max)
+        rows = np.flatnonzero(known < UNKNOWN)
         cuts = list(self.cut(times[rows], known[rows]))
         return [
             Fold(number, rows[train], rows[test], int(times[rows[test[0]]]) - 1, int(times[rows[test[-1]]]))

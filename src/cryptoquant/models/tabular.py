@@ -1,40 +1,25 @@
 """Models of one row at a time: gradient-boosted trees and a linear model."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.compiled import kernel
-from cryptoquant.errors import BundleError, ModelError
+from cryptoquant.errors import ModelError
 from cryptoquant.market.signal import SignalKind
-from cryptoquant.models.model import Predictor
+from cryptoquant.models.examples import Examples
+from cryptoquant.models.model import Parameters, Predictor
 
 Floats = NDArray[np.float64]
 
 
-class TabularModel:
-    """What the models of this file share: parameters are the fields of a frozen dataclass."""
-
-    def get_params(self) -> dict[str, Any]:
-        """Return the parameters by name."""
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
-
-    def with_params(self, **params: Any) -> Self:
-        """Return a copy with other parameters; raises ValueError for an unknown name."""
-        unknown = sorted(set(params) - set(self.get_params()))
-        if unknown:
-            known = ", ".join(self.get_params())
-            raise ValueError(f"{type(self).__name__} has no parameter {', '.join(unknown)}; it has {known}")
-        return replace(self, **params)  # type: ignore[type-var]
-
-
 @dataclass(frozen=True, slots=True)
-class XGBoost(TabularModel):
+class XGBoost(Parameters):
     """Gradient-boosted trees for the probability of a rise (Chen & Guestrin 2016), histogram splits.
 
     Fitted with one thread, so that a seed gives the same model wherever it runs; folds are what runs in parallel.
@@ -75,14 +60,16 @@ class XGBoost(TabularModel):
             if not isinstance(value, int | float) or not 0 <= value < np.inf:
                 raise ValueError(f"{name} must not be negative, found {value!r}")
 
-    def fit(self, rows: Floats, rises: Floats, returns: Floats) -> Predictor:
-        """Return the trees learned from the rows; ``returns`` is not used."""
+    def fit(self, examples: Examples) -> Predictor:
+        """Return the trees learned from the classes of the examples."""
         import xgboost
 
-        _check_training(rows, rises)
+        check_classes(examples)
         settings = {name: value for name, value in asdict(self).items() if name != "n_estimators"}
         settings |= {"objective": "binary:logistic", "tree_method": "hist", "nthread": 1, "verbosity": 0}
-        matrix = xgboost.DMatrix(rows.astype(np.float32), label=rises, nthread=1)
+        matrix = xgboost.DMatrix(
+            examples.features.astype(np.float32), label=examples.rises, weight=examples.weights, nthread=1
+        )
         return Trees(xgboost.train(settings, matrix, num_boost_round=self.n_estimators))
 
 
@@ -90,6 +77,7 @@ class Trees:
     """A fitted booster; values are probabilities of a rise."""
 
     kind: SignalKind = "probability"
+    window = 1
 
     def __init__(self, booster: Any) -> None:
         self.booster = booster
@@ -100,23 +88,23 @@ class Trees:
         values: Floats = self.booster.inplace_predict(np.ascontiguousarray(rows, dtype=np.float32)).astype(np.float64)
         return values
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write ``model.ubj``, xgboost's own binary JSON."""
-        self.booster.save_model(folder / "model.ubj")
-        return {"format": "xgboost-ubj", "file": "model.ubj"}
+    def save(self, folder: Path, name: str = "model") -> dict[str, Any]:
+        """Write ``<name>.ubj``, xgboost's own binary JSON."""
+        self.booster.save_model(folder / f"{name}.ubj")
+        return {"format": "xgboost", "file": f"{name}.ubj"}
 
     @classmethod
-    def load(cls, path: Path) -> "Trees":
-        """Read ``model.ubj``."""
+    def read(cls, folder: Path, description: Mapping[str, Any], read: object) -> "Trees":
+        """Return what ``save`` wrote."""
         import xgboost
 
         booster = xgboost.Booster()
-        booster.load_model(path)
+        booster.load_model(folder / description["file"])
         return cls(booster)
 
 
 @dataclass(frozen=True, slots=True)
-class Logistic(TabularModel):
+class Logistic(Parameters):
     """Logistic regression on standardised features, for the probability of a rise.
 
     Parameters
@@ -136,14 +124,17 @@ class Logistic(TabularModel):
         if not isinstance(self.strength, int | float) or not 0 < self.strength < np.inf:
             raise ValueError(f"strength must be above zero, found {self.strength!r}")
 
-    def fit(self, rows: Floats, rises: Floats, returns: Floats) -> Predictor:
-        """Return the line learned from the rows; mean and deviation are those of the same rows."""
+    def fit(self, examples: Examples) -> Predictor:
+        """Return the line learned from the examples; mean and deviation are those of the same rows."""
         from sklearn.linear_model import LogisticRegression
 
-        _check_training(rows, rises)
+        check_classes(examples)
+        rows = examples.features
         mean, deviation = rows.mean(axis=0), rows.std(axis=0)
         scale = np.where(deviation > 0, deviation, 1.0)
-        fitted = LogisticRegression(C=self.strength, max_iter=1_000).fit((rows - mean) / scale, rises)
+        fitted = LogisticRegression(C=self.strength, max_iter=1_000).fit(
+            (rows - mean) / scale, examples.rises, sample_weight=examples.weights
+        )
         slope = fitted.coef_[0] / scale
         return Line(slope, float(fitted.intercept_[0] - (slope * mean).sum()))
 
@@ -162,6 +153,7 @@ class Line:
     """A fitted logistic line; values are probabilities of a rise."""
 
     kind: SignalKind = "probability"
+    window = 1
 
     def __init__(self, slope: Floats, intercept: float) -> None:
         self.slope = np.ascontiguousarray(slope, dtype=np.float64)
@@ -173,40 +165,22 @@ class Line:
         logistic_rows(np.ascontiguousarray(rows, dtype=np.float64), self.slope, self.intercept, out)
         return out
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write ``model.json``: slope and intercept."""
+    def save(self, folder: Path, name: str = "model") -> dict[str, Any]:
+        """Write ``<name>.json``: slope and intercept."""
         text = json.dumps({"slope": self.slope.tolist(), "intercept": self.intercept})
-        (folder / "model.json").write_text(text, encoding="utf-8")
-        return {"format": "line-json", "file": "model.json"}
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+        return {"format": "line", "file": f"{name}.json"}
 
     @classmethod
-    def load(cls, path: Path) -> "Line":
-        """Read ``model.json``."""
-        found = json.loads(path.read_text(encoding="utf-8"))
+    def read(cls, folder: Path, description: Mapping[str, Any], read: object) -> "Line":
+        """Return what ``save`` wrote."""
+        found = json.loads((folder / description["file"]).read_text(encoding="utf-8"))
         return cls(np.array(found["slope"]), found["intercept"])
 
 
-LOADERS: dict[str, Callable[[Path], Predictor]] = {"xgboost-ubj": Trees.load, "line-json": Line.load}
-
-
-def load_predictor(folder: Path, description: dict[str, Any]) -> Predictor:
-    """Return the predictor that ``save`` wrote; nothing is unpickled.
-
-    Raises
-    ------
-    BundleError
-        The format is unknown or the file cannot be read.
-    """
-    loader = LOADERS.get(description["format"])
-    if loader is None:
-        raise BundleError(f"model format {description['format']!r} is unknown; known: {', '.join(LOADERS)}")
-    try:
-        return loader(folder / description["file"])
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
-        raise BundleError(f"{description['file']} is not a readable {description['format']} model") from error
-
-
-def _check_training(rows: Floats, rises: Floats) -> None:
+def check_classes(examples: Examples) -> None:
+    """Raise ModelError where a classifier cannot learn: no rows, a value that is not finite, one class only."""
+    rows, rises = examples.features, examples.rises
     if not len(rows):
         raise ModelError("no training rows")
     if not np.isfinite(rows).all():

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError
-from cryptoquant.models.dataset import Examples
+from cryptoquant.models.examples import Examples
 from cryptoquant.models.model import Model
 from cryptoquant.models.splits import PurgedKFold, Rows
+from cryptoquant.models.windows import predict_rows
 
 Floats = NDArray[np.float64]
 Objective = Callable[[Floats, Floats, Floats], float]
@@ -83,8 +84,8 @@ class Tune:
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=self.seed, multivariate=True))
 
         def loss(candidate: Model, train: Rows, test: Rows) -> float:
-            learned, judged = examples.take(train), examples.take(test)
-            predicted = candidate.fit(learned.features, learned.rises, learned.returns).predict(judged.features)
+            judged = examples.take(test)
+            predicted = predict_rows(candidate.fit(examples.take(train)), examples, test)
             return self.objective(judged.rises, predicted, judged.returns)
 
         def judge(trial: Any) -> float:

@@ -1,0 +1,92 @@
+"""From feature rows to signals, slice by slice: the same step in research and live."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoquant.errors import BundleError
+from cryptoquant.market.signal import Signal
+from cryptoquant.market.slice import Slice
+from cryptoquant.models.model import Predictor
+
+Floats = NDArray[np.float64]
+
+
+class Forecaster:
+    """Remembers the last complete feature rows of each symbol, as many as the predictor's window, and predicts.
+
+    Parameters
+    ----------
+    name
+        Of the signals.
+    symbols, width
+        The universe in its fixed order, and how many features a row has.
+    horizon_ns
+        Over which a signal holds.
+    chosen
+        The symbols that signals are wanted of; by default all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        predictor: Predictor,
+        symbols: tuple[str, ...],
+        width: int,
+        horizon_ns: int,
+        chosen: Sequence[str] | None = None,
+    ) -> None:
+        self.name = name
+        self.predictor = predictor
+        self.symbols = symbols
+        self.horizon_ns = horizon_ns
+        self._wanted = [symbol in (symbols if chosen is None else chosen) for symbol in symbols]
+        self._shape = (len(symbols), width)
+        self._rows = np.full((len(symbols), predictor.window, width), np.nan)
+        self._seen = [0] * len(symbols)
+
+    def update(self, market: Slice, rows: Floats) -> list[Signal]:
+        """Return a signal for each symbol whose row is complete, and its window; rows have shape (symbols, features).
+
+        Raises
+        ------
+        BundleError
+            The rows have another shape.
+        """
+        said = []
+        for place, value in self._values(rows):
+            stamp = (market.time, market.known)
+            said.append(Signal(self.name, self.symbols[place], *stamp, self.predictor.kind, value, self.horizon_ns))
+        return said
+
+    def warm(self, rows: Floats) -> None:
+        """Take in earlier rows, shape (slices, symbols, features), without predicting."""
+        for one in rows:
+            self._push(one)
+
+    def _push(self, rows: Floats) -> list[int]:
+        """Take in a row of each symbol; return the places of those that are wanted and whose windows are complete."""
+        if rows.shape != self._shape:
+            raise BundleError(f"{self.name}: feature rows of shape {rows.shape}, wanted {self._shape}")
+        window = self.predictor.window
+        ready = []
+        for place in np.flatnonzero(np.isfinite(rows).all(axis=1)):
+            kept = self._rows[place]
+            if window > 1:
+                kept[:-1] = kept[1:]
+            kept[-1] = rows[place]
+            self._seen[place] += 1
+            if self._seen[place] >= window and self._wanted[place]:
+                ready.append(int(place))
+        return ready
+
+    def _values(self, rows: Floats) -> list[tuple[int, float]]:
+        ready = self._push(rows)
+        if not ready:
+            return []
+        if self.predictor.window == 1:
+            values = self.predictor.predict(self._rows[ready, 0])
+        else:
+            values = np.array([self.predictor.predict(self._rows[place])[0] for place in ready])
+        return [(place, float(value)) for place, value in zip(ready, values, strict=True) if value == value]

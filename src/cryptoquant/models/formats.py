@@ -1,0 +1,48 @@
+"""How fitted models are kept in files: one reader for each format, none of which runs code from a file."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptoquant.errors import BundleError
+from cryptoquant.models.model import Predictor
+from cryptoquant.models.scaled import ScaledPredictor
+from cryptoquant.models.tabular import Line, Trees
+
+Description = Mapping[str, Any]
+Read = Callable[[Path, Description], Predictor]
+# A reader gets the folder, its own description, and the function that reads its members.
+READERS: dict[str, Callable[[Path, Description, Read], Predictor]] = {
+    "line": Line.read,
+    "scaled": ScaledPredictor.read,
+    "xgboost": Trees.read,
+}
+
+
+def read_predictor(folder: Path, description: Description) -> Predictor:
+    """Return the predictor that ``save`` wrote; nothing is unpickled.
+
+    Raises
+    ------
+    BundleError
+        The format is unknown or a file cannot be read.
+    """
+    reader = READERS.get(description["format"])
+    if reader is None:
+        raise BundleError(f"model format {description['format']!r} is unknown; known: {', '.join(READERS)}")
+    try:
+        return reader(folder, description, read_predictor)
+    except BundleError:
+        raise
+    except (ValueError, KeyError, TypeError, IndexError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BundleError(f"{folder.name} holds not a readable {description['format']} model: {reason}") from error
+
+
+def modern(description: Description) -> dict[str, Any]:
+    """Return a description of bundle format 1 as it is written today."""
+    names = {"xgboost-ubj": "xgboost", "line-json": "line"}
+    inner = {"format": names[description["format"]], "file": description["file"]}
+    if "scaling" not in description:
+        return inner
+    return {"format": "scaled", "model": inner, "scaling": description["scaling"]}
