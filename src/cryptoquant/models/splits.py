@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cryptoquant.errors import ModelError
 from cryptoquant.market.time import span_ns, to_datetime
 from cryptoquant.models.dataset import Dataset
-from cryptoquant.models.examples import UNKNOWN
+from cryptoquant.models.examples import UNKNOWN, Examples
 
 Rows = NDArray[np.int64]
 
@@ -157,3 +157,31 @@ class PurgedKFold:
                     f"fold {number}: purging around {to_datetime(start)} to {to_datetime(end)} leaves no training row"
                 )
             yield train, test
+
+
+def hold_out(examples: Examples, share: float, embargo: timedelta = timedelta(0)) -> tuple[Rows, Rows]:
+    """Return the rows to learn from and the latest rows to validate on, cut inside the training rows of one fold.
+
+    Parameters
+    ----------
+    share
+        Of the distinct times, the latest ones, that validate: above 0 and below 1.
+    embargo
+        Time kept free between the moment the last learned label is known and the first validating bar.
+
+    Raises
+    ------
+    ModelError
+        Purging leaves no row on one side.
+    """
+    if not 0.0 < share < 1.0:
+        raise ValueError(f"share must lie between 0 and 1, found {share!r}")
+    distinct = np.unique(examples.times)
+    place = len(distinct) - max(1, round(share * len(distinct)))
+    start = int(distinct[place]) if len(distinct) else 0
+    free = span_ns(embargo) if embargo else 0
+    learned = np.flatnonzero((examples.times < start) & (examples.label_known < start - free))
+    judged = np.flatnonzero(examples.times >= start)
+    if not len(learned) or not len(judged):
+        raise ModelError(f"{len(distinct)} distinct times are too few to keep {share:.0%} of them for validation")
+    return learned, judged
