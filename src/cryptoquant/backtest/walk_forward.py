@@ -17,7 +17,6 @@ from cryptoquant.backtest.evidence import judge
 from cryptoquant.backtest.simulator import describe, report_of, signal_rows
 from cryptoquant.market.schema import SIGNALS
 from cryptoquant.market.slice import Panel
-from cryptoquant.market.time import span_ns
 from cryptoquant.models.bundle import Bundle, strategy_to_dict
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.examples import UNKNOWN, Examples
@@ -242,8 +241,7 @@ def _run_folds(
 def _deployed(examples: Examples, model: Model, splits: WalkForward, params: dict[str, Any]) -> tuple[Predictor, int]:
     """Fit on the last window of the data with the parameters of the last fold; return when its last label was known."""
     times = examples.times
-    start = int(times[0]) - 1 if splits.expanding else int(times[-1]) - span_ns(splits.train)
-    train = examples.take(np.flatnonzero((times > start) & (examples.label_known < UNKNOWN)))
+    train = examples.take(np.flatnonzero((times > splits.last_window(times)) & (examples.label_known < UNKNOWN)))
     return model.with_params(**params).fit(train), int(train.label_known.max())
 
 
