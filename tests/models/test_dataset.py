@@ -1,6 +1,6 @@
 """Datasets: which rows are kept, in which order, and what their fingerprint tells apart."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,7 @@ from cryptoquant import features as f
 from cryptoquant.errors import ModelError, SchemaError
 from cryptoquant.features import FeatureSet
 from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.examples import Examples
 from tests.market_makers import frame_of, gapping_panel
 from tests.models.datasets import FEATURES, HOUR, LABEL, market_bars, small_dataset
 
@@ -133,3 +134,68 @@ def test_ticks_reach_the_features_and_tell_datasets_apart():
     ]
     assert [found.frame["signed_volume_1h"].unique().to_list() for found in sets] == [[1.0], [-1.0]]
     assert sets[0].fingerprint != sets[1].fingerprint
+
+
+def test_nothing_is_computed_before_it_is_asked_for():
+    bars = market_bars(20)
+    dataset = Dataset.build(bars, FEATURES, LABEL)
+    assert repr(dataset) == f"Dataset({bars.height:,} bars, not computed yet, BTC/USD, ETH/USD, 3 features)"
+    assert "frame" not in vars(dataset)
+    print_of_data = dataset.fingerprint
+    assert "frame" not in vars(dataset)
+    assert dataset.frame is dataset.frame
+    assert repr(dataset).startswith(f"Dataset({len(dataset):,} rows")
+    assert dataset.fingerprint == print_of_data
+
+
+def test_a_part_of_a_dataset_has_the_rows_of_the_whole():
+    whole = Dataset.build(market_bars(20), FEATURES, LABEL)
+    start, end = datetime(2024, 1, 8, tzinfo=UTC), datetime(2024, 1, 12, tzinfo=UTC)
+    assert whole.frame["time"].min() < start < end < whole.frame["time"].max()
+    wanted = whole.frame.filter((pl.col("symbol") == "ETH/USD") & (pl.col("time") >= start) & (pl.col("time") < end))
+    fresh = Dataset.build(market_bars(20), FEATURES, LABEL).of("ETH/USD").between(start, end)
+    for part in (whole.of("ETH/USD").between(start, end), fresh):
+        assert part.frame.equals(wanted)
+        assert part.symbols == ("BTC/USD", "ETH/USD")
+        assert set(part.examples.symbols) == {1}
+        assert np.array_equal(np.diff(part.examples.ordinals), np.ones(len(part) - 1))
+    assert len({whole.fingerprint, fresh.fingerprint, whole.of("ETH/USD").fingerprint}) == 3
+    with pytest.raises(ModelError, match="no bars of DOGE/USD; there are BTC/USD, ETH/USD"):
+        whole.of("DOGE/USD")
+    with pytest.raises(ModelError, match="none of the"):
+        _ = whole.between(datetime(2030, 1, 1, tzinfo=UTC)).frame
+
+
+def test_rows_count_as_much_as_is_said():
+    bars = market_bars(10)
+    plain = Dataset.build(bars, FEATURES, LABEL)
+    assert (plain.examples.weights == 1.0).all()
+    assert not plain.examples.is_weighted
+    said = plain.frame.select("symbol", "time", weight=pl.int_range(pl.len()).cast(pl.Float64))[5:]
+    heavy = Dataset.build(bars, FEATURES, LABEL, weights=said.to_pandas())
+    assert heavy.examples.weights.tolist() == [1.0] * 5 + list(range(5, len(plain)))
+    assert heavy.examples.is_weighted
+    assert heavy.fingerprint != plain.fingerprint
+    with pytest.raises(SchemaError, match="no column weight"):
+        Dataset.build(bars, FEATURES, LABEL, weights=said.drop("weight"))
+    for wrong in (-1.0, float("nan"), None):
+        with pytest.raises(SchemaError, match="wanted a number from 0"):
+            Dataset.build(bars, FEATURES, LABEL, weights=said.with_columns(weight=pl.lit(wrong, pl.Float64)))
+    with pytest.raises(SchemaError, match="said twice"):
+        Dataset.build(bars, FEATURES, LABEL, weights=pl.concat([said, said[:1]]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (([[1.0], [2.0]], [1.0]), "rises of shape"),
+        (([1.0, 2.0], [1.0, 0.0]), "features of shape"),
+    ],
+)
+def test_examples_of_other_shapes_are_refused(arguments, text):
+    with pytest.raises(ModelError, match=text):
+        Examples.of(*arguments)
+    with pytest.raises(ModelError, match="not in time order"):
+        Examples.of([[1.0], [2.0]], [1.0, 0.0], times=[2, 1])
+    with pytest.raises(ModelError, match="weights: wanted"):
+        Examples.of([[1.0], [2.0]], [1.0, 0.0], weights=[1.0, -1.0])

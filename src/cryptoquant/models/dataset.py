@@ -16,7 +16,7 @@ from cryptoquant.features.feature_set import FeatureSet
 from cryptoquant.features.labels import Label
 from cryptoquant.features.ticks import Ticks
 from cryptoquant.features.trends import TrendScanning
-from cryptoquant.market.schema import INSTANT, check_bars, validate
+from cryptoquant.market.schema import INSTANT, check_bars, to_polars, validate
 from cryptoquant.market.slice import FIELDS
 from cryptoquant.market.time import span, timeframe_name, to_ns
 from cryptoquant.models.examples import UNKNOWN, Examples
@@ -248,7 +248,7 @@ class Dataset:
 
 
 def _weights(weights: Any) -> pl.DataFrame:
-    table = weights if isinstance(weights, pl.DataFrame) else pl.from_pandas(weights)
+    table = to_polars(weights)
     missing = [name for name in WEIGHTS if name not in table.columns]
     if missing:
         raise SchemaError(f"weights: no column {', '.join(missing)}; wanted {', '.join(WEIGHTS)}")
