@@ -1,5 +1,7 @@
 """Shared places and profiles of the tests."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ settings.register_profile(
     "default", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 settings.load_profile("default")
+
+# Searches keep their journals; those of the tests do not belong into the current folder.
+os.environ.setdefault("CQ_TUNING", tempfile.mkdtemp(prefix="cryptoquant-tuning-"))
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "market"
 

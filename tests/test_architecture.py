@@ -52,7 +52,7 @@ OWNERS = {
     "uvicorn": {"backtest/sandbox/"},
     "msgpack": {"backtest/sandbox/"},
     "plotly": {"performance/figures.py", "backtest/sweep.py", "features/quality_figures.py"},
-    "joblib": {"backtest/walk_forward.py", "backtest/sweep.py"},
+    "joblib": {"backtest/walk_forward.py", "backtest/sweep.py", "models/tune.py"},
     "typer": {"cli/"},
     "sqlite3": {"live/journal.py"},
     "requests": {"data/alpaca.py", "live/broker.py", "data/clock.py"},

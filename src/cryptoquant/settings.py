@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     store: str = "data"
     registry: str = "sqlite:///mlflow.db"
     trials: str = "trials.jsonl"
+    tuning: str = Field(default="tuning", description="folder of the journals of parameter searches")
     journal: str = "journal.sqlite"
     keys: str | None = Field(default=None, description="file of the keys that stores are encrypted with")
     state: str = Field(default="~/.local/state/cryptoquant", description="where accounts in use are noted")

@@ -1,18 +1,28 @@
 """Tuning: inside the training rows only, by seed, and with every trial counted."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cryptoquant.backtest.walk_forward import fit_fold
-from cryptoquant.errors import ModelError
+from cryptoquant.errors import ConfigurationError, ModelError
 from cryptoquant.models import Logistic, XGBoost
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.model import Parameters
+from cryptoquant.models.objectives import SharpeAfterCosts, brier, log_loss, squared_error
 from cryptoquant.models.splits import WalkForward
-from cryptoquant.models.tune import Tune
+from cryptoquant.models.tune import Tune, best
+from cryptoquant.trading.venue import Costs
 from tests.models.datasets import HOUR, planted
 
 SPACE = {"max_depth": (1, 6), "learning_rate": (0.01, 0.5, "log"), "subsample": [0.5, 1.0]}
@@ -74,8 +84,8 @@ def test_the_search_judges_purged_rows_of_the_training_window():
     examples = planted(400)
     seen = []
 
-    def objective(rises, predicted, returns):
-        seen.append((len(rises), returns.sum()))
+    def objective(judged, predicted):
+        seen.append((len(judged), judged.returns.sum()))
         return 0.0
 
     Tune(trials=1, space={"level": (0.1, 0.9)}, objective=objective, folds=4).search(Level(), examples)
@@ -142,7 +152,192 @@ def test_unknown_parameters_values_and_trial_counts_are_wrong_arguments_not_fail
         Tune(trials=2, space={"depth": (1, 3)}).search(QUICK, planted(200))
     with pytest.raises(ValueError, match="subsample must lie in"):
         Tune(trials=2, space={"subsample": (2.0, 3.0)}).search(QUICK, planted(200))
-    with pytest.raises(ValueError, match="at least one trial"):
+    with pytest.raises(ValueError, match="trials: wanted at least one"):
         Tune(trials=0, space=SPACE)
     with pytest.raises(ValueError, match="inner"):
         Tune(trials=1, space=SPACE, inner="first")
+
+
+def settled(trials: list[dict]) -> list[tuple]:
+    return [(trial["number"], trial["state"], trial["params"], trial["loss"]) for trial in trials]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_search_begun_again_goes_on_where_it_ended_and_is_the_same_as_one_that_was_never_stopped(
+    sampler, batch, tmp_path
+):
+    examples = planted(300)
+    space = {"strength": (0.01, 10.0, "log")} if sampler != "cmaes" else {"strength": (0.01, 10.0)}
+    tune = Tune(trials=8, space=space, sampler=sampler, batch=batch, seed=4, storage=str(tmp_path / "two"))
+    whole = replace(tune, storage="memory").search(Logistic(), examples)
+    assert replace(tune, trials=2 * batch).search(Logistic(), examples)[1] == whole[1][: 2 * batch]
+    assert tune.search(Logistic(), examples) == whole
+    journal = next((tmp_path / "two").iterdir())
+    assert tune.search(Logistic(), examples) == whole
+    assert journal.read_bytes().count(b'"op_code":4,') == 8
+
+
+SEARCH = """
+import sys
+from tests.models.datasets import planted
+from cryptoquant.models import Logistic
+from cryptoquant.models.tune import Tune
+space = {"strength": (0.01, 10.0, "log")}
+tune = Tune(trials=12, space=space, batch=2, inner="all", prune=True, seed=4, storage=sys.argv[1])
+print("ready", flush=True)
+tune.search(Logistic(), planted(300))
+"""
+
+
+def test_a_search_killed_at_any_moment_ends_with_the_trials_of_one_that_was_not(tmp_path):
+    examples = planted(300)
+    tune = Tune(
+        trials=12, space={"strength": (0.01, 10.0, "log")}, batch=2, inner="all", prune=True, seed=4, storage="memory"
+    )
+    whole = tune.search(Logistic(), examples)
+    rng, folder = np.random.default_rng(3), tmp_path / "tuning"
+    kills = 0
+    for _ in range(4):
+        worker = subprocess.Popen(
+            [sys.executable, "-c", SEARCH, str(folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        )
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        deadline, wanted = time.monotonic() + 60, int(rng.integers(500, 2_500))
+        begun = size(folder)
+        while worker.poll() is None and size(folder) < begun + wanted and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if worker.poll() is None:
+            os.kill(worker.pid, signal.SIGKILL)
+            kills += 1
+        worker.communicate()
+    assert kills >= 2
+    resumed = replace(tune, storage=str(folder)).search(Logistic(), examples)
+    assert settled(resumed[1]) == settled(whole[1])
+    assert resumed[0] == whole[0]
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.journal"))
+
+
+def test_a_line_torn_by_a_crash_is_left_out(tmp_path):
+    tune = Tune(trials=3, space={"strength": (0.1, 1.0)}, storage=str(tmp_path))
+    first = tune.search(Logistic(), planted(200))
+    journal = next(tmp_path.glob("*.journal"))
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 4, "worker')
+    assert replace(tune, trials=4).search(Logistic(), planted(200))[1][:3] == first[1]
+
+
+def test_the_trials_do_not_depend_on_how_many_work_on_them(monkeypatch):
+    examples, found = planted(400), []
+    tune = Tune(trials=6, space=SPACE, batch=3, seed=1, storage="memory")
+    for jobs in (1, 2, 4):
+        monkeypatch.setattr("cryptoquant.models.tune.settings", lambda jobs=jobs: Workers(jobs))
+        found.append(tune.search(QUICK, examples))
+    assert found[0] == found[1] == found[2]
+
+
+@dataclass(frozen=True)
+class Workers:
+    jobs: int
+
+
+def test_another_objective_model_seed_or_row_is_another_search(tmp_path):
+    examples = planted(200)
+    tune = Tune(trials=1, space={"strength": (0.1, 1.0)}, storage=str(tmp_path))
+    other = replace(examples, rises=1.0 - examples.rises)
+    for one, rows in (
+        (tune, examples),
+        (replace(tune, seed=1), examples),
+        (replace(tune, objective=brier), examples),
+        (replace(tune, objective=SharpeAfterCosts(0.5)), examples),
+        (replace(tune, objective=SharpeAfterCosts(0.6)), examples),
+        (tune, other),
+    ):
+        one.search(Logistic(), rows)
+    assert len(list(tmp_path.glob("*.journal"))) == 6
+
+
+def test_any_storage_of_optuna_is_taken_by_its_url(tmp_path):
+    tune = Tune(trials=3, space={"strength": (0.1, 1.0)}, seed=2, storage=f"sqlite:///{tmp_path}/trials.db")
+    first = tune.search(Logistic(), planted(200))
+    assert tune.search(Logistic(), planted(200)) == first
+    assert first == replace(tune, storage="memory").search(Logistic(), planted(200))
+    with pytest.raises(ConfigurationError, match=r"tuning storage sqlite:///.*nowhere"):
+        replace(tune, storage=f"sqlite:///{tmp_path}/nowhere/trials.db").search(Logistic(), planted(200))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="tuning storage"):
+        replace(tune, storage=str(tmp_path / "file" / "deeper")).search(Logistic(), planted(200))
+
+
+def test_a_trial_worse_than_the_median_midway_is_stopped_and_counted():
+    rises = (np.arange(400) % 10 < 2).astype(float)
+    examples = replace(planted(400), rises=rises)
+    tune = Tune(trials=20, space={"level": (0.01, 0.99)}, inner="all", prune=True, sampler="random", storage="memory")
+    params, trials = tune.search(Level(), examples)
+    pruned = [trial for trial in trials if trial["state"] == "PRUNED"]
+    complete = [trial for trial in trials if trial["state"] == "COMPLETE"]
+    assert len(trials) == 20
+    assert pruned
+    assert len(complete) >= 5
+    assert all(len(trial["blocks"]) < 4 for trial in pruned)
+    assert abs(params["level"] - 0.2) < 0.1
+    assert min(abs(trial["params"]["level"] - 0.2) for trial in pruned) > abs(params["level"] - 0.2)
+
+
+def test_of_several_objectives_the_best_compromise_on_the_pareto_front_is_chosen():
+    losses = {0: [1.0, 9.0], 1: [2.0, 3.0], 2: [9.0, 1.0], 3: [2.5, 3.5], 4: [3.0, 2.5]}
+    trials = [{"number": number, "loss": pair[0], "losses": pair} for number, pair in losses.items()]
+    # Trial 3 is beaten by trial 1. On the front, scaled: (0, 1), (1/8, 1/4), (1, 0), (1/4, 3/16).
+    assert best(trials)["number"] == 1
+    assert best([*trials, {"number": 5, "loss": 2.0, "losses": [2.0, 2.0]}])["number"] == 5
+    tune = Tune(trials=6, space=SPACE, objective=(log_loss, SharpeAfterCosts(0.55, Costs.free())), storage="memory")
+    params, found = tune.search(QUICK, planted(400))
+    assert params in [trial["params"] for trial in found]
+    assert all(len(trial["losses"]) == 2 and trial["losses"][0] == trial["loss"] for trial in found)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
+def test_what_is_chosen_is_beaten_by_no_other(pairs):
+    trials = [{"number": n, "loss": pair[0], "losses": list(pair)} for n, pair in enumerate(pairs)]
+    chosen = best(trials)["losses"]
+    assert not any(a <= chosen[0] and b <= chosen[1] and (a, b) != tuple(chosen) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"sampler": "grid"}, "sampler must be one of"),
+        ({"batch": 0}, "batch: wanted"),
+        ({"prune": True}, "prune wants inner='all'"),
+        ({"prune": True, "inner": "all", "objective": (log_loss, brier)}, "prune wants"),
+        ({"sampler": "cmaes", "objective": (log_loss, brier)}, "cmaes"),
+        ({"objective": ()}, "objective"),
+        ({"objective": "sharpe"}, "objective"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(changed, text):
+    with pytest.raises(ValueError, match=text):
+        Tune(trials=2, space=SPACE, **changed)
+
+
+def test_losses_by_hand():
+    judged = Examples.of(
+        np.zeros((4, 1)),
+        [1, 0, 1, 0],
+        [0.02, -0.01, 0.03, -0.02],
+        times=np.arange(1, 5) * 24 * HOUR,
+        weights=[1, 1, 2, 0],
+    )
+    predicted = np.array([0.8, 0.4, np.nan, 0.9])
+    assert log_loss(judged, predicted) == pytest.approx(-(np.log(0.8) + np.log(0.6) + 2 * np.log(0.5)) / 4)
+    assert brier(judged, predicted) == pytest.approx((0.04 + 0.16 + 2 * 0.25) / 4)
+    assert squared_error(judged, np.array([0.01, 0.0, np.nan, 0.5])) == pytest.approx((1e-4 + 1e-4 + 2 * 9e-4) / 4)
+    # Days one and four are taken, at 25 basis points a side and 5 of slippage.
+    daily = np.array([np.expm1(0.02) - 0.006, 0.0, 0.0, np.expm1(-0.02) - 0.006])
+    wanted = -daily.mean() / daily.std(ddof=1) * np.sqrt(365)
+    assert SharpeAfterCosts(0.5, Costs(taker_bps=25.0, slippage_bps=5.0))(judged, predicted) == pytest.approx(wanted)
+    assert SharpeAfterCosts(0.95)(judged, predicted) == 0.0

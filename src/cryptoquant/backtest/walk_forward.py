@@ -270,7 +270,7 @@ def _chosen(dataset: Dataset, learning: tuple[Any, ...], trading: tuple[Any, ...
     chosen = {
         "data": dataset.fingerprint,
         "model": [type(model).__name__, model.get_params()],
-        "tune": None if tune is None else {**asdict(tune), "objective": _called(tune.objective)},
+        "tune": None if tune is None else tune.to_dict(),
         "splits": asdict(splits),
         "strategy": strategy_to_dict(strategy),
         "execution": plan.to_dict(),
@@ -280,12 +280,6 @@ def _chosen(dataset: Dataset, learning: tuple[Any, ...], trading: tuple[Any, ...
     }
     plain: dict[str, Any] = json.loads(json.dumps(chosen, sort_keys=True, default=str))
     return plain
-
-
-def _called(function: Any) -> str:
-    """Return a function's name; its text would hold an address, which differs from process to process."""
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _told(report: Report, results: list[FoldResult], free: Report, evidence: Evidence) -> Report:

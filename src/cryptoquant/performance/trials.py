@@ -86,8 +86,17 @@ class TrialLedger:
         return list(found.values())
 
     def tuning_count(self, study: str) -> int:
-        """Return how many tuning trials were run inside folds, pruned and failed ones too."""
-        return sum(len(line["trials"]) for line in self._read() if line["kind"] == "tuning" and line["study"] == study)
+        """Return how many tuning trials were run inside folds, pruned and failed ones too.
+
+        A fold that is run again counts once.
+        """
+        return len(self.tuning_trials(study))
+
+    def tuning_trials(self, study: str) -> list[dict[str, Any]]:
+        """Return the tuning trials with their key and fold: number, state, parameters, loss and, if any, the error."""
+        lines = (line for line in self._read() if line["kind"] == "tuning" and line["study"] == study)
+        last = {(line["key"], line["fold"]): line["trials"] for line in lines}
+        return [{"key": key, "fold": fold, **trial} for (key, fold), trials in last.items() for trial in trials]
 
     def sharpes(self, study: str) -> NDArray[np.float64]:
         """Return the daily Sharpe ratio of each study trial on the days common to all, shape (trials,).
@@ -110,7 +119,7 @@ class TrialLedger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.truncate(_complete_length(file.seek(0, os.SEEK_END), file))
+            file.truncate(complete_length(file))
             file.write(json.dumps(strict_json(line), allow_nan=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -142,8 +151,9 @@ def _sharpe(returns: NDArray[np.float64]) -> float:
     return 0.0 if is_flat else sharpe_ratio(returns)
 
 
-def _complete_length(end: int, file: BinaryIO) -> int:
+def complete_length(file: BinaryIO) -> int:
     """Return the length up to the last newline: what follows it was torn by a crash and never acknowledged."""
+    end = file.seek(0, os.SEEK_END)
     while end > 0:
         start = max(0, end - 4096)
         file.seek(start)
