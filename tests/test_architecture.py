@@ -26,7 +26,7 @@ ROOMS = {
     "compiled": set(),
 }
 OWNERS = {
-    "mlflow": {"models/registry.py"},
+    "mlflow": {"models/registry.py", "models/pyfunc.py"},
     "optuna": {"models/tune.py"},
     "xgboost": {"models/tabular.py"},
     "sklearn": {"models/tabular.py", "models/forests.py", "models/estimator.py"},

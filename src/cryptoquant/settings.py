@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     registry: str = "sqlite:///mlflow.db"
     trials: str = "trials.jsonl"
     tuning: str = Field(default="tuning", description="folder of the journals of parameter searches")
+    unregistered: str = Field(default="unregistered", description="folder for what a registry did not take")
     journal: str = "journal.sqlite"
     keys: str | None = Field(default=None, description="file of the keys that stores are encrypted with")
     state: str = Field(default="~/.local/state/cryptoquant", description="where accounts in use are noted")

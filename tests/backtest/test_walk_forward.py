@@ -17,7 +17,7 @@ from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.features import FeatureSet
 from cryptoquant.market.time import to_ns
 from cryptoquant.models import Logistic, XGBoost
-from cryptoquant.models.bundle import Bundle
+from cryptoquant.models.bundle import Bundle, code_fingerprint, digest
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.splits import WalkForward
 from cryptoquant.models.tune import Tune
@@ -165,7 +165,7 @@ def test_the_key_tells_every_part_of_the_configuration_apart_and_nothing_else(da
     base = study_of(dataset).key
 
     def made():
-        return lambda rises, predicted, returns: 0.0
+        return lambda judged, predicted: 0.0
 
     other_objective = replace(TUNE, objective=made())
     again = replace(TUNE, objective=made())
@@ -189,21 +189,36 @@ def test_the_bundle_is_fitted_on_the_last_training_window_and_carries_the_eviden
     predictor = MODEL.fit(train)
     assert np.array_equal(bundle.predictor.predict(dataset.features), predictor.predict(dataset.features))
     assert (bundle.symbols, bundle.timeframe, bundle.horizon) == (dataset.symbols, "1h", timedelta(hours=12))
-    assert bundle.fingerprints == {"data": dataset.fingerprint, "configuration": study.key}
+    prints = {"data": dataset.fingerprint, "configuration": study.key, "code": code_fingerprint()}
+    assert bundle.fingerprints == prints
+    assert bundle.trained_until == train.label_known.max()
     loaded = Bundle.load(bundle.save(tmp_path))
     assert repr(loaded.evidence) == repr(study.evidence)
     assert loaded.costs == COSTS
 
 
-def test_what_is_tracked_is_finite_and_holds_the_page(study, tmp_path):
-    params, metrics, files = study.tracked(tmp_path)
-    assert params["model"] == "XGBoost"
-    assert params["folds"] == 3
-    assert all(math.isfinite(value) for value in metrics.values())
-    assert metrics["psr"] == study.evidence.psr
-    assert "dsr" not in metrics
-    assert [file.name for file in files] == ["report.html"]
-    assert "<html" in files[0].read_text()[:200]
+def test_what_is_tracked_holds_parameters_numbers_folds_report_pictures_and_trials(study):
+    record = study.tracked()
+    assert record.params["model"] == "XGBoost"
+    assert record.params["model.max_depth"] == MODEL.max_depth
+    assert record.params["folds"] == 3
+    assert record.metrics["psr"] == study.evidence.psr
+    assert math.isnan(record.metrics["dsr"])
+    assert record.series["fold.hit_rate_test"] == [fold.hit_rate_test for fold in study.folds]
+    assert record.data == {"s": study.dataset.fingerprint}
+    assert {"report.html", "plots/equity.html", "plots/drawdown.html", "plots/folds.html"} < set(record.files)
+    assert all("<html" in text[:200] for name, text in record.files.items() if name.endswith(".html"))
+    assert json.loads(record.files["evidence/evidence.json"])["psr"] == study.evidence.psr
+
+
+def test_the_same_seed_gives_the_same_bundle_to_the_byte(dataset, tmp_path):
+    digests = []
+    for number in range(2):
+        folder = study_of(dataset).to_bundle("m").save(tmp_path / str(number))
+        digests.append({path.name: digest(path) for path in folder.iterdir()})
+    assert digests[0] == digests[1]
+    other = study_of(dataset, model=replace(MODEL, seed=6)).to_bundle("m").save(tmp_path / "other")
+    assert digest(other / "bundle.json") != digests[0]["bundle.json"]
 
 
 def test_a_linear_model_goes_the_same_way(dataset):

@@ -2,17 +2,22 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
 from cryptoquant.errors import BundleError, GateRefusedError, RegistryError
 from cryptoquant.models.bundle import STRATEGIES, Bundle
 from cryptoquant.models.registry import Registry, Version
+from cryptoquant.models.run_record import RunRecord
 from cryptoquant.performance.evidence import Evidence, Gate
 from tests.models.test_bundle import STRONG, Contrarian, at, small_bundle
 
@@ -30,10 +35,14 @@ class Finished:
     def to_bundle(self, name: str) -> Bundle:
         return small_bundle(evidence=self.evidence, **{"name": name, **self.changed})
 
-    def tracked(self, folder: Path):
-        page = folder / "report.html"
-        page.write_text("<p>a report</p>")
-        return {"model": "XGBoost", "folds": 3}, {"sharpe": 2.5, "dsr": float("nan")}, [page]
+    def tracked(self) -> RunRecord:
+        return RunRecord(
+            params={"model": "XGBoost", "folds": 3},
+            metrics={"sharpe": 2.5, "dsr": float("nan")},
+            series={"fold.hit_rate_test": [0.6, 0.5, float("nan")]},
+            data={"a study": "d" * 64},
+            files={"report.html": "<p>a report</p>", "plots/equity.html": "<p>a picture</p>"},
+        )
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +170,15 @@ def test_mlflow_shows_the_run_with_parameters_metrics_report_and_bundle(registry
     kept = client.get_model_version("m", "1")
     run = client.get_run(kept.run_id)
     assert run.data.params == {"model": "XGBoost", "folds": "3"}
-    assert run.data.metrics == {"sharpe": 2.5}
+    assert run.data.metrics == {"sharpe": 2.5, "fold.hit_rate_test": 0.5}
+    steps = client.get_metric_history(run.info.run_id, "fold.hit_rate_test")
+    assert [(point.step, point.value) for point in steps] == [(0, 0.6), (1, 0.5)]
+    assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["a study"]
     assert run.info.status == "FINISHED"
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert files == {"bundle", "report.html"}
+    assert files == {"model", "plots", "report.html"}
+    assert kept.description.startswith("# m\n")
+    assert kept.tags["sharpe"] == "2.5"
     folder = registry.uri.removeprefix("sqlite:///").replace("mlflow.db", "mlartifacts")
     assert kept.source.startswith(f"file://{folder}/")
 
@@ -172,7 +186,7 @@ def test_mlflow_shows_the_run_with_parameters_metrics_report_and_bundle(registry
 def test_a_file_that_was_altered_after_registration_is_refused(registry):
     version = registry.register("tampered", Finished(WEAK))
     source = registry._client.get_model_version("tampered", str(version.number)).source
-    path = Path(source.removeprefix("file://")) / "bundle.json"
+    path = Path(source.removeprefix("file://")) / "data" / "bundle" / "bundle.json"
     path.write_text(path.read_text().replace('"psr": 0.5', '"psr": 1.0'))
     with pytest.raises(BundleError, match=r"tampered@1: bundle.json is missing or was altered"):
         registry.promote(version)
@@ -187,16 +201,139 @@ def test_a_strategy_of_ones_own_is_registered_promoted_and_loaded(registry):
         registry.load(version)
 
 
-def test_a_study_that_fails_while_it_is_logged_leaves_a_failed_run_and_no_version(registry):
+def test_a_study_that_cannot_tell_what_it_is_leaves_no_run_and_no_version(registry):
     class Broken(Finished):
-        def tracked(self, folder):
+        def tracked(self):
             raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="disk is full"):
         registry.register("broken", Broken())
     assert "broken" not in registry.names()
-    experiment = registry._client.get_experiment_by_name("broken").experiment_id
-    assert [run.info.status for run in registry._client.search_runs([experiment])] == ["FAILED"]
+
+
+def test_what_a_registry_does_not_take_is_kept_and_handed_in_later(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    home = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (tmp_path / "mlartifacts").write_text("in the way")
+    with pytest.raises(RegistryError, match=r"cannot register: .*kept in unregistered/m-\d+T\d+, submit\(\)"):
+        home.register("m", Finished())
+    assert home.names() == []
+    experiment = home._client.get_experiment_by_name("m").experiment_id
+    assert [run.info.status for run in home._client.search_runs([experiment])] == ["FAILED"]
+    (tmp_path / "mlartifacts").unlink()
+    (kept,) = (tmp_path / "unregistered").iterdir()
+    version = home.submit(kept)
+    rows = np.array([[0.01, 1.0, 60.0], [0.02, -1.0, 40.0]])
+    assert home.load(version).forecaster().update(at(), rows) == Finished().to_bundle("m").forecaster().update(
+        at(), rows
+    )
+    run = home._client.get_run(home._client.get_model_version("m", "1").run_id)
+    assert run.data.params == {"model": "XGBoost", "folds": "3"}
+    (kept / "bundle" / "model.ubj").write_bytes(b"another model")
+    with pytest.raises(BundleError, match=r"model.ubj is missing or was altered"):
+        home.submit(kept)
+    with pytest.raises(BundleError, match="no readable"):
+        home.submit(tmp_path / "nowhere")
+
+
+def test_the_history_keeps_the_gate_that_a_champion_passed(clean):
+    clean.promote(V1, "champion", ANY)
+    clean.promote(V3)
+    clean.promote(V2, "shadow")
+    assert [event.get("gate") for event in clean.history("m")] == [[], Gate().to_dict()["criteria"], None]
+
+
+@pytest.mark.deep
+def test_a_server_with_its_own_store_and_an_s3_place_take_versions_alike(tmp_path, monkeypatch):
+    from moto.server import ThreadedMotoServer
+
+    bucket = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    bucket.start()
+    host, port = bucket.get_host_and_port()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", f"http://{host}:{port}")
+    import boto3
+
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="models")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        own = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(own), "--workers", "1"]
+    places = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--artifacts-destination",
+        str(tmp_path / "files"),
+    ]
+    server = subprocess.Popen([*command, *places], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for home in (
+            Registry(f"sqlite:///{tmp_path}/mlflow.db", artifacts="s3://models/kept"),
+            answering(f"http://127.0.0.1:{own}"),
+        ):
+            version = home.register("m", Finished())
+            home.promote(version)
+            rows = np.array([[0.01, 1.0, 60.0], [0.02, -1.0, 40.0]])
+            wanted = Finished().to_bundle("m").forecaster().update(at(), rows)
+            assert home.load("m@champion").forecaster().update(at(), rows) == wanted
+    finally:
+        server.terminate()
+        server.wait()
+        bucket.stop()
+
+
+def answering(uri: str) -> Registry:
+    """Return the registry of a server once it answers."""
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            home = Registry(uri)
+            home.names()
+        except RegistryError:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        else:
+            return home
+
+
+def test_a_study_is_tracked_without_a_version(registry):
+    run = registry._client.get_run(registry.track("tracked", Finished()))
+    assert run.data.params == {"model": "XGBoost", "folds": "3"}
+    assert run.info.status == "FINISHED"
+    assert "tracked" not in registry.names()
+
+
+def test_two_versions_stand_side_by_side(registry):
+    frame = registry.compare("m@1", V2)
+    assert frame.columns == ["section", "item", "m@1", "m@2", "difference", "is_equal"]
+    (psr,) = frame.filter(section="evidence", item="psr").rows(named=True)
+    assert (psr["m@1"], psr["m@2"], psr["is_equal"]) == ("0.999", "0.5", False)
+    assert psr["difference"] == pytest.approx(-0.499)
+    assert frame.filter(pl.col("section") == "costs")["is_equal"].all()
+    assert frame.filter(section="strategy", item="name")["m@1"].to_list() == ["LongFlat"]
+
+
+def test_mlflow_loads_a_version_as_its_own_generic_model(registry):
+    import mlflow
+
+    mlflow.set_tracking_uri(registry.uri)
+    try:
+        model = mlflow.pyfunc.load_model("models:/m/1")
+        names = model.metadata.get_input_schema().input_names()
+        bundle = registry.load(V1)
+        assert tuple(names) == bundle.features.names
+        rows = np.random.default_rng(1).standard_normal((5, 3))
+        frame = pd.DataFrame(rows, columns=names)
+        assert np.array_equal(model.predict(frame), bundle.predictor.predict(rows))
+        with pytest.raises(mlflow.exceptions.MlflowException, match="missing inputs"):
+            model.predict(frame.drop(columns=names[1]))
+    finally:
+        mlflow.set_tracking_uri(None)
 
 
 def test_many_registries_of_one_place_share_their_connections(registry):

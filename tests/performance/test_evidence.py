@@ -64,3 +64,29 @@ def test_what_is_not_defined_says_why():
     assert "never moved" in track_record_in_words(replace(GOOD, minimum_track_record_days=NAN))
     assert "no record would do" in track_record_in_words(replace(GOOD, minimum_track_record_days=math.inf))
     assert "too short" in track_record_in_words(replace(GOOD, days=100))
+
+
+def test_a_gate_is_read_from_a_file_and_written_as_plain_values(tmp_path):
+    assert Gate.from_dict(Gate().to_dict()) == Gate()
+    path = tmp_path / "gate.toml"
+    path.write_text('[[criteria]]\nnumber = "sharpe"\nrelation = ">="\nbound = 3\nmeaning = "Sharpe ratio"\n')
+    assert Gate.from_toml(path) == Gate((Criterion("sharpe", ">=", 3, "Sharpe ratio"),))
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"number": "sharp"}, "evidence has no number 'sharp'"),
+        ({"relation": "<"}, "relation must be >= or >"),
+        ({"bound": "high"}, "bound must be a number"),
+        ({"limit": 3}, "wanted criteria, each with number"),
+    ],
+)
+def test_a_gate_that_makes_no_sense_is_refused(tmp_path, changed, text):
+    good = {"number": "sharpe", "relation": ">=", "bound": 3.0, "meaning": "Sharpe ratio"}
+    with pytest.raises(ValueError, match=text):
+        Gate.from_dict({"criteria": [{**good, **changed}]})
+    with pytest.raises(ValueError, match="criteria"):
+        Gate.from_dict({})
+    with pytest.raises(ValueError, match="nowhere"):
+        Gate.from_toml(tmp_path / "nowhere.toml")

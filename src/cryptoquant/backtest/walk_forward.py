@@ -5,7 +5,6 @@ import json
 import time as clock
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +16,19 @@ from cryptoquant.backtest.evidence import judge
 from cryptoquant.backtest.simulator import describe, report_of, signal_rows
 from cryptoquant.market.schema import SIGNALS
 from cryptoquant.market.slice import Panel
-from cryptoquant.models.bundle import Bundle, strategy_to_dict
+from cryptoquant.models.bundle import Bundle, code_fingerprint, strategy_to_dict
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.examples import UNKNOWN, Examples
 from cryptoquant.models.model import Model, Predictor
+from cryptoquant.models.run_record import RunRecord
 from cryptoquant.models.splits import Fold, WalkForward
 from cryptoquant.models.tune import Tune
 from cryptoquant.models.windows import predict_rows
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.performance.metrics import Statistics
+from cryptoquant.performance.page import page_text, picture_pages
 from cryptoquant.performance.report import Report
-from cryptoquant.performance.trials import StudyTrial, TrialLedger
+from cryptoquant.performance.trials import StudyTrial, TrialLedger, strict_json
 from cryptoquant.settings import settings
 from cryptoquant.trading.engine import Engine
 from cryptoquant.trading.execution import Execution
@@ -102,28 +103,46 @@ class Study:
             costs=self.venue.costs,
             horizon=self.dataset.horizon,
             evidence=self.evidence,
-            fingerprints={"data": self.dataset.fingerprint, "configuration": self.key},
+            fingerprints={"data": self.dataset.fingerprint, "configuration": self.key, "code": code_fingerprint()},
             study=self.name,
             chosen=self.dataset.chosen,
             trained_until=self.trained_until,
         )
 
-    def tracked(self, folder: Path) -> tuple[dict[str, Any], dict[str, float], list[Path]]:
-        """Return parameters, metrics and the report's page for an MLflow run."""
+    def tracked(self) -> RunRecord:
+        """Return what MLflow shows of the study: parameters, numbers, folds as steps, report, pictures and trials."""
         params = {
             "model": type(self.model).__name__,
+            **{f"model.{name}": value for name, value in self.model.get_params().items()},
             "strategy": describe(self.strategy),
-            "features": ", ".join(self.dataset.names)[:5_000],
+            "features": ", ".join(self.dataset.names),
+            "label": json.dumps(self.dataset.label.to_dict(), sort_keys=True),
             "folds": len(self.folds),
             "train": str(self.splits.train),
             "test": str(self.splits.test),
+            "embargo": str(self.splits.embargo),
             **{f"costs.{name}": value for name, value in asdict(self.venue.costs).items()},
             **{f"last_fold.{name}": value for name, value in self.folds[-1].params.items()},
         }
         numbers = {**self.report.statistics.to_dict(), **self.evidence.to_dict()}
-        metrics = {name: float(value) for name, value in numbers.items() if not isinstance(value, str)}
-        finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
-        return params, finite, [self.report.to_html(folder / "report.html")]
+        return RunRecord(
+            params=params,
+            metrics={name: float(value) for name, value in numbers.items() if not isinstance(value, str)},
+            series={
+                "fold.hit_rate_train": [result.hit_rate_train for result in self.folds],
+                "fold.hit_rate_test": [result.hit_rate_test for result in self.folds],
+                "fold.seconds": [result.seconds for result in self.folds],
+            },
+            data={self.name: self.dataset.fingerprint},
+            files={
+                "report.html": page_text(self.report),
+                "evidence/evidence.json": json.dumps(self.evidence.to_json(), indent=1),
+                "evidence/tuning_trials.json": json.dumps(
+                    strict_json([{"fold": result.fold.number, "trials": result.trials} for result in self.folds])
+                ),
+                **{f"plots/{name}.html": text for name, text in picture_pages(self.report).items()},
+            },
+        )
 
 
 def walk_forward(

@@ -85,6 +85,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "register": research.register,
     "promote": registry.promote,
     "rollback": registry.rollback,
+    "compare": registry.compare,
     "models": registry.models,
     "sandbox": live.sandbox,
     "paper": live.paper,

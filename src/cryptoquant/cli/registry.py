@@ -11,6 +11,7 @@ from cryptoquant.cli.data import Json
 from cryptoquant.cli.terminal import answer, say, table
 from cryptoquant.models.bundle import library_versions
 from cryptoquant.models.registry import Registry
+from cryptoquant.performance.evidence import Gate
 from cryptoquant.settings import settings
 
 RegistryOption = Annotated[
@@ -22,12 +23,13 @@ Alias = Annotated[str, typer.Option(help="champion, challenger or shadow.")]
 def promote(
     version: Annotated[str, typer.Argument(help="name@number.")],
     alias: Alias = "champion",
+    gate: Annotated[str | None, typer.Option(help="TOML file of the gate; by default the library's own.")] = None,
     registry: RegistryOption = None,
 ) -> None:
     """Give a version an alias; champion only when its evidence passes the gate."""
     home = Registry(registry)
     found = home.resolve(version)
-    home.promote(found, alias)
+    home.promote(found, alias, None if gate is None else Gate.from_toml(gate))
     say(f"{found} is {alias}")
 
 
@@ -38,6 +40,20 @@ def rollback(
 ) -> None:
     """Give an alias back to the version that held it before."""
     say(f"{Registry(registry).rollback(name, alias)} is {alias} again")
+
+
+def compare(
+    one: Annotated[str, typer.Argument(help="name@number or name@alias.")],
+    other: Annotated[str, typer.Argument(help="The version beside it.")],
+    registry: RegistryOption = None,
+    json: Json = False,
+) -> None:
+    """Show what differs between two versions: evidence, strategy, features, costs and data."""
+    frame = Registry(registry).compare(one, other).filter(~pl.col("is_equal")).drop("is_equal")
+    if json:
+        answer(frame.to_dicts())
+    else:
+        table(frame)
 
 
 def models(

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import time, timedelta
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral, Real
 from pathlib import Path
@@ -77,7 +78,9 @@ STRATEGIES: Mapping[str, type[Any]] = {
     )
 }
 PARTS: Mapping[str, type[Any]] = {cls.__name__: cls for cls in (Schedule, Session, VolatilityRegime)}
-LIBRARIES = ("cryptoquant", "numpy", "numba", "polars", "scikit-learn", "xgboost", "optuna", "mlflow")
+LIBRARIES = (
+    "cryptoquant", "numpy", "numba", "polars", "scikit-learn", "xgboost", "torch", "safetensors", "optuna", "mlflow"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +323,15 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@lru_cache(maxsize=1)
+def code_fingerprint() -> str:
+    """Return a digest of all of this library's source, as it was when it was first asked for."""
+    root, whole = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        whole.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()
 
 
 def digest(path: Path) -> str:

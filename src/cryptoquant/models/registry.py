@@ -3,7 +3,9 @@
 import fcntl
 import json
 import logging
+import math
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -13,18 +15,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import polars as pl
+
 from cryptoquant.errors import BundleError, GateRefusedError, RegistryError
 from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.features.feature import Feature
 from cryptoquant.models.bundle import CONTENT, STRATEGIES, Bundle, digest
+from cryptoquant.models.card import model_card
+from cryptoquant.models.comparison import compare_bundles
+from cryptoquant.models.pyfunc import pack
+from cryptoquant.models.run_record import FILES, RunRecord
 from cryptoquant.performance.evidence import Gate
 from cryptoquant.performance.trials import TrialLedger, recount
 from cryptoquant.settings import quieten_mlflow, settings
 
 ALIASES = ("champion", "challenger", "shadow")
-ARTIFACT = "bundle"
+MODEL = "model"
+BUNDLE = "bundle"
+PACKED = f"data/{BUNDLE}"
 PIN = "bundle_sha256"
 SQLITE = "sqlite:///"
+LONGEST_PARAM = 6_000
+LARGEST_BATCH = 100
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -43,15 +55,15 @@ class Registrable(Protocol):
     """What can be registered.
 
     The contract: ``to_bundle`` returns the whole strategy; ``tracked`` returns what an MLflow user expects to see of
-    the run: parameters, metrics and files to keep by name.
+    the run.
     """
 
     def to_bundle(self, name: str) -> Bundle:
         """Return the bundle under this name."""
         ...
 
-    def tracked(self, folder: Path) -> tuple[dict[str, Any], dict[str, float], list[Path]]:
-        """Return parameters, metrics and files written into ``folder``."""
+    def tracked(self) -> RunRecord:
+        """Return parameters, numbers and pages of the run."""
         ...
 
 
@@ -66,6 +78,8 @@ class Registry:
         Classes by name; add your own to load a bundle that trades with it.
     features
         Constructors by name; add your own to load a bundle that reads their columns.
+    artifacts
+        Where files of new models are kept, for example ``s3://bucket/models``; a server has a place of its own.
 
     Raises
     ------
@@ -78,7 +92,10 @@ class Registry:
         uri: str | None = None,
         strategies: Mapping[str, type[Any]] = STRATEGIES,
         features: Mapping[str, Callable[..., Feature]] = CONSTRUCTORS,
+        *,
+        artifacts: str | None = None,
     ) -> None:
+        self.artifacts = artifacts
         self.uri = _absolute(uri or settings().registry)
         self.strategies = strategies
         self.features = features
@@ -96,25 +113,68 @@ class Registry:
         ------
         ValueError
             The name holds other characters than letters, digits, dots, dashes and underscores.
+        ModelError
+            The model cannot be kept in a safe format; the message names the one wanted.
+        RegistryError
+            The registry does not answer. What was to be registered is kept in a folder, which the message names, and
+            ``submit`` hands it in.
         """
         if not NAME.fullmatch(name):
             raise ValueError(f"a name holds letters, digits, '.', '-' and '_', found {name!r}")
-        bundle = study.to_bundle(name)
-        with self._call("register"), tempfile.TemporaryDirectory() as place:
-            run = self._client.create_run(self._experiment(name), run_name=f"{name} {bundle.study}".strip())
-            state = "FAILED"
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / name
+            bundle, record = study.to_bundle(name), study.tracked()
+            bundle.save(folder / BUNDLE)
+            record.save(folder)
             try:
-                self._log(run.info.run_id, study, Path(place))
-                folder = bundle.save(Path(place) / ARTIFACT)
-                self._client.log_artifacts(run.info.run_id, str(folder), ARTIFACT)
-                state = "FINISHED"
-            finally:
-                self._client.set_terminated(run.info.run_id, state)
-            self._once(lambda: self._client.create_registered_model(name))
-            source = f"{run.info.artifact_uri}/{ARTIFACT}"
-            pin = {PIN: digest(folder / CONTENT)}
-            made = self._client.create_model_version(name, source, run.info.run_id, tags=pin)
-        return Version(name, int(made.version))
+                return self._submit(bundle, record, folder)
+            except BaseException as error:
+                told = f"all of it is kept in {_keep(folder)}, submit() hands it in"
+                if isinstance(error, RegistryError):
+                    raise RegistryError(f"{error}; {told}") from error
+                error.add_note(told)
+                raise
+
+    def submit(self, folder: str | Path) -> Version:
+        """Register what ``register`` kept when the registry did not answer, and return the new version.
+
+        Raises
+        ------
+        BundleError
+            The folder does not hold a bundle as it was written.
+        """
+        place = Path(folder)
+        return self._submit(Bundle.load(place / BUNDLE, self.strategies, self.features), RunRecord.load(place), place)
+
+    def _submit(self, bundle: Bundle, record: RunRecord, place: Path) -> Version:
+        with self._call("register"):
+            with self._run(bundle.name, f"{bundle.name} {bundle.study}".strip()) as run:
+                self._log(run.run_id, record, place)
+                with tempfile.TemporaryDirectory() as packed:
+                    pack(bundle, place / BUNDLE, Path(packed) / MODEL)
+                    self._client.log_artifacts(run.run_id, str(Path(packed) / MODEL), MODEL)
+            self._once(lambda: self._client.create_registered_model(bundle.name))
+            made = self._client.create_model_version(
+                bundle.name,
+                f"{run.artifact_uri}/{MODEL}",
+                run.run_id,
+                tags={PIN: digest(place / BUNDLE / CONTENT), **_headline(bundle)},
+                description=model_card(bundle),
+            )
+        return Version(bundle.name, int(made.version))
+
+    def track(self, name: str, study: Registrable) -> str:
+        """Log a study as an MLflow run under an experiment, without a version of it, and return the run's id."""
+        with self._call("track"), tempfile.TemporaryDirectory() as place, self._run(name, name) as run:
+            record = study.tracked()
+            record.save(Path(place))
+            self._log(run.run_id, record, Path(place))
+        return str(run.run_id)
+
+    def compare(self, one: str | Version, other: str | Version) -> pl.DataFrame:
+        """Return two versions side by side: evidence, strategy, features, costs, data; see ``compare_bundles``."""
+        first, second = self.resolve(str(one)), self.resolve(str(other))
+        return compare_bundles(self.load(first), self.load(second), (str(first), str(second)))
 
     def load(self, reference: str | Version) -> Bundle:
         """Return the bundle of ``name@alias`` or ``name@number``.
@@ -130,6 +190,7 @@ class Registry:
 
             kept = self._client.get_model_version(version.name, str(version.number))
             folder = Path(download_artifacts(artifact_uri=kept.source, dst_path=place, tracking_uri=self.uri))
+            folder = folder / PACKED if (folder / PACKED).is_dir() else folder
             if not (folder / CONTENT).is_file() or digest(folder / CONTENT) != kept.tags.get(PIN):
                 raise BundleError(f"{version}: {CONTENT} is missing or was altered after registration")
             return Bundle.load(folder, self.strategies, self.features)
@@ -184,7 +245,7 @@ class Registry:
             reasons = (gate or Gate()).check(evidence)
             if reasons:
                 raise GateRefusedError(f"{version} is not promoted to {alias}: {'; '.join(reasons)}", reasons)
-        self._assign(version, alias, "promote")
+        self._assign(version, alias, "promote", gate or Gate() if alias == "champion" else None)
 
     def rollback(self, name: str, alias: str = "champion") -> Version:
         """Return the alias to the version that held it before.
@@ -234,33 +295,55 @@ class Registry:
         return {alias: int(number) for alias, number in sorted(held.items())}
 
     def history(self, name: str) -> list[dict[str, Any]]:
-        """Return who held which alias when, oldest first: alias, version, action, at."""
+        """Return who held which alias when, oldest first: alias, version, action, at, and the gate of a champion."""
         with self._call("read history"):
             tags = self._client.get_registered_model(name).tags
         keys = sorted(key for key in tags if key.startswith("history."))
         return [json.loads(tags[key]) for key in keys]
 
-    def _assign(self, version: Version, alias: str, action: str) -> None:
+    def _assign(self, version: Version, alias: str, action: str, gate: Gate | None = None) -> None:
         with self._call(action):
             at = datetime.now(UTC).isoformat(timespec="microseconds")
-            event = {"alias": alias, "version": version.number, "action": action, "at": at}
+            event: dict[str, Any] = {"alias": alias, "version": version.number, "action": action, "at": at}
+            if gate is not None:
+                event["gate"] = gate.to_dict()["criteria"]
             # The stamp keeps the entries of two processes apart that count the same number of events.
             key = f"history.{len(self.history(version.name)):06d}.{re.sub('[^0-9]', '', at)}"
             self._client.set_registered_model_alias(version.name, alias, str(version.number))
             self._client.set_registered_model_tag(version.name, key, json.dumps(event))
 
-    def _log(self, run_id: str, study: Registrable, folder: Path) -> None:
-        from mlflow.entities import Metric, Param
+    @contextmanager
+    def _run(self, experiment: str, name: str) -> Iterator[Any]:
+        """Open a run and say how it ended."""
+        run = self._client.create_run(self._experiment(experiment), run_name=name).info
+        state = "FAILED"
+        try:
+            yield run
+            state = "FINISHED"
+        finally:
+            self._client.set_terminated(run.run_id, state)
 
-        params, metrics, files = study.tracked(folder)
+    def _log(self, run_id: str, record: RunRecord, folder: Path) -> None:
+        from mlflow.entities import Dataset, DatasetInput, Metric, Param
+
         now = int(datetime.now(UTC).timestamp() * 1_000)
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(key, float(number), now, 0) for key, number in metrics.items() if number == number],
-            params=[Param(key, str(value)) for key, value in params.items()],
-        )
-        for file in files:
-            self._client.log_artifact(run_id, str(file))
+        known = {name: value for name, value in record.metrics.items() if value is not None and math.isfinite(value)}
+        metrics = [Metric(name, float(value), now, 0) for name, value in known.items()]
+        for name, values in record.series.items():
+            told = [(step, v) for step, v in enumerate(values) if v is not None and math.isfinite(v)]
+            metrics += [Metric(name, float(value), now, step) for step, value in told]
+        params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in record.params.items()]
+        for first in range(0, max(len(metrics), len(params)), LARGEST_BATCH):
+            rows = slice(first, first + LARGEST_BATCH)
+            self._client.log_batch(run_id, metrics=metrics[rows], params=params[rows])
+        inputs = [
+            DatasetInput(Dataset(name=name, digest=value[:36], source_type="local", source="{}"), [])
+            for name, value in record.data.items()
+        ]
+        if inputs:
+            self._client.log_inputs(run_id, inputs)
+        if (folder / FILES).is_dir():
+            self._client.log_artifacts(run_id, str(folder / FILES))
 
     def _pages(self, search: Callable[..., Any], **wanted: Any) -> Iterator[Any]:
         token = None
@@ -272,7 +355,9 @@ class Registry:
                 return
 
     def _experiment(self, name: str) -> str:
-        place = (self._file.parent / "mlartifacts").as_uri() if self.uri.startswith(SQLITE) else None
+        place = self.artifacts
+        if place is None and self.uri.startswith(SQLITE):
+            place = (self._file.parent / "mlartifacts").as_uri()
         self._once(lambda: self._client.create_experiment(name, artifact_location=place))
         return str(self._client.get_experiment_by_name(name).experiment_id)
 
@@ -315,8 +400,22 @@ class Registry:
 
             try:
                 yield
-            except (MlflowException, SQLAlchemyError) as error:
+            except (MlflowException, SQLAlchemyError, OSError) as error:
                 raise RegistryError(f"registry {self.uri}: cannot {what}: {_first_line(error)}") from error
+
+
+def _keep(folder: Path) -> Path:
+    """Move a folder to where what could not be registered is kept, under a name that is free."""
+    home = Path(settings().unregistered)
+    home.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    return Path(shutil.move(folder, home / f"{folder.name}-{stamp}"))
+
+
+def _headline(bundle: Bundle) -> dict[str, str]:
+    """Return the numbers that stand beside a version in MLflow's table."""
+    numbers = ("sharpe", "psr", "dsr", "days", "study_trials")
+    return {name: f"{getattr(bundle.evidence, name):.4g}" for name in numbers}
 
 
 @contextmanager

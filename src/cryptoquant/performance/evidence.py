@@ -1,8 +1,10 @@
 """What speaks for an edge: numbers that count every trial, and the gate that they must pass, which is data."""
 
 import math
+import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -100,6 +102,44 @@ class Gate:
             Criterion("days", ">=", 90, "days out of sample"),
         )
     )
+
+    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the demands as plain values."""
+        return {"criteria": [asdict(criterion) for criterion in self.criteria]}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "Gate":
+        """Return the gate of ``to_dict``.
+
+        Raises
+        ------
+        ValueError
+            A demand is of no number of the evidence, its relation is unknown, or a name is missing or surplus.
+        """
+        try:
+            gate = cls(tuple(Criterion(**one) for one in saved["criteria"]))
+        except (KeyError, TypeError) as error:
+            names = ", ".join(one.name for one in fields(Criterion))
+            raise ValueError(f"gate: {error}; wanted criteria, each with {names}") from error
+        known = [one.name for one in fields(Evidence)]
+        for criterion in gate.criteria:
+            if criterion.number not in known:
+                raise ValueError(
+                    f"gate: evidence has no number {criterion.number!r}; it has {', '.join(sorted(known))}"
+                )
+            if criterion.relation not in (">=", ">"):
+                raise ValueError(f"gate: {criterion.number}: relation must be >= or >, found {criterion.relation!r}")
+            if isinstance(criterion.bound, bool) or not isinstance(criterion.bound, int | float):
+                raise ValueError(f"gate: {criterion.number}: bound must be a number, found {criterion.bound!r}")
+        return gate
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> "Gate":
+        """Read a gate from a TOML file with a table ``[[criteria]]`` for each demand; errors as for ``from_dict``."""
+        try:
+            return cls.from_dict(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def check(self, evidence: Evidence) -> tuple[str, ...]:
         """Return what the evidence fails, empty when it passes."""

@@ -77,12 +77,22 @@ def page_text(report: Report) -> str:
         trades_table(report),
     ]
     body = "\n".join(f"<section>{section}</section>" for section in sections if section)
+    return _document(report.name, f"{_head(report)}{_cards(report)}\n{body}\n{_foot(report)}")
+
+
+def picture_pages(report: Report) -> dict[str, str]:
+    """Return a small page for each of the main pictures, by its name."""
+    pictures = {"equity": equity_picture(report), "drawdown": drawdown_picture(report), "folds": fold_picture(report)}
+    return {name: _document(f"{report.name}: {name}", text) for name, text in pictures.items() if text}
+
+
+def _document(title: str, body: str) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(report.name)}</title><style>{STYLE}</style></head>\n<body>{SIGNS}<main>"
-        f"{_head(report)}{_cards(report)}\n{body}\n{_foot(report)}</main></body></html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>{SIGNS}<main>"
+        f"{body}</main></body></html>\n"
     )
 
 
