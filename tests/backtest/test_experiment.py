@@ -14,6 +14,7 @@ from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import ConfigurationError
 from cryptoquant.features import forward_return, triple_barrier
 from cryptoquant.models import Logistic, XGBoost
+from cryptoquant.models.objectives import SharpeAfterCosts, log_loss
 from cryptoquant.models.splits import WalkForward
 from cryptoquant.models.tune import Tune
 from cryptoquant.performance.trials import TrialLedger
@@ -112,7 +113,16 @@ seed = 9
     assert plan.costs == Costs.alpaca(1, 3.0)
     assert plan.execution == Execution(band=0.1)
     space = {"strength": (0.01, 10.0, "log")}
-    assert plan.tune == Tune(4, space, folds=3, inner="all", embargo=timedelta(hours=6), seed=9)
+    wanted = Tune(4, space, (log_loss,), folds=3, inner="all", embargo=timedelta(hours=6), seed=9)
+    assert plan.tune == wanted
+    assert plan.tune.to_dict() == replace(wanted, objective=log_loss).to_dict()
+    other = 'objective = ["sharpe", "log_loss"]\nthreshold = 0.6\nsampler = "random"\nbatch = 2'
+    several = more.replace("seed = 9", other)
+    tune = Experiment.read(written(tmp_path, SMALL + several)).tune
+    assert tune is not None
+    assert (tune.objectives, tune.sampler, tune.batch) == ((SharpeAfterCosts(0.6, plan.costs), log_loss), "random", 2)
+    cut = written(tmp_path, SMALL.replace('train = "20d"', "train = 480").replace('test = "10d"', "test = 240"))
+    assert Experiment.read(cut).splits == WalkForward(480, 240, plan.splits.embargo)
     fees = Experiment.read(written(tmp_path, SMALL + "[costs]\nmaker_bps = 1\ntaker_bps = 5\n"))
     assert fees.costs == Costs(1.0, 5.0)
 
@@ -183,7 +193,18 @@ TUNED = "[tune]\nspace = { max_depth = [2, 4] }\n[costs]"
         ("tier = 1", 'fee_asset = "coin"', "costs.fee_asset: Input should be 'received' or 'quote', found 'coin'"),
         ("max_depth = 4", 'max_depth = "deep"', "model: max_depth must be a whole number from 1, found 'deep'"),
         ('train = "90d"', 'train = "long"', "splits.train: cannot read the timeframe 'long'"),
-        ('train = "90d"', "train = 90", "splits.train: Input should be a valid timedelta, found 90"),
+        ('train = "90d"', "train = 90", "splits: train and test must both be spans of time or both numbers"),
+        (
+            "[costs]",
+            TUNED.replace("[costs]", 'objective = "sharp"\n[costs]'),
+            "tune.objective: 'sharp' is unknown, did",
+        ),
+        ("[costs]", TUNED.replace("[costs]", "prune = true\n[costs]"), "tune: prune wants inner='all' and one"),
+        (
+            "[costs]",
+            TUNED.replace("[costs]", 'sampler = "grid"\n[costs]'),
+            "tune.sampler: Input should be 'tpe', 'cmaes'",
+        ),
         ("stop = 2.0", "stop = -2.0", "label: triple_barrier: stop must be"),
         ("stop = 2.0", "", "label: triple_barrier() missing 1 required positional argument: 'stop'"),
         ("start = 2024-01-01", "start = 2024-01-01T00:00:00", "data.start: naive datetime"),

@@ -21,6 +21,7 @@ from cryptoquant.market.time import Instant, span, timeframe_name, to_ns
 from cryptoquant.models.bundle import PARTS, STRATEGIES
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.model import Model
+from cryptoquant.models.objectives import SharpeAfterCosts, brier, log_loss, squared_error
 from cryptoquant.models.splits import WalkForward
 from cryptoquant.models.tabular import Logistic, XGBoost
 from cryptoquant.models.tune import Tune
@@ -30,7 +31,9 @@ from cryptoquant.trading.strategy import Strategy
 from cryptoquant.trading.venue import Costs, FeeAsset
 
 MODELS: Mapping[str, type[Any]] = {"XGBoost": XGBoost, "Logistic": Logistic}
+OBJECTIVES: Mapping[str, Any] = {"log_loss": log_loss, "brier": brier, "squared_error": squared_error}
 Span = Annotated[timedelta, BeforeValidator(lambda value: span(value) if isinstance(value, str) else value)]
+Length = Annotated[timedelta | int, BeforeValidator(lambda value: span(value) if isinstance(value, str) else value)]
 Moment = Annotated[datetime | date | str, AfterValidator(lambda value: _readable(value))]
 
 
@@ -68,10 +71,10 @@ class LabelSection(Section):
 
 
 class SplitsSection(Section):
-    """How history is cut: spans such as ``"90d"``."""
+    """How history is cut: spans such as ``"90d"``, or numbers of slices."""
 
-    train: Span
-    test: Span
+    train: Length
+    test: Length
     embargo: Span = timedelta(0)
     expanding: bool = False
 
@@ -107,13 +110,23 @@ class ExecutionSection(Section):
 
 
 class TuneSection(Section):
-    """How parameters are searched; ranges are ``[low, high]`` or ``[low, high, "log"]``."""
+    """How parameters are searched; ranges are ``[low, high]`` or ``[low, high, "log"]``.
+
+    The objective is ``log_loss``, ``brier``, ``squared_error`` or ``sharpe`` (after the experiment's costs, taking what
+    is above ``threshold``), or a list of them.
+    """
 
     trials: int = 20
     space: dict[str, list[Any]]
+    objective: str | list[str] = "log_loss"
+    threshold: float = 0.5
     folds: int = 4
     inner: Literal["last", "all"] = "last"
     embargo: Span = timedelta(0)
+    sampler: Literal["tpe", "cmaes", "random"] = "tpe"
+    prune: bool = False
+    batch: int = 1
+    storage: str | None = None
     seed: int = 0
 
 
@@ -156,7 +169,7 @@ class Experiment:
         self.splits = made("splits", "WalkForward", contents.splits.model_dump(), {"WalkForward": WalkForward})
         self.costs = _costs(contents.costs)
         self.execution = _execution(contents.execution)
-        self.tune = _tune(contents.tune, self.model)
+        self.tune = _tune(contents.tune, self.model, self.costs)
 
     @property
     def name(self) -> str:
@@ -297,7 +310,7 @@ def _given(section: Section) -> dict[str, Any]:
     return {key: value for key, value in section.model_dump().items() if value is not None}
 
 
-def _tune(section: TuneSection | None, model: Model) -> Tune | None:
+def _tune(section: TuneSection | None, model: Model, costs: Costs) -> Tune | None:
     if section is None:
         return None
     known = model.get_params()
@@ -305,7 +318,13 @@ def _tune(section: TuneSection | None, model: Model) -> Tune | None:
         if name not in known:
             raise ConfigurationError(f"tune.space.{name}: unknown{_nearest(name, known)}")
     space: dict[str, Any] = {name: tuple(choice) for name, choice in section.space.items()}
-    values = {**section.model_dump(), "space": space}
+    values = section.model_dump(exclude={"threshold"})
+    losses = {**OBJECTIVES, "sharpe": SharpeAfterCosts(section.threshold, costs)}
+    wanted = [section.objective] if isinstance(section.objective, str) else section.objective
+    for name in wanted:
+        if name not in losses:
+            raise ConfigurationError(f"tune.objective: {name!r} is unknown{_nearest(name, losses)}")
+    values |= {"space": space, "objective": tuple(losses[name] for name in wanted)}
     return made("tune", "Tune", values, {"Tune": Tune})  # type: ignore[no-any-return]
 
 

@@ -107,6 +107,10 @@ class Study:
             study=self.name,
             chosen=self.dataset.chosen,
             trained_until=self.trained_until,
+            learner={
+                "name": type(self.model).__name__,
+                "parameters": self.model.with_params(**self.folds[-1].params).get_params(),
+            },
         )
 
     def tracked(self) -> RunRecord:

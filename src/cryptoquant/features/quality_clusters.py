@@ -61,7 +61,7 @@ def clusters_of(names: list[str], correlation: Floats, best: list[tuple[float, i
     best
         The strongest rank IC of each feature and its horizon.
     """
-    labels, order = _linked(correlation)
+    labels, order = linked(correlation)
     strength = np.array([0.0 if math.isnan(ic) else abs(ic) for ic, _ in best])
     members = {label: [place for place in order if labels[place] == label] for label in labels}
     leaders = {label: max(places, key=lambda place: (strength[place], -place)) for label, places in members.items()}
@@ -81,7 +81,7 @@ def clusters_of(names: list[str], correlation: Floats, best: list[tuple[float, i
     return pl.DataFrame(rows)
 
 
-def _linked(correlation: Floats) -> tuple[list[int], list[int]]:
+def linked(correlation: Floats) -> tuple[list[int], list[int]]:
     """Return the cluster of each feature, and the features so that similar ones are neighbours."""
     if len(correlation) == 1:
         return [1], [0]

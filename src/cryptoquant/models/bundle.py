@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from datetime import time, timedelta
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -109,6 +109,8 @@ class Bundle:
         The symbols that it signals; by default the whole universe.
     trained_until
         When the last label that the predictor learned from was known, nanoseconds UTC; 0 where that was not kept.
+    learner
+        The model that was fitted: ``name`` and ``parameters``, those that were tuned included.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Bundle:
     study: str = ""
     chosen: tuple[str, ...] | None = None
     trained_until: int = 0
+    learner: Mapping[str, Any] = field(default_factory=dict)
 
     def forecaster(self) -> Forecaster:
         """Return a new step from feature rows to signals; see ``Forecaster.update``."""
@@ -155,6 +158,7 @@ class Bundle:
             "files": {path.name: digest(path) for path in sorted(folder.iterdir())},
             "chosen": None if self.chosen is None else list(self.chosen),
             "trained_until": self.trained_until,
+            "learner": dict(self.learner),
             "features": self.features.to_dict(),
             "features_fingerprint": self.features.fingerprint,
             "strategy": strategy_to_dict(self.strategy),
@@ -165,7 +169,7 @@ class Bundle:
             "fingerprints": dict(self.fingerprints),
             "libraries": library_versions(),
         }
-        (folder / CONTENT).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+        (folder / CONTENT).write_text(json.dumps(content, indent=1, sort_keys=True, default=str), encoding="utf-8")
         return folder
 
     @classmethod
@@ -233,6 +237,7 @@ class Bundle:
             study=content["study"],
             chosen=None if content["chosen"] is None else tuple(content["chosen"]),
             trained_until=content["trained_until"],
+            learner=content["learner"],
         )
 
 
@@ -245,6 +250,7 @@ def _from_first(content: dict[str, Any]) -> dict[str, Any]:
         "files": {model["file"]: model["sha256"]},
         "chosen": None,
         "trained_until": 0,
+        "learner": {},
     }
 
 

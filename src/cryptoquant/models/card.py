@@ -1,6 +1,6 @@
 """A model card: what a bundle is, what it learned from, why it is believed, and what it is not for."""
 
-from cryptoquant.market.time import iso
+from cryptoquant.market.time import iso, timeframe_name
 from cryptoquant.models.bundle import Bundle, library_versions, strategy_to_dict
 from cryptoquant.performance.evidence import Gate
 from cryptoquant.performance.words import evidence_lines
@@ -14,9 +14,10 @@ def model_card(bundle: Bundle) -> str:
 def _what(bundle: Bundle) -> str:
     chosen = "" if bundle.chosen is None else f" Signals of {', '.join(bundle.chosen)} only."
     kind = bundle.predictor.kind.replace("_", " ")
+    learner = bundle.learner.get("name", type(bundle.predictor).__name__)
     return (
-        f"# {bundle.name}\n\n{type(bundle.predictor).__name__}: predicts the {kind} over "
-        f"{bundle.horizon} for {', '.join(bundle.symbols)}, from bars of {bundle.timeframe}.{chosen}"
+        f"# {bundle.name}\n\n{learner}: predicts the {kind} over "
+        f"{timeframe_name(bundle.horizon)} for {', '.join(bundle.symbols)}, from bars of {bundle.timeframe}.{chosen}"
     )
 
 
@@ -25,7 +26,8 @@ def _learned(bundle: Bundle) -> str:
     window = f", windows of {bundle.predictor.window} rows" if bundle.predictor.window > 1 else ""
     lines = [f"## What it learned from\n\n{len(bundle.features.names)} features{window}.{until}\n"]
     lines += [f"- `{name}`" for name in bundle.features.names]
-    return "\n".join(lines)
+    params = ", ".join(f"{name} {value}" for name, value in bundle.learner.get("parameters", {}).items())
+    return "\n".join(lines) + (f"\n\nParameters of the model: {params}." if params else "")
 
 
 def _traded(bundle: Bundle) -> str:

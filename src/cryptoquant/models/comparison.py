@@ -40,7 +40,11 @@ def _sections(bundle: Bundle) -> dict[str, dict[str, Any]]:
     return {
         "evidence": bundle.evidence.to_dict(),
         "strategy": {"name": strategy["name"], **strategy["parameters"]},
-        "model": {"predictor": type(bundle.predictor).__name__, "kind": bundle.predictor.kind},
+        "model": {
+            "name": bundle.learner.get("name", type(bundle.predictor).__name__),
+            "kind": bundle.predictor.kind,
+            **bundle.learner.get("parameters", {}),
+        },
         "features": dict.fromkeys(bundle.features.names, "yes"),
         "costs": asdict(bundle.costs),
         "execution": bundle.execution.to_dict(),

@@ -35,6 +35,9 @@ BUNDLE = "bundle"
 PACKED = f"data/{BUNDLE}"
 PIN = "bundle_sha256"
 SQLITE = "sqlite:///"
+# What MLflow's pages go by: which of their faces an experiment has, and what made a run.
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+SOURCE = {"mlflow.source.name": "cryptoquant", "mlflow.source.type": "LOCAL"}
 LONGEST_PARAM = 6_000
 LARGEST_BATCH = 100
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -148,7 +151,7 @@ class Registry:
 
     def _submit(self, bundle: Bundle, record: RunRecord, place: Path) -> Version:
         with self._call("register"):
-            with self._run(bundle.name, f"{bundle.name} {bundle.study}".strip()) as run:
+            with self._run(bundle.name, bundle.study or bundle.name) as run:
                 self._log(run.run_id, record, place)
                 with tempfile.TemporaryDirectory() as packed:
                     pack(bundle, place / BUNDLE, Path(packed) / MODEL)
@@ -315,7 +318,7 @@ class Registry:
     @contextmanager
     def _run(self, experiment: str, name: str) -> Iterator[Any]:
         """Open a run and say how it ended."""
-        run = self._client.create_run(self._experiment(experiment), run_name=name).info
+        run = self._client.create_run(self._experiment(experiment), run_name=name, tags=SOURCE).info
         state = "FAILED"
         try:
             yield run
@@ -358,7 +361,7 @@ class Registry:
         place = self.artifacts
         if place is None and self.uri.startswith(SQLITE):
             place = (self._file.parent / "mlartifacts").as_uri()
-        self._once(lambda: self._client.create_experiment(name, artifact_location=place))
+        self._once(lambda: self._client.create_experiment(name, artifact_location=place, tags=KIND))
         return str(self._client.get_experiment_by_name(name).experiment_id)
 
     def _once(self, create: Callable[[], Any]) -> None:

@@ -60,7 +60,7 @@ def show(report: Report) -> None:
     evidence = evidence_of(report)
     if evidence is not None:
         console.print(_evidence_table(evidence))
-    display = _notebook_display()
+    display = notebook_display()
     if display is not None:
         for figure in figures(report):
             display(figure)
@@ -71,6 +71,15 @@ def show_evidence(evidence: Evidence) -> None:
     from rich.console import Console
 
     Console().print(_evidence_table(evidence))
+
+
+def print_frame(frame: pl.DataFrame) -> None:
+    """Print a frame as a table, numbers with four digits."""
+    from rich.console import Console
+
+    heads = [f"{'>' if kind.is_numeric() else ''}{name}" for name, kind in frame.schema.items()]
+    rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in frame.iter_rows()]
+    Console().print(_table(heads, rows))
 
 
 def figures(report: Report) -> list[Any]:
@@ -158,7 +167,7 @@ def _dressed(figure: Any, title: str) -> Any:
     )
 
 
-def _notebook_display() -> Any:
+def notebook_display() -> Any:
     """Return the notebook's display function, None outside a kernel."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if getattr(shell, "kernel", None) is None:
