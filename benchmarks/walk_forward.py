@@ -16,7 +16,7 @@ from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.features import FeatureSet
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.splits import WalkForward
-from cryptoquant.models.tabular import XGBoost
+from cryptoquant.models import XGBoost
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.strategy import LongFlat
 from cryptoquant.trading.venue import Costs

@@ -22,7 +22,7 @@ from cryptoquant.models.bundle import PARTS, STRATEGIES
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.model import Model
 from cryptoquant.models.splits import WalkForward
-from cryptoquant.models.tabular import Logistic, XGBoost
+from cryptoquant.models import Logistic, XGBoost
 from cryptoquant.models.tune import Tune
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.execution import Execution

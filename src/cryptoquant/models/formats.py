@@ -7,7 +7,8 @@ from typing import Any
 from cryptoquant.errors import BundleError
 from cryptoquant.models.model import Predictor
 from cryptoquant.models.scaled import ScaledPredictor
-from cryptoquant.models.tabular import Line, Trees
+from cryptoquant.models.tabular import Line
+from cryptoquant.models.trees import Trees
 
 Description = Mapping[str, Any]
 Read = Callable[[Path, Description], Predictor]
@@ -15,7 +16,8 @@ Read = Callable[[Path, Description], Predictor]
 READERS: dict[str, Callable[[Path, Description, Read], Predictor]] = {
     "line": Line.read,
     "scaled": ScaledPredictor.read,
-    "xgboost": Trees.read,
+    "trees": Trees.read,
+    "xgboost": Trees.read_boosted,
 }
 
 
