@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-
 from cryptoquant.errors import ModelError
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.model import Parameters, Predictor
@@ -127,7 +126,15 @@ class XGBoost(Parameters):
         return int(booster.best_iteration) + 1
 
     def _settings(self) -> dict[str, Any]:
-        names = ("max_depth", "learning_rate", "min_child_weight", "subsample", "colsample_bytree", "reg_lambda", "seed")
+        names = (
+            "max_depth",
+            "learning_rate",
+            "min_child_weight",
+            "subsample",
+            "colsample_bytree",
+            "reg_lambda",
+            "seed",
+        )
         chosen = {name: getattr(self, name) for name in names}
         return {**chosen, "objective": "binary:logistic", "tree_method": "hist", "nthread": 1, "verbosity": 0}
 

@@ -25,6 +25,7 @@ from cryptoquant.trading.strategy import (
     Breakout,
     BuyAndHold,
     Ensemble,
+    Followed,
     HierarchicalRiskParity,
     LongFlat,
     LongShort,
@@ -57,6 +58,7 @@ STRATEGIES: Mapping[str, type[Any]] = {
         Breakout,
         BuyAndHold,
         Ensemble,
+        Followed,
         HierarchicalRiskParity,
         LongFlat,
         LongShort,
@@ -77,7 +79,9 @@ STRATEGIES: Mapping[str, type[Any]] = {
     )
 }
 PARTS: Mapping[str, type[Any]] = {cls.__name__: cls for cls in (Schedule, Session, VolatilityRegime)}
-LIBRARIES = ("cryptoquant", "numpy", "numba", "polars", "scikit-learn", "xgboost", "optuna", "mlflow")
+LIBRARIES = (
+    "cryptoquant", "numpy", "numba", "polars", "scikit-learn", "xgboost", "onnxruntime", "skl2onnx", "optuna", "mlflow",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

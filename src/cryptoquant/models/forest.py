@@ -20,10 +20,10 @@ def widened(thresholds: NDArray[Any]) -> Floats:
     So ``x <= widened(t)`` says of a double x what ``float32(x) <= t`` says, and nothing is rounded where rows are read.
     """
     wanted = np.asarray(thresholds, dtype=np.float64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         single = wanted.astype(np.float32)
-    single = np.where(single > wanted, np.nextafter(single, np.float32(-np.inf)), single)
-    after = np.nextafter(single, np.float32(np.inf))
+        single = np.where(single > wanted, np.nextafter(single, np.float32(-np.inf)), single)
+        after = np.nextafter(single, np.float32(np.inf))
     low, high = (np.clip(one.astype(np.float64), -ABOVE_SINGLE, ABOVE_SINGLE) for one in (single, after))
     middle = low + 0.5 * (high - low)
     is_even = single.view(np.int32) & 1 == 0  # ties go to the even neighbour

@@ -121,8 +121,9 @@ class HistGradientBoosting(Parameters):
         heavy = balanced(examples) if self.class_weight else examples
         chosen = {name: value for name, value in self.get_params().items() if name not in ("seed", "class_weight")}
         grower = HistGradientBoostingClassifier(**chosen, early_stopping=False, random_state=self.seed)
+        weights = heavy.weights if heavy.is_weighted else None  # weighted bins take ten times as long
         with threadpool_limits(1, "openmp"):
-            grower.fit(heavy.features, heavy.rises, sample_weight=heavy.weights)
+            grower.fit(heavy.features, heavy.rises, sample_weight=weights)
         trees = [_histogram_nodes(one[0].nodes) for one in grower._predictors]
         base = float(np.ravel(grower._baseline_prediction)[0])
         return Trees(Forest.of(trees), heavy.features.shape[1], len(trees), base=base, is_logistic=True)
@@ -158,9 +159,7 @@ def _bagged_nodes(tree: Any) -> Nodes:
 
 def _histogram_nodes(nodes: Any) -> Nodes:
     """Return a tree of scikit-learn's histogram boosting, which compares rows of double precision."""
-    left, right = (
-        np.where(nodes["is_leaf"], -1, nodes[name].astype(np.int64)) for name in ("left", "right")
-    )
+    left, right = (np.where(nodes["is_leaf"], -1, nodes[name].astype(np.int64)) for name in ("left", "right"))
     return Nodes(
         nodes["feature_idx"].astype(np.int64), nodes["num_threshold"], left, right, nodes["value"],
         nodes["missing_go_to_left"],

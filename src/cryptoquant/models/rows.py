@@ -1,4 +1,6 @@
-"""What is computed from one feature row after another: compiled, and in the same order for a row alone and in a batch."""
+"""What is computed row by row: compiled, and in the same order for a row alone and among others."""
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +24,8 @@ def weigh_rows(rows: Floats, slope: Floats, intercept: float, is_logistic: bool,
 
 @kernel
 def descend(
-    rows: Floats, row: int, node: int, thresholds: Floats, steps: NDArray[np.uint32], rights: NDArray[np.bool_]
-) -> int:
+    rows: Floats, row: int, node: np.uintp, thresholds: Floats, steps: NDArray[np.uint32], rights: NDArray[np.bool_]
+) -> np.uintp:
     """Return the next node on the way of a row that has holes."""
     value = rows[row, steps[node, 0]]
     right = rights[node] if value != value else value > thresholds[node]
@@ -151,5 +153,6 @@ def mean_distance(references: Floats) -> float:
                 step = value - references[column, other]
                 squares[other] += step * step
         for other in range(one + 1, count):
-            total += np.sqrt(squares[other])
-    return total / (0.5 * count * (count - 1))
+            total += math.sqrt(squares[other])
+    mean: float = total / (0.5 * count * (count - 1))
+    return mean

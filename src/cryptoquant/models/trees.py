@@ -142,7 +142,8 @@ class Trees:
         """Return what ``save`` wrote in the format ``trees``."""
         found = read_tensors(folder / description["file"], *ARRAYS)
         ending = {name: description[name] for name in ("base", "divisor", "is_logistic")}
-        forest = Forest.checked(*(found[one] for one in ARRAYS), roots=description["roots"])
+        arrays = (found["thresholds"], found["steps"], found["values"], found["rights"])
+        forest = Forest.checked(*arrays, roots=description["roots"])
         return cls(forest, description["features"], description["rounds"], **ending)
 
     @classmethod
