@@ -14,9 +14,9 @@ from cryptoquant import features as f
 from cryptoquant.backtest.walk_forward import fit_fold, walk_forward
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.features import FeatureSet
+from cryptoquant.models import XGBoost
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.splits import WalkForward
-from cryptoquant.models.tabular import XGBoost
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.strategy import LongFlat
 from cryptoquant.trading.venue import Costs

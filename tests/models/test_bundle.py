@@ -43,7 +43,7 @@ STRONG = Evidence(
     dsr=float("nan"), minimum_track_record_days=100.0, max_drawdown=-0.1, max_drawdown_low=-0.2, round_trips=200,
     study_trials=1, tuning_trials=0,
 )  # fmt: skip
-SINGLE = set(STRATEGIES) - {"Ensemble", "Voting", "Switch", "VolatilityScaled"}
+SINGLE = set(STRATEGIES) - {"Ensemble", "Voting", "Switch", "VolatilityScaled", "Followed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,4 +275,5 @@ def test_a_bundle_of_an_earlier_format_still_loads(name, kind):
         "format_1_trees": [0.4274459481239319, 0.45611390471458435],
         "format_1_scaled": [0.465023033284723, 0.8217433618294381],
     }
-    assert values == pytest.approx(written[name], abs=1e-12)
+    # xgboost itself, which predicted then, adds in single precision.
+    assert values == pytest.approx(written[name], abs=1e-7 if name == "format_1_trees" else 1e-12)

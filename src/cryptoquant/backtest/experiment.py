@@ -18,12 +18,12 @@ from cryptoquant.errors import ConfigurationError
 from cryptoquant.features import FeatureSet, Label
 from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.market.time import Instant, span, timeframe_name, to_ns
+from cryptoquant.models import Logistic, XGBoost
 from cryptoquant.models.bundle import PARTS, STRATEGIES
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.model import Model
 from cryptoquant.models.objectives import SharpeAfterCosts, brier, log_loss, squared_error
 from cryptoquant.models.splits import WalkForward
-from cryptoquant.models.tabular import Logistic, XGBoost
 from cryptoquant.models.tune import Tune
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.execution import Execution

@@ -18,6 +18,7 @@ from cryptoquant.market.schema import SIGNALS
 from cryptoquant.market.slice import Panel
 from cryptoquant.models.bundle import Bundle, code_fingerprint, strategy_to_dict
 from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.estimator import as_model
 from cryptoquant.models.examples import UNKNOWN, Examples
 from cryptoquant.models.model import Model, Predictor
 from cryptoquant.models.run_record import RunRecord
@@ -38,6 +39,8 @@ from cryptoquant.trading.venue import Costs, Venue
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
+# How many of the latest training rows are predicted to see how far the fit lies above what follows.
+MOST_TRAIN_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,7 @@ class Study:
 
 def walk_forward(
     dataset: Dataset,
-    model: Model,
+    model: Any,
     strategy: Strategy,
     splits: WalkForward,
     costs: Costs | None = None,
@@ -173,6 +176,8 @@ def walk_forward(
 
     Parameters
     ----------
+    model
+        A model of ``cryptoquant.models``, or any classifier or regressor of scikit-learn as it is.
     ledger
         Where trials are counted; by default the file of the settings (``CQ_TRIALS``).
     jobs
@@ -183,6 +188,7 @@ def walk_forward(
         Facts worth saying at the head of the report.
     """
     strategy_to_dict(strategy)
+    model = as_model(model)
     folds, examples = splits.split(dataset), dataset.examples
     results = _run_folds(examples, model, tune, folds, jobs, progress)
     predictor, trained_until = _deployed(examples, model, splits, results[-1].params)
@@ -234,12 +240,13 @@ def fit_fold(examples: Examples, model: Model, tune: Tune | None, fold: Fold) ->
     params, trials = ({}, []) if tune is None else tune.search(model, train)
     predictor = model.with_params(**params).fit(train)
     predicted = predict_rows(predictor, examples, fold.test)
+    latest = np.arange(max(0, len(train) - MOST_TRAIN_ROWS), len(train))
     return FoldResult(
         fold=fold,
         params=params,
         trials=trials,
         predicted=predicted,
-        hit_rate_train=_hit_rate(predict_rows(predictor, train, np.arange(len(train))), train.rises),
+        hit_rate_train=_hit_rate(predict_rows(predictor, train, latest), train.rises[latest]),
         hit_rate_test=_hit_rate(predicted, examples.rises[fold.test]),
         seconds=clock.perf_counter() - started,
     )

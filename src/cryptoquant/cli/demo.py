@@ -22,10 +22,10 @@ from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
 from cryptoquant.market.slice import Panel
 from cryptoquant.market.time import to_ns
+from cryptoquant.models import XGBoost
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.registry import Registry, Version
 from cryptoquant.models.splits import WalkForward
-from cryptoquant.models.tabular import XGBoost
 from cryptoquant.models.tune import Tune
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.risk import RiskLimits

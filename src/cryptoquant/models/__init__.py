@@ -1,6 +1,28 @@
 """Learning from datasets, judging what was learned, and keeping it as whole strategies."""
 
+from cryptoquant.models.boosting import XGBoost
+from cryptoquant.models.calibration import Calibrated
+from cryptoquant.models.ensemble import Average, Stacked
+from cryptoquant.models.estimator import Estimator, as_model
+from cryptoquant.models.forests import ExtraTrees, HistGradientBoosting, RandomForest
 from cryptoquant.models.scaled import Scaled
-from cryptoquant.models.tabular import Logistic, XGBoost
+from cryptoquant.models.tabular import Logistic, Ridge
+from cryptoquant.models.veto import Vetoed
+from cryptoquant.models.weighted import Weighted
 
-__all__ = ["Logistic", "Scaled", "XGBoost"]
+__all__ = [
+    "Average",
+    "Calibrated",
+    "Estimator",
+    "ExtraTrees",
+    "HistGradientBoosting",
+    "Logistic",
+    "RandomForest",
+    "Ridge",
+    "Scaled",
+    "Stacked",
+    "Vetoed",
+    "Weighted",
+    "XGBoost",
+    "as_model",
+]

@@ -26,6 +26,7 @@ from cryptoquant.trading.strategy import (
     Breakout,
     BuyAndHold,
     Ensemble,
+    Followed,
     HierarchicalRiskParity,
     LongFlat,
     LongShort,
@@ -58,6 +59,7 @@ STRATEGIES: Mapping[str, type[Any]] = {
         Breakout,
         BuyAndHold,
         Ensemble,
+        Followed,
         HierarchicalRiskParity,
         LongFlat,
         LongShort,
@@ -79,7 +81,8 @@ STRATEGIES: Mapping[str, type[Any]] = {
 }
 PARTS: Mapping[str, type[Any]] = {cls.__name__: cls for cls in (Schedule, Session, VolatilityRegime)}
 LIBRARIES = (
-    "cryptoquant", "numpy", "numba", "polars", "scikit-learn", "xgboost", "torch", "safetensors", "optuna", "mlflow"
+    "cryptoquant", "numpy", "numba", "polars", "scikit-learn", "xgboost", "torch", "safetensors", "onnxruntime",
+    "skl2onnx", "optuna", "mlflow",
 )  # fmt: skip
 
 

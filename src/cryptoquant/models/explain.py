@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,11 +16,8 @@ from cryptoquant.models.model import Model, Predictor
 from cryptoquant.models.objectives import Objective, log_loss
 from cryptoquant.models.scaled import ScaledPredictor
 from cryptoquant.models.splits import Fold, Splitter
-from cryptoquant.models.tabular import Trees
+from cryptoquant.models.trees import Trees
 from cryptoquant.models.windows import predict_rows
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +39,7 @@ class Importance:
     frame: pl.DataFrame
     loss: float
 
-    def figure(self) -> "Figure":
+    def figure(self) -> Any:
         """Return a plotly figure: a bar with its interval for each feature."""
         from cryptoquant.models.explain_figures import importance_figure
 
@@ -82,7 +79,7 @@ class ShapValues:
         mean = np.abs(self.values).mean(axis=0)
         return pl.DataFrame({"feature": self.names, "contribution": mean}).sort("contribution", descending=True)
 
-    def figure(self) -> "Figure":
+    def figure(self) -> Any:
         """Return a plotly figure: contributions of the rows by feature, coloured by the feature's rank."""
         from cryptoquant.models.explain_figures import shap_figure
 
@@ -110,7 +107,7 @@ class PartialDependence:
     feature: str
     frame: pl.DataFrame
 
-    def figure(self) -> "Figure":
+    def figure(self) -> Any:
         """Return a plotly figure: the mean as a line within the band of single rows."""
         from cryptoquant.models.explain_figures import dependence_figure
 

@@ -5,17 +5,28 @@ from pathlib import Path
 from typing import Any
 
 from cryptoquant.errors import BundleError
+from cryptoquant.models.calibration import CalibratedPredictor
+from cryptoquant.models.ensemble import AveragePredictor, StackedPredictor
 from cryptoquant.models.model import Predictor
+from cryptoquant.models.onnx import OnnxPredictor
 from cryptoquant.models.scaled import ScaledPredictor
-from cryptoquant.models.tabular import Line, Trees
+from cryptoquant.models.tabular import Line
+from cryptoquant.models.trees import Trees
+from cryptoquant.models.veto import VetoedPredictor
 
 Description = Mapping[str, Any]
 Read = Callable[[Path, Description], Predictor]
 # A reader gets the folder, its own description, and the function that reads its members.
 READERS: dict[str, Callable[[Path, Description, Read], Predictor]] = {
+    "average": AveragePredictor.read,
+    "calibrated": CalibratedPredictor.read,
     "line": Line.read,
+    "onnx": OnnxPredictor.read,
     "scaled": ScaledPredictor.read,
-    "xgboost": Trees.read,
+    "stacked": StackedPredictor.read,
+    "trees": Trees.read,
+    "vetoed": VetoedPredictor.read,
+    "xgboost": Trees.read_boosted,
 }
 
 

@@ -1,106 +1,22 @@
-"""Models of one row at a time: gradient-boosted trees and a linear model."""
+"""Models that draw a line through one row at a time, and what every model of classes asks of its training rows."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoquant.compiled import kernel
 from cryptoquant.errors import ModelError
 from cryptoquant.market.signal import SignalKind
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.model import Parameters, Predictor
+from cryptoquant.models.ranges import ClassWeight, check_above, check_one_of
+from cryptoquant.models.rows import weigh_rows
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class XGBoost(Parameters):
-    """Gradient-boosted trees for the probability of a rise (Chen & Guestrin 2016), histogram splits.
-
-    Fitted with one thread, so that a seed gives the same model wherever it runs; folds are what runs in parallel.
-
-    Parameters
-    ----------
-    max_depth, n_estimators, learning_rate, min_child_weight, subsample, colsample_bytree, reg_lambda
-        As in xgboost.
-    seed
-        Of row and column sampling.
-
-    Raises
-    ------
-    ValueError
-        A parameter is out of its range.
-    """
-
-    max_depth: int = 4
-    n_estimators: int = 200
-    learning_rate: float = 0.05
-    min_child_weight: float = 20.0
-    subsample: float = 0.8
-    colsample_bytree: float = 0.8
-    reg_lambda: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, low in (("max_depth", 1), ("n_estimators", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise ValueError(f"{name} must be a whole number from {low}, found {value!r}")
-        for name, high in (("learning_rate", 1.0), ("subsample", 1.0), ("colsample_bytree", 1.0)):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value <= high:
-                raise ValueError(f"{name} must lie in (0, {high:g}], found {value!r}")
-        for name in ("min_child_weight", "reg_lambda"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value < np.inf:
-                raise ValueError(f"{name} must not be negative, found {value!r}")
-
-    def fit(self, examples: Examples) -> Predictor:
-        """Return the trees learned from the classes of the examples."""
-        import xgboost
-
-        check_classes(examples)
-        settings = {name: value for name, value in asdict(self).items() if name != "n_estimators"}
-        settings |= {"objective": "binary:logistic", "tree_method": "hist", "nthread": 1, "verbosity": 0}
-        matrix = xgboost.DMatrix(
-            examples.features.astype(np.float32), label=examples.rises, weight=examples.weights, nthread=1
-        )
-        return Trees(xgboost.train(settings, matrix, num_boost_round=self.n_estimators))
-
-
-class Trees:
-    """A fitted booster; values are probabilities of a rise."""
-
-    kind: SignalKind = "probability"
-    window = 1
-
-    def __init__(self, booster: Any) -> None:
-        self.booster = booster
-        self.booster.set_param({"nthread": 1})
-
-    def predict(self, rows: Floats) -> Floats:
-        """Return the probability of a rise for each row."""
-        values: Floats = self.booster.inplace_predict(np.ascontiguousarray(rows, dtype=np.float32)).astype(np.float64)
-        return values
-
-    def save(self, folder: Path, name: str = "model") -> dict[str, Any]:
-        """Write ``<name>.ubj``, xgboost's own binary JSON."""
-        self.booster.save_model(folder / f"{name}.ubj")
-        return {"format": "xgboost", "file": f"{name}.ubj"}
-
-    @classmethod
-    def read(cls, folder: Path, description: Mapping[str, Any], read: object) -> "Trees":
-        """Return what ``save`` wrote."""
-        import xgboost
-
-        booster = xgboost.Booster()
-        booster.load_model(folder / description["file"])
-        return cls(booster)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +27,8 @@ class Logistic(Parameters):
     ----------
     strength
         Inverse of the L2 penalty (scikit-learn's ``C``).
+    class_weight
+        ``balanced`` lets both classes count the same in total.
 
     Raises
     ------
@@ -119,78 +37,169 @@ class Logistic(Parameters):
     """
 
     strength: float = 1.0
+    class_weight: ClassWeight = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.strength, int | float) or not 0 < self.strength < np.inf:
-            raise ValueError(f"strength must be above zero, found {self.strength!r}")
+        check_above(self, "strength")
+        check_one_of(self, "class_weight", None, "balanced")
 
     def fit(self, examples: Examples) -> Predictor:
         """Return the line learned from the examples; mean and deviation are those of the same rows."""
         from sklearn.linear_model import LogisticRegression
 
         check_classes(examples)
-        rows = examples.features
-        mean, deviation = rows.mean(axis=0), rows.std(axis=0)
-        scale = np.where(deviation > 0, deviation, 1.0)
+        heavy = balanced(examples) if self.class_weight else examples
+        mean, scale = moments(examples.features)
         fitted = LogisticRegression(C=self.strength, max_iter=1_000).fit(
-            (rows - mean) / scale, examples.rises, sample_weight=examples.weights
+            (heavy.features - mean) / scale, heavy.rises, sample_weight=heavy.weights
         )
         slope = fitted.coef_[0] / scale
         return Line(slope, float(fitted.intercept_[0] - (slope * mean).sum()))
 
 
-@kernel
-def logistic_rows(rows: Floats, slope: Floats, intercept: float, out: Floats) -> None:
-    """Write ``1 / (1 + exp(-(intercept + slope . row)))`` for each row, added left to right."""
-    for row in range(len(rows)):
-        level = intercept
-        for column in range(len(slope)):
-            level += slope[column] * rows[row, column]
-        out[row] = 1.0 / (1.0 + np.exp(-level))
+@dataclass(frozen=True, slots=True)
+class Ridge(Parameters):
+    """Linear regression of the label's return on standardised features, with an L2 penalty.
+
+    Parameters
+    ----------
+    penalty
+        For each row: the squared errors of n rows weigh against ``n * penalty`` times the squared slopes, so that it
+        means the same for every number of rows.
+
+    Raises
+    ------
+    ValueError
+        The penalty is not above zero.
+    """
+
+    penalty: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_above(self, "penalty")
+
+    def fit(self, examples: Examples) -> Predictor:
+        """Return the line learned from the returns of the examples; mean and deviation are those of the same rows."""
+        from sklearn.linear_model import Ridge as Regression
+
+        check_returns(examples)
+        mean, scale = moments(examples.features)
+        total = float(examples.weights.sum())
+        fitted = Regression(alpha=self.penalty * total, solver="cholesky").fit(
+            (examples.features - mean) / scale, examples.returns, sample_weight=examples.weights
+        )
+        slope = fitted.coef_ / scale
+        return Line(slope, float(fitted.intercept_ - (slope * mean).sum()), "expected_return")
 
 
 class Line:
-    """A fitted logistic line; values are probabilities of a rise."""
+    """A fitted line; values are probabilities of a rise, or the returns expected."""
 
-    kind: SignalKind = "probability"
     window = 1
 
-    def __init__(self, slope: Floats, intercept: float) -> None:
+    def __init__(self, slope: Floats, intercept: float, kind: SignalKind = "probability") -> None:
         self.slope = np.ascontiguousarray(slope, dtype=np.float64)
         self.intercept = float(intercept)
+        self.kind = kind
 
     def predict(self, rows: Floats) -> Floats:
-        """Return the probability of a rise for each row."""
-        out = np.empty(len(rows))
-        logistic_rows(np.ascontiguousarray(rows, dtype=np.float64), self.slope, self.intercept, out)
+        """Return the value of each row.
+
+        Raises
+        ------
+        ModelError
+            A row has another number of features.
+        """
+        table = np.ascontiguousarray(rows, dtype=np.float64)
+        if table.shape[1] != len(self.slope):
+            raise ModelError(f"rows of {table.shape[1]} features, the line was fitted on {len(self.slope)}")
+        out = np.empty(len(table))
+        weigh_rows(table, self.slope, self.intercept, self.kind == "probability", out)
         return out
 
     def save(self, folder: Path, name: str = "model") -> dict[str, Any]:
-        """Write ``<name>.json``: slope and intercept."""
-        text = json.dumps({"slope": self.slope.tolist(), "intercept": self.intercept})
+        """Write ``<name>.json``: slope and intercept, and what the values mean."""
+        text = json.dumps({"slope": self.slope.tolist(), "intercept": self.intercept, "kind": self.kind})
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
         return {"format": "line", "file": f"{name}.json"}
 
     @classmethod
     def read(cls, folder: Path, description: Mapping[str, Any], read: object) -> "Line":
-        """Return what ``save`` wrote."""
+        """Return what ``save`` wrote; a line of version 0.1.0 gives probabilities."""
         found = json.loads((folder / description["file"]).read_text(encoding="utf-8"))
-        return cls(np.array(found["slope"]), found["intercept"])
+        kind = found.get("kind", "probability")
+        slope = np.array(found["slope"], dtype=np.float64)
+        if kind not in ("probability", "expected_return") or slope.ndim != 1:
+            raise ValueError(f"a {kind!r} of slopes of shape {slope.shape} is no line")
+        return cls(slope, found["intercept"], kind)
 
 
-def check_classes(examples: Examples) -> None:
-    """Raise ModelError where a classifier cannot learn: no rows, a value that is not finite, one class only."""
-    rows, rises = examples.features, examples.rises
+def moments(rows: Floats) -> tuple[Floats, Floats]:
+    """Return mean and deviation of each feature; 1 for the deviation of one that stands still."""
+    deviation = rows.std(axis=0)
+    return rows.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+
+
+def single(rows: Floats) -> NDArray[np.float32]:
+    """Return rows in single precision, in which trees are grown.
+
+    Raises
+    ------
+    ModelError
+        A value is too large for it.
+    """
+    with np.errstate(over="ignore"):
+        rounded = rows.astype(np.float32)
+    if not np.isfinite(rounded).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(rounded))[0])
+        raise ModelError(f"training row {row}: {rows[row, column]:g} of feature {column} is too large for trees")
+    return rounded
+
+
+def balanced(examples: Examples) -> Examples:
+    """Return examples whose classes count the same in total, each row in proportion to its own weight."""
+    ups = examples.rises == 1.0
+    totals = examples.weights[~ups].sum(), examples.weights[ups].sum()
+    factors = [0.5 * sum(totals) / total for total in totals]
+    return replace(examples, weights=examples.weights * np.where(ups, factors[1], factors[0]))
+
+
+def check_rows(examples: Examples) -> None:
+    """Raise ModelError where nothing can be learned: no rows, a value that is not finite, no row that counts."""
+    rows = examples.features
     if not len(rows):
         raise ModelError("no training rows")
     if not np.isfinite(rows).all():
         row, column = (int(i) for i in np.argwhere(~np.isfinite(rows))[0])
         raise ModelError(f"training row {row} has no finite value in feature {column}")
+    if not (examples.weights > 0.0).any():
+        raise ModelError(f"none of the {len(rows)} training rows has a weight above zero")
+
+
+def check_classes(examples: Examples) -> None:
+    """Raise ModelError where a classifier cannot learn: no rows, a value that is not finite, one class only."""
+    check_rows(examples)
+    rises = examples.rises
     if not np.isin(rises, (0.0, 1.0)).all():
         row = int(np.argmin(np.isin(rises, (0.0, 1.0))))
         raise ModelError(
             f"training label {row} is {rises[row]:g}, wanted 0 or 1: leave out rows whose label is not known"
         )
-    classes = np.unique(rises)
+    counting = rises[examples.weights > 0.0]
+    classes = np.unique(counting)
     if len(classes) < 2:
-        raise ModelError(f"all {len(rises)} training labels are {classes[0]:g}: nothing to learn")
+        raise ModelError(f"all {len(counting)} training labels are {classes[0]:g}: nothing to learn")
+
+
+def check_returns(examples: Examples) -> None:
+    """Raise ModelError where a regression cannot learn: no rows, a value that is not finite, one return only."""
+    check_rows(examples)
+    returns = examples.returns
+    if not np.isfinite(returns).all():
+        row = int(np.argmin(np.isfinite(returns)))
+        raise ModelError(
+            f"training return {row} is {returns[row]:g}, wanted a number: leave out rows whose label is not known"
+        )
+    counting = returns[examples.weights > 0.0]
+    if counting.min() == counting.max():
+        raise ModelError(f"all {len(counting)} training returns are {counting[0]:g}: nothing to learn")

@@ -51,7 +51,7 @@ from cryptoquant.trading.strategy.sessions import (
     Session,
     TimeOfDay,
 )
-from cryptoquant.trading.strategy.signals import LongFlat, LongShort, ProbabilitySize, TopK
+from cryptoquant.trading.strategy.signals import Followed, LongFlat, LongShort, ProbabilitySize, TopK
 from cryptoquant.trading.strategy.view import HOLD, RuleOverBars, Strategy, Target, View
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "Breakout",
     "BuyAndHold",
     "Ensemble",
+    "Followed",
     "HierarchicalRiskParity",
     "LongFlat",
     "LongShort",

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from cryptoquant.market.signal import Signal
 from cryptoquant.trading.strategy.sizing import check_number, check_share, check_window, share_of
-from cryptoquant.trading.strategy.view import HOLD, Target, View
+from cryptoquant.trading.strategy.view import HOLD, Strategy, Target, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +220,74 @@ class TopK:
 
     def _part(self, value: float) -> float:
         return 1.0 if self.weighting == "equal" or self.floor is None else value - self.floor
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Follows a rule only where a model believes that its trade will make money.
+
+    The model's probability is that of ``features.meta_label``, which learns from the sides of the same rule
+    (``backtest.sides_of``). What the rule leaves out is held, and what it closes is closed, whatever the model says. A
+    position that it wants is taken at the threshold and above, and closed below. Without a probability nothing new is
+    opened: a position on the rule's side is held, one against it closed. Lopez de Prado (2018), Advances in Financial
+    Machine Learning, section 3.6.
+
+    Parameters
+    ----------
+    rule
+        Says the side; it reads no signals itself.
+    threshold
+        Probability from which the rule is followed, in (0, 1).
+    sized
+        Scales the rule's weight by ``2 N(z) - 1`` with ``z = (p - 1/2) / sqrt(p (1 - p))``, the size of a bet on the
+        probability p of two outcomes (the same, section 10.3); none at one half and below.
+    """
+
+    rule: Strategy
+    threshold: float = 0.5
+    sized: bool = False
+
+    reads_signals: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if getattr(self.rule, "reads_signals", False):
+            raise ValueError(f"Followed: {type(self.rule).__name__} reads signals itself, wanted a rule over bars")
+        if not 0.0 < self.threshold < 1.0:
+            raise ValueError(f"Followed: threshold must lie in (0, 1), found {self.threshold}")
+
+    @property
+    def lookback(self) -> int:
+        """That of the rule."""
+        return self.rule.lookback
+
+    def decide(self, view: View) -> Target:
+        """Return the weights of the rule that the model believes in, and 0 for the others.
+
+        Raises
+        ------
+        ValueError
+            A signal is no probability.
+        """
+        target = {}
+        for symbol, weight in self.rule.decide(view).items():
+            signal = view.signal(symbol)
+            if weight == 0.0:
+                target[symbol] = weight
+            elif signal is None or math.isnan(signal.value):
+                if view.weight(symbol) * weight < 0.0:
+                    target[symbol] = 0.0
+            else:
+                chance = _probability(signal)
+                size = bet_size(chance) if self.sized else 1.0
+                target[symbol] = weight * size if chance >= self.threshold else 0.0
+        return target
+
+
+def bet_size(chance: float) -> float:
+    """Return the share of a full bet on the probability of a gain, 0 up to one half; see ``Followed``."""
+    if not 0.5 < chance < 1.0:
+        return float(chance >= 1.0)
+    return math.erf((chance - 0.5) / math.sqrt(2.0 * chance * (1.0 - chance)))
 
 
 def _probability(signal: Signal) -> float:
