@@ -94,7 +94,10 @@ class Estimator:
         ModelError
             The rows cannot be learned from, or differ in weight where the estimator takes no weights.
         """
-        fitted, kind = self._fitted(examples)
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):
+            fitted, kind = self._fitted(examples)
         sample = examples.features[:: -(-len(examples) // COMPARED)]
         try:
             return converted(fitted, kind, sample, native_values(fitted, kind, sample))
@@ -145,7 +148,10 @@ class NativePredictor:
 
     def predict(self, rows: Floats) -> Floats:
         """Return the value of each row."""
-        values = [native_values(self.fitted, self.kind, row[None, :])[0] for row in np.asarray(rows)]
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):
+            values = [native_values(self.fitted, self.kind, row[None, :])[0] for row in np.asarray(rows)]
         return np.array(values, dtype=np.float64)
 
     def save(self, folder: Path, name: str = "model") -> dict[str, Any]:

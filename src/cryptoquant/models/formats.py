@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cryptoquant.errors import BundleError
+from cryptoquant.errors import BundleError, ModelError
 from cryptoquant.models.calibration import CalibratedPredictor
 from cryptoquant.models.ensemble import AveragePredictor, StackedPredictor
 from cryptoquant.models.model import Predictor
@@ -45,7 +45,7 @@ def read_predictor(folder: Path, description: Description) -> Predictor:
         return reader(folder, description, read_predictor)
     except BundleError:
         raise
-    except (ValueError, KeyError, TypeError, IndexError, OSError, RuntimeError) as error:
+    except (ModelError, ValueError, KeyError, TypeError, IndexError, OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BundleError(f"{folder.name} holds not a readable {description['format']} model: {reason}") from error
 

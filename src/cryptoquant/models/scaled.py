@@ -27,7 +27,7 @@ class Scaled:
     --------
     >>> from cryptoquant.models import Logistic, Scaled
     >>> Scaled(Logistic(), Scaler("robust", limit=5.0)).get_params()
-    {'strength': 1.0, 'model': 'Logistic', 'scaler': 'robust', 'limit': 5.0}
+    {'strength': 1.0, 'class_weight': None, 'model': 'Logistic', 'scaler': 'robust', 'limit': 5.0}
     """
 
     model: Model
