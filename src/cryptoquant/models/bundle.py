@@ -77,7 +77,7 @@ STRATEGIES: Mapping[str, type[Any]] = {
     )
 }
 PARTS: Mapping[str, type[Any]] = {cls.__name__: cls for cls in (Schedule, Session, VolatilityRegime)}
-LIBRARIES = ("cryptoquant", "numpy", "numba", "polars", "scikit-learn", "xgboost", "optuna", "mlflow")
+LIBRARIES = ("cryptoquant", "numpy", "numba", "polars", "scikit-learn", "torch", "xgboost", "optuna", "mlflow")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from cryptoquant.errors import BundleError
+from cryptoquant.models.convolution import Convolutional
 from cryptoquant.models.model import Predictor
+from cryptoquant.models.recurrent import Recurrent
 from cryptoquant.models.scaled import ScaledPredictor
 from cryptoquant.models.tabular import Line, Trees
 
@@ -14,7 +16,9 @@ Read = Callable[[Path, Description], Predictor]
 # A reader gets the folder, its own description, and the function that reads its members.
 READERS: dict[str, Callable[[Path, Description, Read], Predictor]] = {
     "line": Line.read,
+    "lstm": Recurrent.read,
     "scaled": ScaledPredictor.read,
+    "tcn": Convolutional.read,
     "xgboost": Trees.read,
 }
 
