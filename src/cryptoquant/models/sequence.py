@@ -215,7 +215,7 @@ def _check(model: Model, *sizes: str) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} must be a whole number from {least}, found {value!r}")
     for name, low, high, words in (
-        ("learning_rate", math.ulp(0.0), math.inf, "above zero"),
+        ("learning_rate", math.ulp(0.0), 1e3, "above 0 and below 1000"),
         ("weight_decay", 0.0, math.inf, "not negative"),
         ("dropout", 0.0, 1.0, "from 0 and below 1"),
         ("validation", math.ulp(0.0), 1.0, "between 0 and 1"),
