@@ -256,7 +256,7 @@ def _learn(model: Model, examples: Examples, start: Recurrent | Convolutional | 
     check_classes(examples.take(parts[0]))
     standard = start.standard if start else Standard.of(examples.features[learned])
     weights = _weights(examples, parts[0], model.class_weight)
-    with _alone(torch), torch.inference_mode(mode=False), torch.enable_grad():
+    with _alone(torch), torch.inference_mode(mode=False):
         network = _network(torch, model, examples.features.shape[1], start).to(device)
         table = torch.from_numpy(standard.apply(examples.features[order])).to(device)
         batches = [
