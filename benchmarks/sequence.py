@@ -116,7 +116,7 @@ def serve() -> None:
     works: dict[str, Callable[[], Any]] = {}
     for model in (LSTM(epochs=1), TCN(epochs=1)):
         name, predictor = type(model).__name__, model.fit(examples)
-        network = model._built(torch, FEATURES).to_empty(device="cpu")
+        network = model._built(torch, FEATURES).to_empty(device="cpu").requires_grad_(False)
         network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in predictor.weights.items()})
         x = torch.from_numpy(predictor.standard.apply(rows))[:, None, :].contiguous()
         eager = partial(by_torch, model, network, x)
