@@ -225,3 +225,30 @@ def test_a_fused_product_and_sum_is_rounded_once():
     for row in np.random.default_rng(1).standard_normal((200, 3)):
         exact = Fraction(row[0]) * Fraction(row[1]) + Fraction(row[2])
         assert multiplied_and_added(*row) == float(exact)
+
+
+@compiled.kernel
+def in_lanes(x, y, out):
+    a, b = compiled.lanes_at(x, 0), compiled.lanes_at(y, 1)
+    compiled.put_lanes(out, 0, compiled.times(a, b))
+    compiled.put_lanes(out, 16, compiled.divided(a, b))
+    compiled.put_lanes(out, 32, compiled.bounded(a, compiled.spread(LOW), compiled.spread(HIGH)))
+    compiled.put_lanes(out, 48, compiled.fused(a, b, compiled.spread(HIGH)))
+
+
+LOW, HIGH = np.float32(-0.5), np.float32(0.75)
+
+
+def test_lanes_give_each_number_the_bits_that_it_would_have_alone():
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        x, y = rng.standard_normal((2, 17)).astype(np.float32)
+        x[3], out = np.nan, np.zeros(64, dtype=np.float32)
+        in_lanes(x, y, out)
+        a, b = x[:16], y[1:]
+        assert np.array_equal(out[:16], a * b, equal_nan=True)
+        assert np.array_equal(out[16:32], a / b, equal_nan=True)
+        assert np.array_equal(out[32:48], np.clip(a, LOW, HIGH), equal_nan=True)
+        known = ~np.isnan(a)
+        products = a[known].astype(np.float64) * b[known]  # exact: 24 bits times 24 bits
+        assert np.array_equal(out[48:][known], (products + 0.75).astype(np.float32))

@@ -21,9 +21,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import numba
 import numpy as np
+from llvmlite.ir import Constant, FloatType, IntType, Undefined, VectorType, VoidType
 from llvmlite.ir import FunctionType as FunctionPointer
-from llvmlite.ir import VoidType
-from numba.extending import intrinsic
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
@@ -119,20 +120,118 @@ def _compiled(function: Callable[P, R], **options: bool) -> Callable[P, R]:
     return compiled
 
 
+LANES = 16
+_VECTOR = VectorType(FloatType(), LANES)
+
+
+class Lanes(numba.types.Type):  # type: ignore[misc]
+    """Inside a kernel, 16 float32 numbers that are computed with at once: one register of AVX-512, two of AVX2.
+
+    What is said with lanes is vectorised whatever the compiler would have found out by itself, and each lane has the
+    bits that one number alone would have.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("lanes")
+
+
+_LANES = Lanes()
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
 def _fused(typing: Any, x: Any, y: Any, z: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
 
-    number = numba.types.float64
-    return number(number, number, number), generate
+    def generate_lanes(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        shape = FunctionPointer(_VECTOR, [_VECTOR] * 3)
+        return builder.call(get_or_insert_function(builder.module, shape, f"llvm.fma.v{LANES}f32"), arguments)
+
+    number = _LANES if x == _LANES else numba.types.float64
+    return number(number, number, number), generate_lanes if x == _LANES else generate
 
 
 fused: Callable[[float, float, float], float] = intrinsic(_fused)
-"""Inside a kernel, x * y + z with one rounding.
+"""Inside a kernel, x * y + z with one rounding, of numbers or of lanes.
 
 In an average it shortens the wait for the number before by a third, and a series that stands still stays where it is.
 Said outright, it is the same in every kernel, unlike what a compiler may fuse.
 """
+
+
+def _place_of(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [at]), _VECTOR.as_pointer())
+
+
+def _lanes_at(typing: Any, array: Any, at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_place_of(context, builder, signature.args[0], *arguments), align=4)
+
+    return _LANES(_SINGLES, numba.types.int64), generate
+
+
+def _put_lanes(typing: Any, array: Any, at: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        *place, said = arguments
+        builder.store(said, _place_of(context, builder, signature.args[0], *place), align=4)
+        return context.get_dummy_value()
+
+    return numba.types.void(_SINGLES, numba.types.int64, _LANES), generate
+
+
+def _spread(typing: Any, x: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place, nothing = IntType(32), Constant(_VECTOR, Undefined)
+        first = builder.insert_element(nothing, arguments[0], Constant(place, 0))
+        return builder.shuffle_vector(first, nothing, Constant(VectorType(place, LANES), [0] * LANES))
+
+    return _LANES(numba.types.float32), generate
+
+
+def _of_two(instruction: str) -> Any:
+    def typed(typing: Any, x: Any, y: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return getattr(builder, instruction)(*arguments)
+
+        return _LANES(_LANES, _LANES), generate
+
+    return intrinsic(typed)
+
+
+def _bounded(typing: Any, x: Any, low: Any, high: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, least, most = arguments
+        value = builder.select(builder.fcmp_ordered("<", value, least), least, value)
+        return builder.select(builder.fcmp_ordered(">", value, most), most, value)
+
+    return _LANES(_LANES, _LANES, _LANES), generate
+
+
+_SINGLES = numba.types.Array(numba.types.float32, 1, "C")
+
+lanes_at: Callable[[NDArray[np.float32], int], Any] = intrinsic(_lanes_at)
+"""Inside a kernel, the 16 numbers of a float32 array from a place on; the array must reach that far."""
+
+put_lanes: Callable[[NDArray[np.float32], int, Any], None] = intrinsic(_put_lanes)
+"""Inside a kernel, write lanes into a float32 array from a place on."""
+
+spread: Callable[[Any], Any] = intrinsic(_spread)
+"""Inside a kernel, one float32 number in all lanes."""
+
+times: Callable[[Any, Any], Any] = _of_two("fmul")
+"""Inside a kernel, the products of two lanes."""
+
+divided: Callable[[Any, Any], Any] = _of_two("fdiv")
+"""Inside a kernel, the quotients of two lanes."""
+
+bounded: Callable[[Any, Any, Any], Any] = intrinsic(_bounded)
+"""Inside a kernel, lanes held between two others; what is not a number stays so."""
 
 
 def _array_at(number: Any, dimensions: int) -> Any:

@@ -6,9 +6,11 @@ from typing import Any
 
 from cryptoquant.errors import BundleError, ModelError
 from cryptoquant.models.calibration import CalibratedPredictor
+from cryptoquant.models.convolution import Convolutional
 from cryptoquant.models.ensemble import AveragePredictor, StackedPredictor
 from cryptoquant.models.model import Predictor
 from cryptoquant.models.onnx import OnnxPredictor
+from cryptoquant.models.recurrent import Recurrent
 from cryptoquant.models.scaled import ScaledPredictor
 from cryptoquant.models.tabular import Line
 from cryptoquant.models.trees import Trees
@@ -21,9 +23,11 @@ READERS: dict[str, Callable[[Path, Description, Read], Predictor]] = {
     "average": AveragePredictor.read,
     "calibrated": CalibratedPredictor.read,
     "line": Line.read,
+    "lstm": Recurrent.read,
     "onnx": OnnxPredictor.read,
     "scaled": ScaledPredictor.read,
     "stacked": StackedPredictor.read,
+    "tcn": Convolutional.read,
     "trees": Trees.read,
     "vetoed": VetoedPredictor.read,
     "xgboost": Trees.read_boosted,

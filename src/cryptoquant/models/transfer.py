@@ -1,0 +1,131 @@
+"""A model that first learns elsewhere: from many symbols, or from what a registered version knows already."""
+
+import hashlib
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+from cryptoquant.errors import ModelError
+from cryptoquant.market.time import to_datetime
+from cryptoquant.models.bundle import Bundle, digest
+from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.examples import Examples
+from cryptoquant.models.model import Continuable, Model, Predictor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FineTuned:
+    """A model that goes on learning from a start that knew nothing of what it will be tested on.
+
+    From a donor, the start is learned anew in each fold: from those of its rows whose labels were known no later than
+    the last training label of the fold, whatever their symbol. From a bundle, it is the bundle's predictor, as long as
+    that was trained on labels no later than that. Both are free of leaks where training rows lie before test rows, as
+    in ``WalkForward``.
+
+    Parameters
+    ----------
+    model
+        What goes on learning, for so long and so fast as its own parameters say; one that can (``LSTM``, ``TCN``).
+    start
+        The donor (``Dataset`` or ``Examples``, the same features in the same order), or a ``Bundle``.
+    base
+        What learns from the donor; by default the model itself. It must agree with the model in kind and size.
+
+    Raises
+    ------
+    TypeError
+        The model cannot go on from a start, or the start is none.
+    ValueError
+        A base is given for a bundle, which needs none.
+
+    Examples
+    --------
+    >>> from cryptoquant.models import LSTM, FineTuned
+    >>> FineTuned(LSTM(epochs=5, learning_rate=1e-4), donor, base=LSTM())  # doctest: +SKIP
+    """
+
+    model: Model
+    start: Examples | Dataset | Bundle
+    base: Model | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, Continuable):
+            raise TypeError(f"{type(self.model).__name__} cannot go on from a start; LSTM, TCN and XGBoost can")
+        if not isinstance(self.start, Examples | Dataset | Bundle):
+            raise TypeError(f"start must be Examples, a Dataset or a Bundle, found {type(self.start).__name__}")
+        if self.base is not None and isinstance(self.start, Bundle):
+            raise ValueError("base: a bundle is a start already")
+
+    def get_params(self) -> dict[str, Any]:
+        """Return the parameters of the model by name, what it is, the base's, and a digest of the start."""
+        base = None if self.base is None else [type(self.base).__name__, self.base.get_params()]
+        own = {"model": type(self.model).__name__, "base": base, "start": fingerprint(self.start)}
+        return {**self.model.get_params(), **own}
+
+    def with_params(self, **params: Any) -> Self:
+        """Return a copy with other parameters of the model; raises ValueError for an unknown name."""
+        return replace(self, model=self.model.with_params(**params))
+
+    def fit(self, examples: Examples) -> Predictor:
+        """Return the predictor that went on learning from the examples.
+
+        Raises
+        ------
+        ModelError
+            The start has another number of features, no donor row was known by then, the bundle was trained on labels
+            that the examples do not reach, or it is not known until when it was; and what the model raises.
+        """
+        if not len(examples):
+            raise ModelError("no training rows")
+        last = int(examples.label_known.max())
+        width = examples.features.shape[1]
+        if isinstance(self.start, Bundle):
+            start = _registered(self.start, last, width)
+        else:
+            start = self._learned(self.start, last, width)
+        model = self.model
+        if not isinstance(model, Continuable):
+            raise TypeError(f"{type(model).__name__} cannot go on from a start")
+        return model.resume(start, examples)
+
+    def _learned(self, donor: Examples | Dataset, last: int, width: int) -> Predictor:
+        rows = donor.examples if isinstance(donor, Dataset) else donor
+        if rows.features.shape[1] != width:
+            raise ModelError(f"the donor has {rows.features.shape[1]} features, wanted {width}")
+        known = rows.take(rows.is_known & (rows.label_known <= last))
+        if not len(known):
+            raise ModelError(f"no label of the donor's {len(rows)} rows was known by {to_datetime(last)}")
+        return (self.model if self.base is None else self.base).fit(known)
+
+
+def _registered(bundle: Bundle, last: int, width: int) -> Predictor:
+    if len(bundle.features.names) != width:
+        raise ModelError(f"{bundle.name} has {len(bundle.features.names)} features, wanted {width}")
+    if not bundle.trained_until:
+        raise ModelError(f"{bundle.name} does not say until when it was trained: it may have seen the test")
+    if bundle.trained_until > last:
+        raise ModelError(
+            f"{bundle.name} was trained on labels known until {to_datetime(bundle.trained_until)}, the training rows' "
+            f"end at {to_datetime(last)}: it may have seen the test"
+        )
+    return bundle.predictor
+
+
+def fingerprint(start: Examples | Dataset | Bundle) -> str:
+    """Return a digest of what is learned from or started from, the same in every process."""
+    if isinstance(start, Dataset):
+        return start.fingerprint
+    if isinstance(start, Examples):
+        found = hashlib.sha256()
+        for one in fields(start):
+            column = getattr(start, one.name)
+            found.update(f"{one.name} {column.shape}".encode())
+            found.update(column.astype(column.dtype.newbyteorder("<")).tobytes())
+        return found.hexdigest()
+    with TemporaryDirectory() as place:
+        told = start.predictor.save(Path(place))
+        files = {path.name: digest(path) for path in sorted(Path(place).iterdir())}
+    known = [start.name, start.trained_until, start.features.fingerprint, dict(start.fingerprints), told, files]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
