@@ -13,7 +13,7 @@ from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import ConfigurationError
 from cryptoquant.features import forward_return, triple_barrier
-from cryptoquant.models import Logistic, XGBoost
+from cryptoquant.models import Calibrated, Logistic, Scaled, Stacked, XGBoost
 from cryptoquant.models.objectives import SharpeAfterCosts, log_loss
 from cryptoquant.models.splits import WalkForward
 from cryptoquant.models.tune import Tune
@@ -286,6 +286,32 @@ def test_an_experiment_gives_the_same_report_twice_and_is_one_trial(tmp_path):
     assert two.evidence.study_trials == 1
     assert len(one.folds) == 3
     assert one.report.equity.height > 500
+
+
+def test_models_made_of_models_are_tables_in_tables(tmp_path):
+    said = """[model]
+kind = "Calibrated"
+method = "isotonic"
+embargo = "6h"
+
+[model.model]
+kind = "Stacked"
+models = [
+    { kind = "XGBoost", max_depth = 2 },
+    { kind = "Scaled", scaler = { kind = "robust" }, model = { kind = "Logistic" } },
+]
+
+"""
+    text = re.sub(r"\[model\].*?\n(?=\[)", said, SMALL, flags=re.DOTALL)
+    inner = Stacked((XGBoost(max_depth=2), Scaled(Logistic(), f.Scaler("robust"))))
+    assert Experiment.read(written(tmp_path, text)).model == Calibrated(inner, "isotonic", embargo=timedelta(hours=6))
+    for old, new, words in (
+        ('kind = "robust"', 'kind = "robst"', "model.model.models[1].scaler: scaler: unknown kind 'robst'"),
+        ('"Logistic"', '"Logistc"', "model.model.models[1].model: 'Logistc' is unknown, did you mean 'Logistic'?"),
+        ('embargo = "6h"\n\n[model', 'embargo = "6x"\n\n[model', "model.embargo: cannot read the timeframe '6x'"),
+    ):
+        with pytest.raises(ConfigurationError, match=re.escape(words)):
+            Experiment.read(written(tmp_path, text.replace(old, new)))
 
 
 def test_the_example_reads_the_real_market(real_market, tmp_path):

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from cryptoquant import features as catalogue
+from cryptoquant import models
 from cryptoquant.backtest.walk_forward import Progress, Study, walk_forward
 from cryptoquant.data.store import Store
 from cryptoquant.errors import ConfigurationError
 from cryptoquant.features import FeatureSet, Label
 from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.market.time import Instant, span, timeframe_name, to_ns
-from cryptoquant.models import Logistic, XGBoost
 from cryptoquant.models.bundle import PARTS, STRATEGIES
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.model import Model
@@ -30,7 +30,25 @@ from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.strategy import Strategy
 from cryptoquant.trading.venue import Costs, FeeAsset
 
-MODELS: Mapping[str, type[Any]] = {"XGBoost": XGBoost, "Logistic": Logistic}
+MODELS: Mapping[str, type[Any]] = {
+    cls.__name__: cls
+    for cls in (
+        models.LSTM,
+        models.TCN,
+        models.Average,
+        models.Calibrated,
+        models.ExtraTrees,
+        models.HistGradientBoosting,
+        models.Logistic,
+        models.RandomForest,
+        models.Ridge,
+        models.Scaled,
+        models.Stacked,
+        models.Vetoed,
+        models.Weighted,
+        models.XGBoost,
+    )
+}
 OBJECTIVES: Mapping[str, Any] = {"log_loss": log_loss, "brier": brier, "squared_error": squared_error}
 Span = Annotated[timedelta, BeforeValidator(lambda value: span(value) if isinstance(value, str) else value)]
 Length = Annotated[timedelta | int, BeforeValidator(lambda value: span(value) if isinstance(value, str) else value)]
@@ -164,7 +182,7 @@ class Experiment:
         self.contents = contents
         self.features = _features(contents.features)
         self.label = _label(contents.label)
-        self.model: Model = _kind("model", contents.model, MODELS)
+        self.model: Model = _model("model", contents.model)
         self.strategy: Strategy = _strategy("strategy", contents.strategy)
         self.splits = made("splits", "WalkForward", contents.splits.model_dump(), {"WalkForward": WalkForward})
         self.costs = _costs(contents.costs)
@@ -270,6 +288,20 @@ def _strategy(where: str, value: Any) -> Any:
         return value
     inner = {key: _strategy(f"{where}.{key}", one) for key, one in value.items()}
     return _kind(where, inner, STRATEGIES if where == "strategy" else {**STRATEGIES, **PARTS})
+
+
+def _model(where: str, value: Any) -> Any:
+    """Return the model of a table, with those that it is made of, which are tables that name their ``kind`` too."""
+    if isinstance(value, list):
+        return tuple(_model(f"{where}[{number}]", one) for number, one in enumerate(value))
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _model(f"{where}.{key}", one) for key, one in value.items() if key not in ("scaler", "embargo")}
+    if "scaler" in value:
+        inner["scaler"] = made(f"{where}.scaler", "Scaler", value["scaler"], {"Scaler": catalogue.Scaler})
+    if "embargo" in value:
+        inner["embargo"] = made(f"{where}.embargo", "span", {"timeframe": value["embargo"]}, {"span": span})
+    return _kind(where, inner, MODELS)
 
 
 def _costs(section: CostsSection) -> Costs:
