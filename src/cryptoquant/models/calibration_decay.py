@@ -97,7 +97,7 @@ class CalibrationDecay:
         numbers = zip(NAMES, found.tolist(), self.thresholds.tolist(), strict=True)
         parts = tuple(Part(name, value, bound) for name, value, bound in numbers)
         worst = max(parts, key=lambda part: abs(part.value) / part.threshold)
-        gap = f"{ups.mean():.1%} rises, {shares.mean():.1%} expected"
+        gap = f"{worst.name} {worst.value:.1f}; {ups.mean():.1%} rises, {shares.mean():.1%} expected"
         return Finding(abs(worst.value), worst.threshold, abs(worst.value) > worst.threshold, gap, parts)
 
     def to_dict(self) -> dict[str, Any]:

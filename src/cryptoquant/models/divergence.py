@@ -114,14 +114,16 @@ def _volatility(periods: Floats) -> Floats:
 def _sharpe(periods: Floats) -> Floats:
     """Return the ratio per period, 0 where nothing moved."""
     spread = _volatility(periods)
-    return np.divide(_mean(periods), spread, out=np.zeros(len(spread)), where=spread > 0.0)
+    found: Floats = np.divide(_mean(periods), spread, out=np.zeros(len(spread)), where=spread > 0.0)
+    return found
 
 
 def _hit_rate(periods: Floats) -> Floats:
     """Return the share of gains among the periods that moved; a half where none did."""
     moved = (periods[:, :, 0] != 0.0).sum(axis=1)
     gains = (periods[:, :, 0] > 0.0).sum(axis=1)
-    return np.divide(gains, moved, out=np.full(len(moved), 0.5), where=moved > 0)
+    found: Floats = np.divide(gains, moved, out=np.full(len(moved), 0.5), where=moved > 0)
+    return found
 
 
 def _turnover(periods: Floats) -> Floats:

@@ -21,6 +21,7 @@ from cryptoquant.performance.trials import strict_json
 Floats = NDArray[np.float64]
 TriggerKind = Literal["schedule", "drift", "decay"]
 CHECKED_PER_WINDOW = 4
+DAY_NS = 86_400_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Trigger:
     at
         Nanoseconds UTC.
     value, threshold
-        What was found and its bound; NaN where a watch has none.
+        What was found and its bound, NaN where a watch has none; of a schedule the days since the training and those
+        that were planned.
     """
 
     kind: TriggerKind
@@ -66,7 +68,7 @@ class Trigger:
                 raise ValueError(read.kind)
         except (ValueError, TypeError) as error:
             raise DataError(f"no trigger: {line[:60]!r}") from error
-        empty = {name: math.nan for name in ("value", "threshold") if getattr(read, name) is None}
+        empty: dict[str, Any] = {name: math.nan for name in ("value", "threshold") if getattr(read, name) is None}
         return replace(read, **empty)
 
 
@@ -238,16 +240,25 @@ class Monitor:
                 self._checks[name].update(streams[one.reads])
 
     def settle(self, joined: pl.DataFrame) -> None:
-        """Take the outcomes that became known since the last call, of joined predictions of one version.
+        """Take the moments of joined predictions of one version that have settled since the last call, in time order.
 
-        They make the streams ``outcomes`` (probability and rise of each), and ``brier``, ``log_loss`` and ``pnl`` (the
-        mean over symbols at moments that lie a horizon apart, so that no two labels overlap).
+        A moment has settled when all its symbols have; one whose outcome is still unknown two horizons later is passed
+        over. They make the streams ``outcomes`` (probability and rise of each prediction), and ``brier``, ``log_loss``
+        and ``pnl`` (the mean over symbols at moments that lie a horizon apart, so that no two labels overlap).
         """
-        known = pl.col("label_known").dt.epoch("ns")
-        fresh = joined.drop_nulls("rise").filter(known > self._settled).sort("label_known", "time", "symbol")
-        if not fresh.height:
+        late = joined["time"].max()
+        moments = (
+            joined.filter(pl.col("time").dt.epoch("ns") > self._settled)
+            .group_by("time")
+            .agg(settled=pl.col("rise").is_not_null().all(), span=pl.col("horizon").max())
+            .sort("time")
+            .with_columns(ready=pl.col("settled") | (pl.col("time") + 2 * pl.col("span") < late))
+            .filter(pl.col("ready").cum_prod().cast(pl.Boolean))
+        )
+        if not moments.height:
             return
-        self._settled = int(fresh["label_known"].dt.epoch("ns").max())  # type: ignore[arg-type]
+        self._settled = int(moments["time"].dt.epoch("ns").item(-1))
+        fresh = joined.drop_nulls("rise").join(moments.select("time"), on="time", how="semi")
         streams, self._taken = outcome_streams(fresh, self._taken)
         read = {one.reads for one in self.watches.values()}
         self.update(**{name: rows for name, rows in streams.items() if name in read and len(rows)})
@@ -269,7 +280,8 @@ class Monitor:
         made = [_strongest(found, now) for found in alarms.values() if found]
         due = None if self.every_ns is None else self.trained + self.every_ns
         if due is not None and now >= due:
-            made.append(Trigger("schedule", "schedule", now, float(now), float(due), "the model is due for training"))
+            age, every = ((span / DAY_NS) for span in (now - self.trained, due - self.trained))
+            made.append(Trigger("schedule", "schedule", now, age, every, f"trained {age:.1f} days ago"))
         fresh = [one for one in made if self._is_apart(one)]
         self.triggers += fresh
         return fresh
@@ -306,10 +318,10 @@ def outcome_streams(settled: pl.DataFrame, after: int = 0) -> tuple[dict[str, Fl
     times = ordered["time"].dt.epoch("ns").to_numpy()
     spans = ordered["horizon"].dt.total_nanoseconds().to_numpy()
     kept: list[int] = []
-    for moment, span in sorted({time: span for time, span in zip(times, spans, strict=True)}.items()):
+    for moment, span in sorted(dict(zip(times.tolist(), spans.tolist(), strict=True)).items()):
         if moment >= after:
             kept.append(moment)
-            after = int(moment + span)
+            after = moment + span
     values, rises = ordered["value"].to_numpy(), ordered["rise"].to_numpy()
     numbers = {
         "brier": np.square(values - rises),
@@ -318,14 +330,14 @@ def outcome_streams(settled: pl.DataFrame, after: int = 0) -> tuple[dict[str, Fl
     }
     places = [times == moment for moment in kept]
     streams = {name: np.array([one[place].mean() for place in places]) for name, one in numbers.items()}
-    outcomes = settled.select("value", "rise").to_numpy()
+    outcomes = ordered.select("value", "rise").to_numpy()
     return {"outcomes": outcomes, **streams}, after
 
 
 def _strongest(found: list[Looked], now: int) -> Trigger:
     def strength(one: Looked) -> float:
-        ratio = one.finding.value / one.finding.threshold if one.finding.threshold else math.inf
-        return abs(ratio) if math.isfinite(ratio) else 0.0
+        value, bound = abs(one.finding.value), one.finding.threshold
+        return max(value / bound, bound / value) if value > 0.0 and bound > 0.0 else 0.0
 
     ordered = sorted(found, key=strength, reverse=True)
     first, others = ordered[0], ordered[1:]
