@@ -106,7 +106,7 @@ def test_a_trigger_is_answered_by_a_challenger_and_the_champion_stays(registry, 
     assert registry.aliases("m") == {"challenger": 3, "champion": 1}
 
     early = live.filter(pl.col("time") <= live["time"].min())
-    moved = early.with_columns(pl.col("time") + timedelta(days=900))
+    moved = early.with_columns((pl.col("time") + timedelta(days=900)).dt.cast_time_unit("ns"))
     none = retrain(trigger, registry, "m", lambda: second, live=moved)
     assert none.duel is None
     assert "share no settled prediction" in none.reason

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from datetime import timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -91,7 +92,7 @@ def test_triggers_of_one_kind_keep_their_distance_and_a_schedule_is_never_early(
             assert not drifts
     for kind in ("drift", "decay", "schedule"):
         times = [one.at for one in monitor.triggers if one.kind == kind]
-        assert all(later - one >= apart * HOUR for one, later in zip(times, times[1:], strict=False))
+        assert all(later - one >= apart * HOUR for one, later in pairwise(times))
         if kind == "schedule":
             assert all(at >= START + 100 * HOUR for at in times)
 
@@ -159,7 +160,7 @@ def test_outcomes_are_taken_once_in_time_order_whenever_one_asks(steps):
     one, _ = versions(edge=0.0, count=120)
     late = one.with_columns(
         symbol=pl.lit("ETH/USD"),
-        label_known=pl.col("time") + pl.duration(hours=pl.Series(rng.integers(1, 5, 120))),
+        label_known=(pl.col("time") + pl.duration(hours=pl.Series(rng.integers(1, 5, 120)))).dt.cast_time_unit("ns"),
         value=pl.Series(rng.random(120)),
     )
     both = pl.concat([one, late]).sort("time", "symbol")
@@ -167,9 +168,7 @@ def test_outcomes_are_taken_once_in_time_order_whenever_one_asks(steps):
     def known(now: int) -> pl.DataFrame:
         seen = both.filter(pl.col("time").dt.epoch("ns") <= now)
         there = pl.col("label_known").dt.epoch("ns") <= now
-        return seen.with_columns(
-            pl.when(there).then(pl.col(name)) for name in ("rise", "label_return", "label_known")
-        )
+        return seen.with_columns(pl.when(there).then(pl.col(name)) for name in ("rise", "label_return", "label_known"))
 
     def watched() -> Monitor:
         keeps = {name: Watch("decay", name, Limit(2.0)) for name in ("outcomes", "brier", "log_loss", "pnl")}
@@ -338,15 +337,17 @@ def test_the_false_alarm_rate_of_divergence_is_the_stated_one(persistence):
 
 def watched_model() -> Watched:
     rng = np.random.default_rng(7)
+    drift = FeatureDrift.fit(rng.standard_normal((900, 3)), ["a", "<b>", "c"], window=96)
     monitor = Monitor(
         {
-            "features": Watch("drift", "features", FeatureDrift.fit(rng.standard_normal((900, 3)), ["a", "<b>", "c"], window=96)),
+            "features": Watch("drift", "features", drift),
             "skill": Watch("decay", "score", Limit(4.0)),
         },
         every=timedelta(days=20), trained=START, apart=timedelta(days=5),
     )  # fmt: skip
     for day in range(1, 31):
-        monitor.update(features=rng.standard_normal((24, 3)) + [0, 2.0 * (day > 20), 0], score=[5.0 * (day == 12)])
+        moved = np.array([0.0, 2.0 * (day > 20), 0.0])
+        monitor.update(features=rng.standard_normal((24, 3)) + moved, score=[5.0 * (day == 12)])
         monitor.check(START + day * DAY)
     champion, challenger = versions(edge=0.1, count=500)
     both = skill(pl.concat([champion, challenger]))
