@@ -85,7 +85,7 @@ def rates(rho: float, windows: int, repeats: int, looks: int = 10, columns: int 
 
 
 def test_a_market_that_does_not_change_alarms_seldom_though_it_remembers():
-    alarms, checks = rates(0.8, 12, repeats=12)
+    alarms, checks = rates(0.95, 12, repeats=12)
     # With a rate of 1 % more than 6 of 120 come once in 1,000 such tests.
     assert alarms <= 6, f"{alarms} of {checks}"
 

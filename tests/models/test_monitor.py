@@ -160,7 +160,7 @@ def test_outcomes_are_taken_once_in_time_order_whenever_one_asks(steps):
     one, _ = versions(edge=0.0, count=120)
     late = one.with_columns(
         symbol=pl.lit("ETH/USD"),
-        label_known=(pl.col("time") + pl.duration(hours=pl.Series(rng.integers(1, 5, 120)))).dt.cast_time_unit("ns"),
+        label_known=(pl.col("time") + pl.duration(hours=pl.Series(rng.integers(1, 8, 120)))).dt.cast_time_unit("ns"),
         value=pl.Series(rng.random(120)),
     )
     both = pl.concat([one, late]).sort("time", "symbol")

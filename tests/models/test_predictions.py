@@ -23,6 +23,7 @@ from cryptoquant.models.predictions import (
     Prediction,
     PredictionJournal,
     bundle_digest,
+    join,
     row_digest,
 )
 from cryptoquant.models.skill import area_under_curve, calibration_rows, skill, wilson
@@ -166,6 +167,7 @@ def test_no_outcome_is_told_before_it_was_known_and_the_future_changes_nothing(m
     assert (found["known"].dt.epoch("ns") <= now).all()
     settled = found.drop_nulls("rise")
     assert (settled["label_known"].dt.epoch("ns") <= now).all()
+    assert join(journal.predictions(), LABEL.build(market.bars), now).equals(found)
     wild = market.bars.with_columns(
         [
             pl.when(pl.col("known").dt.epoch("ns") > now).then(pl.col(name) * 3).otherwise(name).alias(name)
