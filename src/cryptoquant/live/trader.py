@@ -26,6 +26,7 @@ from cryptoquant.market.schema import Bar, bar_rows
 from cryptoquant.market.slice import Panel, Slice
 from cryptoquant.market.time import NANOSECONDS_PER_SECOND, from_iso, iso, span_ns
 from cryptoquant.models.bundle import STRATEGIES, Bundle
+from cryptoquant.models.predictions import PredictionJournal
 from cryptoquant.models.registry import Registry
 from cryptoquant.performance.report import Report
 from cryptoquant.settings import settings
@@ -77,6 +78,8 @@ class Trader:
         Where history for the features comes from; what is missing up to now is downloaded.
     reference
         Where the bundle came from, for example ``btc-eth-1h@champion``.
+    predictions
+        Where predictions are kept before they are acted on; a trader that cannot keep them halts.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class Trader:
         limits: RiskLimits | None = None,
         profile: str = "main",
         journal: str | Path | None = None,
+        predictions: PredictionJournal | None = None,
     ) -> None:
         check_tradable(bundle.execution, bundle.costs)
         self.bundle = bundle
@@ -102,6 +106,7 @@ class Trader:
         self.reference = reference or bundle.name
         self.limits = limits or RiskLimits()
         self.profile = profile
+        self.predictions, self.version = predictions, ""
         self.state: State = "new"
         self.reason = ""
         self.clock: SandboxClock | WallClock = clock_of(connection)
@@ -122,16 +127,19 @@ class Trader:
         store: Store | None = None,
         profile: str = "main",
         journal: str | Path | None = None,
+        predictions: PredictionJournal | None = None,
     ) -> "Trader":
         """Return a trader of a registered bundle, ``name@alias``, on a paper account.
 
         Registry, store and journal default to the places of the settings, the broker to Alpaca with the keys of the
         environment.
         """
-        bundle = (registry or Registry()).load(reference)
-        home = store or Store(settings().store)
-        connection = broker or Alpaca()
-        return cls(bundle, connection, home, reference=reference, limits=limits, profile=profile, journal=journal)
+        shelf, home = registry or Registry(), store or Store(settings().store)
+        version = shelf.resolve(reference)
+        places: dict[str, Any] = {"profile": profile, "journal": journal, "predictions": predictions}
+        made = cls(shelf.load(version), broker or Alpaca(), home, reference=reference, limits=limits, **places)
+        made.version = str(version)
+        return made
 
     def start(self) -> "Trader":
         """Make the books, compare them with the venue, warm the features up and connect the streams.
@@ -330,11 +338,14 @@ class Trader:
 
         A slice is not decided on when the next one has closed already: after an outage only the present counts.
         """
-        signals = self.forecaster.update(market, self.online.update(market))
+        rows = self.online.update(market)
+        signals = self.forecaster.update(market, rows)
         if self.clock.now() >= market.time + self._width:
             self._pass([market])
             return
         self._slices += 1
+        if self.predictions is not None:
+            self.predictions.record(self.bundle, signals, rows, self.reference, self.version)
         for signal in signals:
             self.engine.on(signal)
         said = self.engine.on(market)

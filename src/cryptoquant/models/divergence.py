@@ -1,0 +1,175 @@
+"""Live beside the backtest: whether what is earned could still come from the returns that were found out of sample."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from cryptoquant.errors import ModelError
+from cryptoquant.models.finding import Finding, Part
+from cryptoquant.models.resampling import MEMORIES_PER_BLOCK, Blocks, memory_of
+from cryptoquant.performance.significance import stationary_indices
+
+Floats = NDArray[np.float64]
+DRAWS = 2_000
+FEWEST = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Divergence:
+    """Compares live periods with the out-of-sample periods of the study that was deployed.
+
+    Mean, volatility, Sharpe ratio and hit rate of the live returns (and the mean turnover where it is given) are placed
+    among those of windows of the live length, drawn from the backtest by the stationary bootstrap and widened by what
+    blocks miss and by the backtest's own error (``Blocks.widening``). The two-sided p-values are adjusted for their
+    number by Holm's method: the chance that any of them falls below ``false_alarm`` though nothing changed is
+    ``false_alarm`` at most, per check.
+
+    Source: Politis, Romano (1994), "The stationary bootstrap", JASA 89; Holm (1979), "A simple sequentially rejective
+    multiple test procedure".
+
+    Attributes
+    ----------
+    backtest
+        Shape (periods,) of returns, or (periods, 2) of returns and turnover; daily or by bar, as the live ones are.
+    window
+        Live periods of a check within a monitor.
+    """
+
+    backtest: Floats
+    window: int = 30
+    false_alarm: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.001 <= self.false_alarm <= 0.5:
+            raise ValueError(f"false_alarm must lie between 0.001 and 0.5, found {self.false_alarm!r}")
+        object.__setattr__(self, "backtest", _periods(self.backtest))
+        self._check(self.window)
+
+    def check(self, live: Floats) -> pl.DataFrame:
+        """Return by number: backtest, live, low and high (of the drawn windows, 95 %), p_value, adjusted, is_apart.
+
+        Raises
+        ------
+        ModelError
+            There are fewer than 8 live periods, more than backtest periods, or values that are not finite.
+        """
+        table = _periods(live)
+        self._check(len(table))
+        if table.shape[1] != self.backtest.shape[1]:
+            raise ModelError(f"live periods of shape {table.shape}, wanted {self.backtest.shape[1]} columns")
+        names = _names(table)
+        memory = memory_of(self.backtest)[0]
+        usual = max(5.0, 1.5 * math.cbrt(len(self.backtest)), MEMORIES_PER_BLOCK * memory)
+        block = min(usual, len(table) / 2.0)
+        rows = stationary_indices(len(self.backtest), block, DRAWS, self.seed)[:, : len(table)]
+        drawn = np.stack([NUMBERS[name](self.backtest[rows]) for name in names])
+        wider = Blocks(len(self.backtest), len(table), math.ceil(block)).widening(np.array([memory]), self.false_alarm)
+        centre = np.median(drawn, axis=1, keepdims=True)
+        drawn = centre + (drawn - centre) * math.sqrt(float(wider[0]))
+        found = np.array([float(NUMBERS[name](table[None])[0]) for name in names])
+        p_values = _two_sided(drawn, found)
+        adjusted = holm(p_values)
+        low, high = np.quantile(drawn, (0.025, 0.975), axis=1)
+        return pl.DataFrame(
+            {
+                "name": names,
+                "backtest": [float(NUMBERS[name](self.backtest[None])[0]) for name in names],
+                "live": found,
+                "low": low,
+                "high": high,
+                "p_value": p_values,
+                "adjusted": adjusted,
+                "is_apart": adjusted <= self.false_alarm,
+            }
+        )
+
+    def judge(self, rows: Floats) -> Finding:
+        """Return the check of the last ``window`` periods; its value is the smallest adjusted p-value."""
+        table = self.check(_periods(rows)[-self.window :])
+        parts = tuple(Part(name, value, self.false_alarm) for name, value in table.select("name", "adjusted").rows())
+        worst = table.sort("adjusted", "p_value").row(0, named=True)
+        words = f"{worst['name']} {worst['live']:.4g} live, {worst['backtest']:.4g} in the backtest"
+        return Finding(worst["adjusted"], self.false_alarm, bool(worst["is_apart"]), words, parts)
+
+    def _check(self, live: int) -> None:
+        if not FEWEST <= live <= len(self.backtest):
+            raise ModelError(f"{live} live periods, wanted {FEWEST} to {len(self.backtest)}, as the backtest has")
+
+
+def _mean(periods: Floats) -> Floats:
+    found: Floats = periods[:, :, 0].mean(axis=1)
+    return found
+
+
+def _volatility(periods: Floats) -> Floats:
+    found: Floats = periods[:, :, 0].std(axis=1, ddof=1)
+    return found
+
+
+def _sharpe(periods: Floats) -> Floats:
+    """Return the ratio per period, 0 where nothing moved."""
+    spread = _volatility(periods)
+    found: Floats = np.divide(_mean(periods), spread, out=np.zeros(len(spread)), where=spread > 0.0)
+    return found
+
+
+def _hit_rate(periods: Floats) -> Floats:
+    """Return the share of gains among the periods that moved; a half where none did."""
+    moved = (periods[:, :, 0] != 0.0).sum(axis=1)
+    gains = (periods[:, :, 0] > 0.0).sum(axis=1)
+    found: Floats = np.divide(gains, moved, out=np.full(len(moved), 0.5), where=moved > 0)
+    return found
+
+
+def _turnover(periods: Floats) -> Floats:
+    found: Floats = periods[:, :, 1].mean(axis=1)
+    return found
+
+
+NUMBERS: dict[str, Callable[[Floats], Floats]] = {
+    "mean": _mean,
+    "volatility": _volatility,
+    "sharpe": _sharpe,
+    "hit_rate": _hit_rate,
+    "turnover": _turnover,
+}
+
+
+def _names(table: Floats) -> list[str]:
+    return [name for name in NUMBERS if name != "turnover" or table.shape[1] > 1]
+
+
+def _two_sided(drawn: Floats, found: Floats) -> Floats:
+    """Return twice the smaller tail of each number among its draws, the number itself counted as one more."""
+    above = (drawn >= found[:, None]).sum(axis=1)
+    below = (drawn <= found[:, None]).sum(axis=1)
+    p_values: Floats = np.minimum(2.0 * (1.0 + np.minimum(above, below)) / (drawn.shape[1] + 1.0), 1.0)
+    return p_values
+
+
+def holm(p_values: Floats) -> Floats:
+    """Return p-values adjusted for their number; the family-wise error is kept whatever their dependence.
+
+    Examples
+    --------
+    >>> holm(np.array([0.01, 0.04, 0.03])).round(4).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.maximum.accumulate(p_values[order] * (len(p_values) - np.arange(len(p_values))))
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def _periods(rows: Floats) -> Floats:
+    table = np.asarray(rows, dtype=np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or table.shape[1] not in (1, 2) or not np.isfinite(table).all():
+        raise ModelError(f"periods of shape {table.shape}, wanted finite returns, or returns and turnover")
+    return table
