@@ -13,11 +13,11 @@ from collections.abc import Callable
 import numpy as np
 from scipy.signal import lfilter
 
-from cryptoquant.models.calibration_decay import CalibrationDecay
-from cryptoquant.models.divergence import Divergence
-from cryptoquant.models.drift import Adwin, FeatureDrift
-from cryptoquant.models.monitor import Rolling
-from cryptoquant.models.skill import wilson
+from cryptoquant.models.monitoring.calibration_decay import CalibrationDecay
+from cryptoquant.models.monitoring.divergence import Divergence
+from cryptoquant.models.monitoring.drift import Adwin, FeatureDrift
+from cryptoquant.models.monitoring.monitor import Rolling
+from cryptoquant.models.monitoring.skill import wilson
 
 COLUMNS, WINDOW, REFERENCE = 10, 240, 4_800
 LOOKS = 10

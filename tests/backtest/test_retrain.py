@@ -13,10 +13,10 @@ from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.features import FeatureSet
 from cryptoquant.models import Logistic
 from cryptoquant.models.dataset import Dataset
-from cryptoquant.models.monitor import Monitor, Trigger
-from cryptoquant.models.predictions import Prediction, PredictionJournal, bundle_digest, row_digest
+from cryptoquant.models.monitoring.monitor import Monitor, Trigger
+from cryptoquant.models.monitoring.predictions import Prediction, PredictionJournal, bundle_digest, row_digest
+from cryptoquant.models.monitoring.skill import skill
 from cryptoquant.models.registry import Registry, Version
-from cryptoquant.models.skill import skill
 from cryptoquant.models.splits import WalkForward
 from cryptoquant.performance.evidence import Gate
 from cryptoquant.performance.trials import TrialLedger

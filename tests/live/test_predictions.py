@@ -14,8 +14,9 @@ from cryptoquant.live.trader import Trader
 from cryptoquant.market.slice import Slice
 from cryptoquant.models.bundle import Bundle
 from cryptoquant.models.dataset import Dataset
-from cryptoquant.models.predictions import PredictionJournal, bundle_digest
+from cryptoquant.models.monitoring.predictions import PredictionJournal, bundle_digest
 from cryptoquant.models.registry import Registry
+from cryptoquant.models.run_record import RunRecord
 
 
 @dataclass
@@ -27,8 +28,8 @@ class Finished:
     def to_bundle(self, name: str) -> Bundle:
         return self.bundle
 
-    def tracked(self, folder):
-        return {}, {}, []
+    def tracked(self):
+        return RunRecord(params={}, metrics={})
 
 
 def bars_of(market: Slice) -> pl.DataFrame:

@@ -12,8 +12,8 @@ from scipy.signal import lfilter
 from scipy.stats import binomtest, ks_2samp
 
 from cryptoquant.errors import MissingExtraError, ModelError
-from cryptoquant.models.drift import Adwin, FeatureDrift, ks, psi
-from cryptoquant.models.resampling import Blocks, memory_of
+from cryptoquant.models.monitoring.drift import Adwin, FeatureDrift, ks, psi
+from cryptoquant.models.monitoring.resampling import Blocks, memory_of
 from tests.models.datasets import small_dataset
 
 

@@ -14,14 +14,21 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from cryptoquant.errors import DataError, ModelError
-from cryptoquant.models.calibration_decay import CalibrationDecay, spiegelhalter
-from cryptoquant.models.divergence import Divergence, holm
-from cryptoquant.models.drift import FeatureDrift
-from cryptoquant.models.duel import duel
-from cryptoquant.models.finding import Finding, Part
-from cryptoquant.models.monitor import Monitor, Trigger, Watch, outcome_streams, read_triggers, write_triggers
-from cryptoquant.models.monitor_page import Watched, page_text, verdict
-from cryptoquant.models.skill import skill
+from cryptoquant.models.monitoring.calibration_decay import CalibrationDecay, spiegelhalter
+from cryptoquant.models.monitoring.divergence import Divergence, holm
+from cryptoquant.models.monitoring.drift import FeatureDrift
+from cryptoquant.models.monitoring.duel import duel
+from cryptoquant.models.monitoring.finding import Finding, Part
+from cryptoquant.models.monitoring.monitor import (
+    Monitor,
+    Trigger,
+    Watch,
+    outcome_streams,
+    read_triggers,
+    write_triggers,
+)
+from cryptoquant.models.monitoring.page import Watched, page_text, verdict
+from cryptoquant.models.monitoring.skill import skill
 from tests.models.datasets import HOUR
 from tests.models.test_predictions import START, joined_frame, versions
 from tests.performance.test_page import outline, pictures

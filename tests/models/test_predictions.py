@@ -17,8 +17,8 @@ from cryptoquant import features as f
 from cryptoquant.errors import DataError, ModelError
 from cryptoquant.models.bundle import CONTENT, digest
 from cryptoquant.models.dataset import Dataset
-from cryptoquant.models.duel import duel, mean_difference
-from cryptoquant.models.predictions import (
+from cryptoquant.models.monitoring.duel import duel, mean_difference
+from cryptoquant.models.monitoring.predictions import (
     PREDICTIONS,
     Prediction,
     PredictionJournal,
@@ -26,7 +26,7 @@ from cryptoquant.models.predictions import (
     join,
     row_digest,
 )
-from cryptoquant.models.skill import area_under_curve, calibration_rows, skill, wilson
+from cryptoquant.models.monitoring.skill import area_under_curve, calibration_rows, skill, wilson
 from tests.models.datasets import FEATURES, HOUR, LABEL, market_bars
 from tests.models.test_bundle import at, small_bundle
 

@@ -260,7 +260,7 @@ def test_rows_that_cannot_be_learned_are_refused(model):
         (train.take(np.arange(6)), "6 rows hold no complete window of 8 to learn from"),
         (replace(train, ordinals=2 * train.ordinals), "no complete window of 8 to learn from"),
         (replace(train, rises=np.where(np.arange(200) < 160, 0.0, train.rises)), "training labels are 0"),
-        (replace(train, weights=np.zeros(200)), "weights of all"),
+        (replace(train, weights=np.zeros(200)), "none of the 200 training rows has a weight above zero"),
     ):
         with pytest.raises(ModelError, match=text):
             model.fit(wrong)

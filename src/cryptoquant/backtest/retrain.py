@@ -1,19 +1,18 @@
 """The answer to a trigger: train, judge on what was not seen, register as challenger, and never as champion."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from cryptoquant.backtest.walk_forward import Study
 from cryptoquant.errors import ModelError
 from cryptoquant.models.bundle import Bundle
-from cryptoquant.models.duel import Duel, duel
-from cryptoquant.models.monitor import Monitor, Trigger
-from cryptoquant.models.predictions import join
+from cryptoquant.models.monitoring.duel import Duel, duel
+from cryptoquant.models.monitoring.monitor import Monitor, Trigger
+from cryptoquant.models.monitoring.predictions import join
 from cryptoquant.models.registry import Registry, Version
+from cryptoquant.models.run_record import RunRecord
 from cryptoquant.performance.evidence import Evidence
 
 
@@ -56,13 +55,15 @@ class Answer:
         """Return the study's bundle."""
         return self.study.to_bundle(name)
 
-    def tracked(self, folder: Path) -> tuple[dict[str, Any], dict[str, float], list[Path]]:
+    def tracked(self) -> RunRecord:
         """Return what the study tracks, with the trigger's words among the parameters and its line as a file."""
-        params, metrics, files = self.study.tracked(folder)
-        file = folder / "trigger.json"
-        file.write_text(self.trigger.to_line(), encoding="utf-8")
+        record = self.study.tracked()
         told = {f"trigger.{name}": getattr(self.trigger, name) for name in ("kind", "name", "at", "detail")}
-        return {**params, **told}, metrics, [*files, file]
+        return replace(
+            record,
+            params={**record.params, **told},
+            files={**record.files, "trigger.json": self.trigger.to_line()},
+        )
 
 
 def retrain(

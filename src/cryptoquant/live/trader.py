@@ -26,7 +26,7 @@ from cryptoquant.market.schema import Bar, bar_rows
 from cryptoquant.market.slice import Panel, Slice
 from cryptoquant.market.time import NANOSECONDS_PER_SECOND, from_iso, iso, span_ns
 from cryptoquant.models.bundle import STRATEGIES, Bundle
-from cryptoquant.models.predictions import PredictionJournal
+from cryptoquant.models.monitoring.predictions import PredictionJournal
 from cryptoquant.models.registry import Registry
 from cryptoquant.performance.report import Report
 from cryptoquant.settings import settings

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError
-from cryptoquant.models.finding import Finding, Part
-from cryptoquant.models.resampling import Blocks, memory_of
+from cryptoquant.models.monitoring.finding import Finding, Part
+from cryptoquant.models.monitoring.resampling import Blocks, memory_of
 
 Floats = NDArray[np.float64]
 BINS = 10

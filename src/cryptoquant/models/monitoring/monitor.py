@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from cryptoquant.errors import DataError
 from cryptoquant.market.time import span_ns
-from cryptoquant.models.finding import Finding
-from cryptoquant.models.skill import log_losses, positions
+from cryptoquant.models.monitoring.finding import Finding
+from cryptoquant.models.monitoring.skill import log_losses, positions
 from cryptoquant.performance.trials import strict_json
 
 Floats = NDArray[np.float64]

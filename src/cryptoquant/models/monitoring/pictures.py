@@ -8,8 +8,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cryptoquant.market.time import iso
-from cryptoquant.models.monitor import Looked, Trigger
-from cryptoquant.models.skill import Skill
+from cryptoquant.models.monitoring.monitor import Looked, Trigger
+from cryptoquant.models.monitoring.skill import Skill
 from cryptoquant.performance.axes import Scale, Tick, number_ticks, scale_over
 from cryptoquant.performance.page_pictures import legend
 from cryptoquant.performance.svg import Axes, Mark, picture

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from cryptoquant.errors import MissingExtraError, ModelError
 from cryptoquant.models.dataset import Dataset
-from cryptoquant.models.finding import Finding, Part
-from cryptoquant.models.resampling import Blocks, memory_of
+from cryptoquant.models.monitoring.finding import Finding, Part
+from cryptoquant.models.monitoring.resampling import Blocks, memory_of
 
 Floats = NDArray[np.float64]
 Cells = NDArray[np.int64]

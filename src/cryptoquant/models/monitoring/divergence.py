@@ -9,8 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError
-from cryptoquant.models.finding import Finding, Part
-from cryptoquant.models.resampling import MEMORIES_PER_BLOCK, Blocks, memory_of
+from cryptoquant.models.monitoring.finding import Finding, Part
+from cryptoquant.models.monitoring.resampling import MEMORIES_PER_BLOCK, Blocks, memory_of
 from cryptoquant.performance.significance import stationary_indices
 
 Floats = NDArray[np.float64]

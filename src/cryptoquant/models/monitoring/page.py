@@ -9,16 +9,16 @@ import numpy as np
 import polars as pl
 
 from cryptoquant.market.time import iso
-from cryptoquant.models.duel import Difference, Duel
-from cryptoquant.models.monitor import Looked, Trigger
-from cryptoquant.models.monitor_pictures import (
+from cryptoquant.models.monitoring.duel import Difference, Duel
+from cryptoquant.models.monitoring.monitor import Looked, Trigger
+from cryptoquant.models.monitoring.pictures import (
     calibration_picture,
     drift_picture,
     profit_picture,
     rolling_pictures,
     trigger_picture,
 )
-from cryptoquant.models.skill import Skill
+from cryptoquant.models.monitoring.skill import Skill
 from cryptoquant.performance.page import POLICY
 from cryptoquant.performance.page_style import STYLE
 from cryptoquant.performance.page_tables import table

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError
-from cryptoquant.models.skill import log_losses, positions
+from cryptoquant.models.monitoring.skill import log_losses, positions
 from cryptoquant.performance.significance import stationary_indices
 
 Floats = NDArray[np.float64]
