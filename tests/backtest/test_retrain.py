@@ -98,7 +98,7 @@ def test_a_trigger_is_answered_by_a_challenger_and_the_champion_stays(registry, 
     run = registry._client.get_run(registry._client.get_model_version("m", "2").run_id)
     assert run.data.params["trigger.kind"] == "schedule"
     files = {file.path for file in registry._client.list_artifacts(run.info.run_id)}
-    assert {"trigger.json", "report.html", "bundle"} <= files
+    assert {"trigger.json", "report.html", "model"} <= files
 
     again = retrain(replace(trigger, kind="drift", name="features"), registry, "m", lambda: second)
     assert (again.version, again.before, again.champion) == (Version("m", 3), Version("m", 2), Version("m", 1))
