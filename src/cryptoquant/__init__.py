@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cryptoquant.models.bundle import Bundle as Bundle
     from cryptoquant.models.dataset import Dataset as Dataset
     from cryptoquant.models.registry import Registry as Registry
+    from cryptoquant.models.splits import CombinatorialPurged as CombinatorialPurged
     from cryptoquant.models.splits import PurgedKFold as PurgedKFold
     from cryptoquant.models.splits import WalkForward as WalkForward
     from cryptoquant.models.tune import Tune as Tune
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 NAMES = {
     "Alpaca": "data.alpaca",
     "Bundle": "models.bundle",
+    "CombinatorialPurged": "models.splits",
     "Costs": "trading.venue",
     "Dataset": "models.dataset",
     "Engine": "trading.engine",
@@ -104,6 +106,7 @@ ROOMS = {
 __all__ = [
     "Alpaca",
     "Bundle",
+    "CombinatorialPurged",
     "Costs",
     "Dataset",
     "Engine",

@@ -10,6 +10,12 @@ from tests.examples.notebook_cells import NOTEBOOKS, ROOT, SCRIPTS, code_cells, 
 
 # What the prose of a notebook promises: the last line of a cell, and the value that it shows.
 PROMISES = {
+    "learning": {
+        "paths.paths.shape  # whole histories that are made of test blocks": "(5, 6)",
+        "recurrent.fit(train).predict(test.features[:20]).shape  # one value for each complete window": "(5,)",
+        'registry.rollback("hourly", "champion")': "Version(name='hourly', number=1)",
+        "[drift.judge(rows).is_alarm for rows in (train.features[-window:], shifted)]": "[False, True]",
+    },
     "rule": {},
     "model": {
         "np.array_equal(row, features.compute_panel(panel)[-1])": "True",
@@ -23,8 +29,8 @@ PROMISES = {
 names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def test_both_notebooks_are_there():
-    assert [path.stem for path in NOTEBOOKS] == ["model", "rule"]
+def test_the_notebooks_are_there():
+    assert [path.stem for path in NOTEBOOKS] == ["learning", "model", "rule"]
 
 
 @names
@@ -37,19 +43,32 @@ def test_a_notebook_is_committed_without_outputs(path):
 
 @names
 def test_a_notebook_runs_keeps_its_promises_and_writes_nothing_beside_itself(path, tmp_path, monkeypatch):
-    for variable in [name for name in os.environ if name.startswith(("CQ_", "APCA_", "ALPACA_"))]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    (tmp_path / "beside").mkdir()
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path / "beside")}}
-    )
-    client.execute()
-    shown = {cell.source.splitlines()[-1]: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+    shown = run(path, tmp_path, monkeypatch)
     for line, value in PROMISES[path.stem].items():
         assert shown[line][-1].data["text/plain"] == value
     assert list((tmp_path / "beside").iterdir()) == []
+
+
+def test_learning_goes_the_same_way_on_real_bars(real_market, tmp_path, monkeypatch):
+    monkeypatch.setenv("REAL_BARS", str(real_market / "bars" / "binance_5m_2024"))
+    shown = run(ROOT / "examples" / "learning.ipynb", tmp_path, monkeypatch)
+    assert shown["dataset"][-1].data["text/plain"].startswith("Dataset(11,960 bars, not computed yet, BTC/USDT")
+    assert shown['registry.aliases("hourly")'][-1].data["text/plain"] == "{}"
+    assert "is not promoted to champion" in shown['registry.aliases("hourly")'][0].text
+
+
+def run(path, folder, monkeypatch):
+    """Execute a notebook in a folder of its own; return what each cell shows, by its last line."""
+    for variable in [name for name in os.environ if name.startswith(("CQ_", "APCA_", "ALPACA_"))]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    (folder / "beside").mkdir()
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder / "beside")}}
+    )
+    client.execute()
+    return {cell.source.splitlines()[-1]: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
 
 
 def test_notebooks_and_scripts_type_check_strictly(tmp_path):

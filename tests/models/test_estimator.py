@@ -81,7 +81,6 @@ def test_an_estimator_that_cannot_be_converted_runs_but_is_not_kept(estimator, k
     predictor = Estimator(estimator).fit(TRAIN)
     batch = predictor.predict(TEST.features)
     assert batch == pytest.approx(said_by(estimator, kind, TEST.features), abs=1e-12)
-    assert np.array_equal(batch, [predictor.predict(row[None, :])[0] for row in TEST.features])
     assert predictor.predict(TEST.features[:0]).shape == (0,)
     with pytest.raises(ModelError, match=rf"{called(estimator)} cannot be kept: wanted an ONNX file .*cannot be conv"):
         predictor.save(tmp_path)
