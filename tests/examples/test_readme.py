@@ -21,7 +21,7 @@ def test_every_python_block_of_the_readme_runs_as_it_stands(tmp_path):
     market = cq.SyntheticMarket(symbols=["BTC/USD"], days=30, timeframe="1h")
     cq.Store(tmp_path / "data").write("bars", market.bars())
     runnable = blocks("python", with_keys=False)
-    assert len(runnable) == 5
+    assert len(runnable) == 6
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("CQ_", "APCA_", "ALPACA_"))}
     command = [sys.executable, "-c", "\n".join(runnable)]
     done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=300)
