@@ -131,11 +131,13 @@ class Trader:
     ) -> "Trader":
         """Return a trader of a registered bundle, ``name@alias``, on a paper account.
 
-        Registry, store and journal default to the places of the settings, the broker to Alpaca with the keys of the
-        environment.
+        Registry, store and journal default to the places of the settings, the predictions to a file beside the journal
+        (``journal.predictions.jsonl``), the broker to Alpaca with the keys of the environment.
         """
         shelf, home = registry or Registry(), store or Store(settings().store)
         version = shelf.resolve(reference)
+        beside = Path(journal or settings().journal).with_suffix(".predictions.jsonl")
+        predictions = predictions or PredictionJournal(beside)
         places: dict[str, Any] = {"profile": profile, "journal": journal, "predictions": predictions}
         made = cls(shelf.load(version), broker or Alpaca(), home, reference=reference, limits=limits, **places)
         made.version = str(version)
