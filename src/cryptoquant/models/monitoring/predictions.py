@@ -20,7 +20,7 @@ from cryptoquant.market.schema import INSTANT, check_bars, validate
 from cryptoquant.market.signal import Signal
 from cryptoquant.models.bundle import CONTENT, Bundle, digest
 from cryptoquant.models.dataset import Dataset
-from cryptoquant.performance.trials import strict_json
+from cryptoquant.performance.trials import complete_length, strict_json
 
 Floats = NDArray[np.float64]
 PREDICTIONS: dict[str, Any] = {
@@ -134,7 +134,7 @@ class PredictionJournal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                _cut_torn(file)
+                file.truncate(complete_length(file))
                 file.write(text.encode())
                 file.flush()
                 os.fsync(file.fileno())
@@ -225,17 +225,3 @@ def bundle_digest(bundle: Bundle) -> str:
     """Return the sha256 of a bundle's content: that which the registry pins when it registers the bundle."""
     with tempfile.TemporaryDirectory() as place:
         return digest(bundle.save(Path(place) / "bundle") / CONTENT)
-
-
-def _cut_torn(file: Any) -> None:
-    """Cut what follows the last newline."""
-    end = file.seek(0, os.SEEK_END)
-    while end > 0:
-        start = max(0, end - 4_096)
-        file.seek(start)
-        newline = file.read(end - start).rfind(b"\n")
-        if newline >= 0:
-            end = start + newline + 1
-            break
-        end = start
-    file.truncate(end)
