@@ -236,7 +236,7 @@ def walk_forward(
 def fit_fold(examples: Examples, model: Model, tune: Tune | None, fold: Fold) -> FoldResult:
     """Tune and fit on the training rows of one fold; predict its test rows. Test rows are read for prediction only."""
     started = clock.perf_counter()
-    train = examples.take(fold.train)
+    train = examples.learning(fold.train, fold.test)
     params, trials = ({}, []) if tune is None else tune.search(model, train)
     predictor = model.with_params(**params).fit(train)
     predicted = predict_rows(predictor, examples, fold.test)

@@ -1,6 +1,6 @@
 """What a model learns from, as arrays: one row for each moment of each symbol."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from cryptoquant.errors import ModelError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+COLUMNS = ("features", "rises", "returns", "times", "label_known", "symbols", "ordinals", "weights")
 UNKNOWN = int(np.iinfo(np.int64).max)
 
 
@@ -30,6 +31,9 @@ class Examples:
         symbol with ordinals that follow each other can stand in one window of a sequence model.
     weights
         Shape (rows,): how much a row counts, 1 unless said otherwise.
+    barred
+        Spans of time, first and last nanosecond, that will be judged: nothing else may be learned of them either, such
+        as from a donor's rows.
     """
 
     features: Floats
@@ -40,6 +44,7 @@ class Examples:
     symbols: Integers
     ordinals: Integers
     weights: Floats
+    barred: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(
@@ -97,7 +102,18 @@ class Examples:
 
     def take(self, rows: NDArray[Any]) -> "Examples":
         """Return some rows (numbers or a mask), in the order given."""
-        return Examples(*(getattr(self, one.name)[rows] for one in fields(self)))
+        return Examples(*(getattr(self, name)[rows] for name in COLUMNS), barred=self.barred)
+
+    def learning(self, train: NDArray[Any], test: NDArray[Any]) -> "Examples":
+        """Return the training rows of a cut, with the time of its test rows barred.
+
+        The span of a test that lies in several blocks is that from its first row to its last label; only blocks that
+        follow each other may be given together.
+        """
+        judged = self.take(test)
+        known = judged.label_known[judged.label_known < UNKNOWN]
+        last = max(int(judged.times[-1]), int(known.max()) if len(known) else 0)
+        return replace(self.take(train), barred=(*self.barred, (int(judged.times[0]), last)))
 
     @property
     def is_known(self) -> NDArray[np.bool_]:

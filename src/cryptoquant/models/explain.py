@@ -263,7 +263,7 @@ def _shuffled(
     """Return the loss of one fold, and its mean rise for each group of columns that is shuffled."""
     repeats, seed = luck
     test = fold.test[examples.is_known[fold.test]]
-    predictor, judged = model.fit(examples.take(fold.train)), examples.take(test)
+    predictor, judged = model.fit(examples.learning(fold.train, fold.test)), examples.take(test)
     loss = objective(judged, predict_rows(predictor, examples, test))
     rises = np.empty(len(columns))
     for place, group in enumerate(columns):

@@ -15,7 +15,7 @@ import numpy as np
 
 from cryptoquant.errors import ConfigurationError, ModelError
 from cryptoquant.models.bundle import library_versions
-from cryptoquant.models.examples import Examples
+from cryptoquant.models.examples import COLUMNS, Examples
 from cryptoquant.models.model import Model
 from cryptoquant.models.objectives import Objective, log_loss
 from cryptoquant.models.space import Range, check_range, suggest
@@ -215,7 +215,7 @@ def judge(model: Model, examples: Examples, cut: Cut, objectives: Sequence[Objec
     """Return the losses of a model fitted on one part of the rows and judged on the other; or why it cannot learn."""
     train, test = cut
     try:
-        predicted = predict_rows(model.fit(examples.take(train)), examples, test)
+        predicted = predict_rows(model.fit(examples.learning(train, test)), examples, test)
     except ModelError as error:
         return str(error)
     judged = examples.take(test)
@@ -305,8 +305,8 @@ def _digest(tune: Tune, model: Model, examples: Examples) -> str:
     said = [settled, _named(type(model)), model.get_params(), library_versions()]
     digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
     digest.update(type(model).fit.__code__.co_code if hasattr(type(model).fit, "__code__") else b"")
-    for one in fields(examples):
-        digest.update(np.ascontiguousarray(getattr(examples, one.name)).tobytes())
+    for name in COLUMNS:
+        digest.update(np.ascontiguousarray(getattr(examples, name)).tobytes())
     return digest.hexdigest()[:32]
 
 
