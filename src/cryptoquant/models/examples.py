@@ -102,13 +102,12 @@ class Examples:
 
     def take(self, rows: NDArray[Any]) -> "Examples":
         """Return some rows (numbers or a mask), in the order given."""
-        return Examples(*(getattr(self, name)[rows] for name in COLUMNS), barred=self.barred)
+        return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
     def learning(self, train: NDArray[Any], test: NDArray[Any]) -> "Examples":
         """Return the training rows of a cut, with the time of its test rows barred.
 
-        The span of a test that lies in several blocks is that from its first row to its last label; only blocks that
-        follow each other may be given together.
+        That is the span from its first row to its last label; of a test in several blocks, what lies between them too.
         """
         judged = self.take(test)
         known = judged.label_known[judged.label_known < UNKNOWN]
