@@ -298,8 +298,12 @@ def _model(where: str, value: Any) -> Any:
         return value
     inner = {key: _model(f"{where}.{key}", one) for key, one in value.items() if key not in ("scaler", "embargo")}
     if "scaler" in value:
+        if not isinstance(value["scaler"], dict):
+            raise ConfigurationError(f"{where}.scaler: wanted a table such as {{ kind = 'robust' }}")
         inner["scaler"] = made(f"{where}.scaler", "Scaler", value["scaler"], {"Scaler": catalogue.Scaler})
     if "embargo" in value:
+        if not isinstance(value["embargo"], str):
+            raise ConfigurationError(f"{where}.embargo: wanted a span such as '12h', found {value['embargo']!r}")
         inner["embargo"] = made(f"{where}.embargo", "span", {"timeframe": value["embargo"]}, {"span": span})
     return _kind(where, inner, MODELS)
 

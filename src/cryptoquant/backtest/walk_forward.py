@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from cryptoquant.backtest.drive import drive
 from cryptoquant.backtest.evidence import judge
 from cryptoquant.backtest.simulator import describe, report_of, signal_rows
+from cryptoquant.errors import ModelError
 from cryptoquant.market.schema import SIGNALS
+from cryptoquant.market.signal import SignalKind
 from cryptoquant.market.slice import Panel
 from cryptoquant.models.bundle import Bundle, code_fingerprint, strategy_to_dict
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.estimator import as_model
 from cryptoquant.models.examples import UNKNOWN, Examples
+from cryptoquant.models.identity import identity
 from cryptoquant.models.model import Model, Predictor
 from cryptoquant.models.run_record import RunRecord
 from cryptoquant.models.splits import Fold, WalkForward
@@ -238,7 +241,10 @@ def fit_fold(examples: Examples, model: Model, tune: Tune | None, fold: Fold) ->
     started = clock.perf_counter()
     train = examples.learning(fold.train, fold.test)
     params, trials = ({}, []) if tune is None else tune.search(model, train)
-    predictor = model.with_params(**params).fit(train)
+    try:
+        predictor = model.with_params(**params).fit(train)
+    except ModelError as error:
+        raise ModelError(f"fold {fold.number}: {error}") from error
     predicted = predict_rows(predictor, examples, fold.test)
     latest = np.arange(max(0, len(train) - MOST_TRAIN_ROWS), len(train))
     return FoldResult(
@@ -246,8 +252,8 @@ def fit_fold(examples: Examples, model: Model, tune: Tune | None, fold: Fold) ->
         params=params,
         trials=trials,
         predicted=predicted,
-        hit_rate_train=_hit_rate(predict_rows(predictor, train, latest), train.rises[latest]),
-        hit_rate_test=_hit_rate(predicted, examples.rises[fold.test]),
+        hit_rate_train=_hit_rate(predict_rows(predictor, train, latest), train.rises[latest], predictor.kind),
+        hit_rate_test=_hit_rate(predicted, examples.rises[fold.test], predictor.kind),
         seconds=clock.perf_counter() - started,
     )
 
@@ -308,7 +314,7 @@ def _chosen(dataset: Dataset, learning: tuple[Any, ...], trading: tuple[Any, ...
         "limits": None if limits is None else asdict(limits),
         "cash": cash,
     }
-    plain: dict[str, Any] = json.loads(json.dumps(chosen, sort_keys=True, default=str))
+    plain: dict[str, Any] = json.loads(json.dumps(identity(chosen), sort_keys=True))
     return plain
 
 
@@ -331,6 +337,8 @@ def _told(report: Report, results: list[FoldResult], free: Report, evidence: Evi
     return replace(report, folds=folds, extra={"evidence": evidence, "before_costs": free.statistics})
 
 
-def _hit_rate(predicted: Floats, rises: Floats) -> float:
+def _hit_rate(predicted: Floats, rises: Floats, kind: SignalKind) -> float:
+    """Return how often the side came true: a probability above one half, any other prediction above zero."""
+    border = 0.5 if kind == "probability" else 0.0
     known = ~np.isnan(rises) & ~np.isnan(predicted)
-    return float(((predicted > 0.5) == (rises > 0.5))[known].mean()) if known.any() else float("nan")
+    return float(((predicted > border) == (rises > 0.5))[known].mean()) if known.any() else float("nan")

@@ -19,6 +19,7 @@ from cryptoquant.features.feature_set import FeatureSet
 from cryptoquant.market.time import span_ns, timeframe_name
 from cryptoquant.models.forecaster import Forecaster
 from cryptoquant.models.formats import modern, read_predictor
+from cryptoquant.models.identity import identity
 from cryptoquant.models.model import Predictor
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.trading.execution import Execution
@@ -172,7 +173,7 @@ class Bundle:
             "fingerprints": dict(self.fingerprints),
             "libraries": library_versions(),
         }
-        (folder / CONTENT).write_text(json.dumps(content, indent=1, sort_keys=True, default=str), encoding="utf-8")
+        (folder / CONTENT).write_text(json.dumps(content, indent=1, sort_keys=True, default=identity), encoding="utf-8")
         return folder
 
     @classmethod

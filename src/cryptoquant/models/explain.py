@@ -13,7 +13,7 @@ from cryptoquant.features.quality_clusters import linked
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.model import Model, Predictor
-from cryptoquant.models.objectives import Objective, log_loss
+from cryptoquant.models.objectives import Objective, check_kind, log_loss
 from cryptoquant.models.scaled import ScaledPredictor
 from cryptoquant.models.splits import Fold, Splitter
 from cryptoquant.models.trees import Trees
@@ -264,6 +264,7 @@ def _shuffled(
     repeats, seed = luck
     test = fold.test[examples.is_known[fold.test]]
     predictor, judged = model.fit(examples.learning(fold.train, fold.test)), examples.take(test)
+    check_kind(objective, predictor.kind)
     loss = objective(judged, predict_rows(predictor, examples, test))
     rises = np.empty(len(columns))
     for place, group in enumerate(columns):

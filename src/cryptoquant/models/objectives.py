@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cryptoquant.errors import ModelError
+from cryptoquant.market.signal import SignalKind
 from cryptoquant.models.examples import Examples
 from cryptoquant.trading.venue import Costs
 
@@ -41,6 +43,16 @@ def brier(judged: Examples, predicted: Floats) -> float:
 def squared_error(judged: Examples, predicted: Floats) -> float:
     """Return the weighted mean squared distance to the returns; no signal counts as a return of 0."""
     return float(np.average((np.nan_to_num(predicted) - judged.returns) ** 2, weights=judged.weights))
+
+
+def check_kind(objective: Objective, kind: SignalKind) -> None:
+    """Raise ModelError where a loss of probabilities would judge something else."""
+    if objective in (log_loss, brier) and kind != "probability":
+        name = "log_loss" if objective is log_loss else "brier"
+        raise ModelError(
+            f"{name} judges probabilities, and this model predicts the {kind.replace('_', ' ')}: choose squared_error, "
+            "SharpeAfterCosts or a loss of your own"
+        )
 
 
 @dataclass(frozen=True, slots=True)

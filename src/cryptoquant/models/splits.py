@@ -1,6 +1,6 @@
 """How history is cut into training and test rows so that no label of the training rows reaches into the test."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import combinations
@@ -192,6 +192,8 @@ class PurgedKFold:
     def __post_init__(self) -> None:
         if self.folds < 2:
             raise ValueError(f"wanted at least 2 folds, found {self.folds}")
+        if self.embargo < timedelta(0):
+            raise ValueError(f"embargo must not be negative, found {self.embargo}")
 
     def split(self, dataset: Dataset) -> list[Fold]:
         """Return the folds of the labelled rows, oldest test block first."""
@@ -203,8 +205,13 @@ class PurgedKFold:
             for number, (train, test) in enumerate(cuts)
         ]
 
-    def cut(self, times: NDArray[np.int64], known: NDArray[np.int64]) -> Iterator[tuple[Rows, Rows]]:
+    def cut(self, times: Rows, known: Rows, chosen: Iterable[int] | None = None) -> Iterator[tuple[Rows, Rows]]:
         """Yield (training rows, test rows) for rows in time order with the times at which their labels are known.
+
+        Parameters
+        ----------
+        chosen
+            Numbers of the blocks that are wanted; by default all.
 
         Raises
         ------
@@ -212,7 +219,7 @@ class PurgedKFold:
             There are fewer distinct times than folds, or purging empties a fold (it names the fold).
         """
         blocks = _blocks(times, self.folds)
-        for number in range(self.folds):
+        for number in range(self.folds) if chosen is None else chosen:
             yield _apart(times, known, blocks, (number,), self.embargo)
 
 

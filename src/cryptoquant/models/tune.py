@@ -3,10 +3,11 @@
 import fcntl
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +17,9 @@ import numpy as np
 from cryptoquant.errors import ConfigurationError, ModelError
 from cryptoquant.models.bundle import library_versions
 from cryptoquant.models.examples import COLUMNS, Examples
+from cryptoquant.models.identity import identity
 from cryptoquant.models.model import Model
-from cryptoquant.models.objectives import Objective, log_loss
+from cryptoquant.models.objectives import Objective, check_kind, log_loss
 from cryptoquant.models.space import Range, check_range, suggest
 from cryptoquant.models.splits import PurgedKFold, Rows
 from cryptoquant.models.windows import predict_rows
@@ -41,7 +43,8 @@ class Tune:
     Parameters
     ----------
     trials
-        Configurations to try in each fold. More than before goes on where the search ended.
+        Configurations to try in each fold. More than before goes on where the search ended, with the same trials as at
+        once where it ended with a whole batch.
     space
         By parameter: ``(low, high)`` of two ints or two floats, ``(low, high, "log")``, or a list of choices.
     objective
@@ -78,6 +81,7 @@ class Tune:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        PurgedKFold(self.folds, self.embargo)
         for name in ("trials", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: wanted at least one, found {getattr(self, name)}")
@@ -106,7 +110,7 @@ class Tune:
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("storage", "objective")}
         plain["space"] = {name: list(choice) for name, choice in self.space.items()}
         plain["embargo"] = self.embargo.total_seconds()
-        return {**plain, "objective": [_named(one) for one in self.objectives]}
+        return {**plain, "objective": [identity(one) for one in self.objectives]}
 
     def search(self, model: Model, examples: Examples) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return the best parameters and every trial, from the training rows of one fold only, in time order.
@@ -123,8 +127,8 @@ class Tune:
         unknown = sorted(self.space.keys() - model.get_params().keys())
         if unknown:
             raise ValueError(f"space: {type(model).__name__} has no parameter {', '.join(unknown)}")
-        cuts = list(PurgedKFold(self.folds, self.embargo).cut(examples.times, examples.label_known))
-        cuts = cuts[-1:] if self.inner == "last" else cuts
+        blocks = range(self.folds) if self.inner == "all" else [self.folds - 1]
+        cuts = list(PurgedKFold(self.folds, self.embargo).cut(examples.times, examples.label_known, blocks))
         with _opened(self, _digest(self, model, examples)) as study:
             for first in range(0, self.trials, self.batch):
                 _Batch(self, study, first).run(model, examples, cuts)
@@ -132,7 +136,7 @@ class Tune:
             trials = [_told(trial, len(self.objectives)) for trial in finished]
         complete = [trial for trial in trials if trial["state"] == "COMPLETE"]
         if not complete:
-            raise ModelError(f"all {len(trials)} tuning trials failed: {trials[-1].get('error', 'the loss is NaN')}")
+            raise ModelError(f"all {len(trials)} tuning trials failed: {trials[-1].get('error', 'unknown')}")
         return dict(best(complete)["params"]), trials
 
 
@@ -172,7 +176,11 @@ class _Batch:
             found = dict(zip([trial.number for trial in waiting], workers(tasks), strict=True))
             waiting = [trial for trial in waiting if self._goes_on(trial, step, found[trial.number], losses)]
         for trial in waiting:
-            self.study.tell(trial, [float(mean) for mean in np.mean(losses[trial.number], axis=0)])
+            self._tell(trial, [float(mean) for mean in np.mean(losses[trial.number], axis=0)])
+
+    def _tell(self, trial: Any, values: list[float] | None = None, state: Any = None) -> None:
+        """Say how a trial ended; another process at the same search may have said so already, which is the same."""
+        self.study.tell(trial, values, state, skip_if_finished=True)
 
     def _ask(self, number: int) -> Any:
         """Return the trial of this number; None when it is finished. Each is drawn by a sampler of its own seed."""
@@ -198,7 +206,7 @@ class _Batch:
 
         if isinstance(found, str):
             trial.set_user_attr("error", found)
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            self._tell(trial, state=optuna.trial.TrialState.FAIL)
             return False
         losses[trial.number].append(found)
         if not self.tune.prune:
@@ -206,7 +214,7 @@ class _Batch:
         if step not in self.study.get_trials(deepcopy=False)[trial.number].intermediate_values:
             trial.report(float(np.mean(losses[trial.number])), step)
         if trial.should_prune():
-            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            self._tell(trial, state=optuna.trial.TrialState.PRUNED)
             return False
         return True
 
@@ -215,12 +223,16 @@ def judge(model: Model, examples: Examples, cut: Cut, objectives: Sequence[Objec
     """Return the losses of a model fitted on one part of the rows and judged on the other; or why it cannot learn."""
     train, test = cut
     try:
-        predicted = predict_rows(model.fit(examples.learning(train, test)), examples, test)
+        predictor = model.fit(examples.learning(train, test))
+        for objective in objectives:
+            check_kind(objective, predictor.kind)
+        predicted = predict_rows(predictor, examples, test)
     except ModelError as error:
         return str(error)
     judged = examples.take(test)
     losses = tuple(float(objective(judged, predicted)) for objective in objectives)
-    return "the loss is NaN" if np.isnan(losses).any() else losses
+    wrong = [loss for loss in losses if not math.isfinite(loss)]
+    return f"the loss is {wrong[0]}" if wrong else losses
 
 
 @contextmanager
@@ -302,19 +314,8 @@ def _told(trial: Any, objectives: int) -> dict[str, Any]:
 def _digest(tune: Tune, model: Model, examples: Examples) -> str:
     """Return a digest of all that decides the trials but their number."""
     settled = {key: value for key, value in tune.to_dict().items() if key != "trials"}
-    said = [settled, _named(type(model)), model.get_params(), library_versions()]
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
-    digest.update(type(model).fit.__code__.co_code if hasattr(type(model).fit, "__code__") else b"")
+    said = [settled, type(model), type(model).fit, model.get_params(), library_versions()]
+    digest = hashlib.sha256(json.dumps(identity(said), sort_keys=True).encode())
     for name in COLUMNS:
         digest.update(np.ascontiguousarray(getattr(examples, name)).tobytes())
     return digest.hexdigest()[:32]
-
-
-def _named(thing: Any) -> str:
-    """Return the name of a function or class, with parameters and code where it has them; never an address."""
-    named = thing if hasattr(thing, "__qualname__") else type(thing)
-    text = f"{named.__module__}.{named.__qualname__}"
-    if is_dataclass(thing) and not isinstance(thing, type):
-        text += json.dumps(asdict(thing), sort_keys=True, default=str)
-    code = getattr(thing, "__code__", None)
-    return text if code is None else f"{text} {hashlib.sha256(code.co_code).hexdigest()[:8]}"
