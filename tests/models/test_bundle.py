@@ -13,8 +13,8 @@ from cryptoquant.errors import BundleError
 from cryptoquant.features import FeatureSet
 from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.market.slice import Panel, Slice
-from cryptoquant.models import Logistic, Scaled, XGBoost
-from cryptoquant.models.bundle import STRATEGIES, Bundle, strategy_to_dict
+from cryptoquant.models import LSTM, Logistic, Scaled, XGBoost
+from cryptoquant.models.bundle import STRATEGIES, Bundle, digest, strategy_to_dict
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.strategy import (
@@ -277,3 +277,67 @@ def test_a_bundle_of_an_earlier_format_still_loads(name, kind):
     }
     # xgboost itself, which predicted then, adds in single precision.
     assert values == pytest.approx(written[name], abs=1e-7 if name == "format_1_trees" else 1e-12)
+
+
+def redescribed(folder: Path, **changed) -> None:
+    content = json.loads((folder / "bundle.json").read_text())
+    altered(folder, model={**content["model"], **changed})
+
+
+def test_a_model_file_that_is_not_pinned_is_refused(tmp_path):
+    folder = small_bundle(Logistic()).save(tmp_path / "bundle")
+    (tmp_path / "outside.json").write_text('{"slope": [9, 9, 9], "intercept": 0}')
+    for place in ("../outside.json", str(tmp_path / "outside.json"), "bundle.json"):
+        redescribed(folder, file=place)
+        with pytest.raises(BundleError, match="is not among the files of the bundle"):
+            Bundle.load(folder)
+    redescribed(folder, file="model.json")
+    altered(folder, files={})
+    with pytest.raises(BundleError, match=r"model\.json is not among the files"):
+        Bundle.load(folder)
+    altered(folder, files={"../outside.json": digest(tmp_path / "outside.json")})
+    with pytest.raises(BundleError, match=r"outside\.json is missing or was altered"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize("odd", [None, 5, "text", [1], {"a": 1}, 1e30, -1, True])
+@pytest.mark.parametrize(
+    "key", ["model", "files", "features", "strategy", "execution", "costs", "horizon_seconds", "evidence", "symbols"]
+)
+def test_odd_values_are_an_error_of_the_bundle(tmp_path, key, odd):
+    folder = small_bundle(Logistic()).save(tmp_path / "bundle")
+    altered(folder, **{key: odd})
+    try:
+        Bundle.load(folder)
+    except BundleError:
+        return
+    assert key in ("horizon_seconds", "symbols")
+
+
+def test_deep_and_huge_descriptions_are_refused_at_once(tmp_path):
+    folder = small_bundle(LSTM(window=4, units=4, epochs=1)).save(tmp_path / "bundle")
+    redescribed(folder, layers=10**30)
+    with pytest.raises(BundleError, match=r"layers .*wanted a whole number from 1 to 100"):
+        Bundle.load(folder)
+    redescribed(folder, layers=1, window=10**12)
+    with pytest.raises(BundleError, match="window"):
+        Bundle.load(folder)
+    (folder / "bundle.json").write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(BundleError, match="no readable"):
+        Bundle.load(folder)
+
+
+def test_a_model_of_another_shape_is_refused_when_it_is_loaded(tmp_path):
+    folder = small_bundle(Logistic()).save(tmp_path / "bundle")
+    other = json.dumps({"slope": [1.0, 2.0], "intercept": 0.0})
+    (folder / "model.json").write_text(other)
+    altered(folder, files={"model.json": digest(folder / "model.json")})
+    with pytest.raises(BundleError, match="3 features"):
+        Bundle.load(folder)
+
+
+def test_a_loaded_bundle_knows_its_digest(tmp_path):
+    made = small_bundle(Logistic())
+    folder = made.save(tmp_path / "bundle")
+    assert made.digest == ""
+    assert Bundle.load(folder).digest == digest(folder / "bundle.json")

@@ -160,8 +160,11 @@ def test_a_part_of_a_dataset_has_the_rows_of_the_whole():
         assert set(part.examples.symbols) == {1}
         assert np.array_equal(np.diff(part.examples.ordinals), np.ones(len(part) - 1))
     assert len({whole.fingerprint, fresh.fingerprint, whole.of("ETH/USD").fingerprint}) == 3
-    with pytest.raises(ModelError, match="no bars of DOGE/USD; there are BTC/USD, ETH/USD"):
+    with pytest.raises(ModelError, match="no rows of DOGE/USD; there are BTC/USD, ETH/USD"):
         whole.of("DOGE/USD")
+    for part in (whole.of("BTC/USD"), Dataset.build(market_bars(20), FEATURES, LABEL).of("BTC/USD")):
+        with pytest.raises(ModelError, match="no rows of ETH/USD; there are BTC/USD"):
+            part.of("ETH/USD")
     with pytest.raises(ModelError, match="none of the"):
         _ = whole.between(datetime(2030, 1, 1, tzinfo=UTC)).frame
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import polars as pl
 import pytest
 
 from cryptoquant.errors import BundleError, GateRefusedError, RegistryError
+from cryptoquant.models import Calibrated, Estimator, Logistic, Scaled
 from cryptoquant.models.bundle import STRATEGIES, Bundle
+from cryptoquant.models.pyfunc import _load_pyfunc, pack
 from cryptoquant.models.registry import Registry, Version
 from cryptoquant.models.run_record import RunRecord
 from cryptoquant.performance.evidence import Evidence, Gate
@@ -158,7 +161,7 @@ def test_what_is_unknown_is_refused_with_what_there_is(clean):
         clean.promote(Version("m", 9))
     with pytest.raises(ValueError, match="alias must be one of champion, challenger, shadow"):
         clean.promote(V1, "king")
-    with pytest.raises(ValueError, match="a name holds letters"):
+    with pytest.raises(ValueError, match="a name holds up to 100 letters"):
         clean.register("m@1", Finished())
     for ask in (clean.versions, clean.aliases, clean.history):
         with pytest.raises(RegistryError, match="not found"):
@@ -229,6 +232,9 @@ def test_what_a_registry_does_not_take_is_kept_and_handed_in_later(tmp_path, mon
     )
     run = home._client.get_run(home._client.get_model_version("m", "1").run_id)
     assert run.data.params == {"model": "XGBoost", "folds": "3"}
+    with pytest.raises(RegistryError, match="was submitted already, as m@1"):
+        home.submit(kept)
+    (kept / "submitted.txt").unlink()
     (kept / "bundle" / "model.ubj").write_bytes(b"another model")
     with pytest.raises(BundleError, match=r"model.ubj is missing or was altered"):
         home.submit(kept)
@@ -299,6 +305,50 @@ def answering(uri: str) -> Registry:
             time.sleep(0.5)
         else:
             return home
+
+
+def test_what_is_kept_finds_another_place_where_the_first_is_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "unregistered").write_text("in the way")
+    home = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (tmp_path / "mlartifacts").write_text("in the way, too")
+    with pytest.raises(RegistryError, match=rf"cannot register: .*kept in {tmp_path}/m-\d+T\d+"):
+        home.register("m", Finished())
+
+
+def test_a_gate_is_for_champions_and_a_name_has_an_end(clean):
+    with pytest.raises(ValueError, match="a gate guards the champion; shadow has none"):
+        clean.promote(V1, "shadow", Gate())
+    with pytest.raises(ValueError, match="up to 100 letters"):
+        clean.register("a" * 101, Finished())
+
+
+def test_mlflow_needs_neither_the_strategy_nor_whole_rows_to_predict(registry, tmp_path):
+    own = Registry(registry.uri, {**STRATEGIES, "Contrarian": Contrarian})
+    version = own.register("own-pyfunc", Finished(changed={"strategy": Contrarian(0.2)}))
+    source = own._client.get_model_version(version.name, str(version.number)).source
+    model = _load_pyfunc(str(Path(source.removeprefix("file://")) / "data" / "bundle"))
+    names = model.bundle.features.names
+    rows = np.random.default_rng(1).standard_normal((4, 3))
+    rows[1, 2] = np.nan
+    found = model.predict(pd.DataFrame(rows, columns=names))
+    assert np.isnan(found).tolist() == [False, True, False, False]
+    assert np.array_equal(found[[0, 2, 3]], model.bundle.predictor.predict(rows[[0, 2, 3]]))
+
+
+def test_what_mlflow_must_install_is_what_the_model_is_served_with(tmp_path):
+    from sklearn.naive_bayes import GaussianNB
+
+    for model, extra in ((Estimator(GaussianNB()), True), (Scaled(Calibrated(Logistic())), False)):
+        bundle = small_bundle(model)
+        folder = bundle.save(tmp_path / f"{extra}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pack(bundle, folder, tmp_path / f"packed{extra}")
+        text = (tmp_path / f"packed{extra}" / "requirements.txt").read_text()
+        assert ("onnxruntime==" in text) is extra
+        assert "cryptoquant==" in text
 
 
 def test_a_study_is_tracked_without_a_version(registry):

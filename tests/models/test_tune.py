@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cryptoquant.backtest.walk_forward import fit_fold
 from cryptoquant.errors import ConfigurationError, ModelError
-from cryptoquant.models import Logistic, XGBoost
+from cryptoquant.models import Logistic, Ridge, XGBoost
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.model import Parameters
 from cryptoquant.models.objectives import SharpeAfterCosts, brier, log_loss, squared_error
@@ -33,6 +33,7 @@ QUICK = XGBoost(n_estimators=8, seed=1)
 class Level(Parameters):
     """Predicts a constant: the best constant tells which rows it was judged on."""
 
+    kind = "probability"
     window = 1
     level: float = 0.5
     fails: bool = False
@@ -307,9 +308,56 @@ def test_what_is_chosen_is_beaten_by_no_other(pairs):
     assert not any(a <= chosen[0] and b <= chosen[1] and (a, b) != tuple(chosen) for a, b in pairs)
 
 
+def test_losses_of_probabilities_are_refused_for_other_kinds():
+    space = {"penalty": (0.1, 1.0)}
+    with pytest.raises(ModelError, match="log_loss judges probabilities, and this model predicts the expected return"):
+        Tune(trials=2, space=space, storage="memory").search(Ridge(), planted(200))
+    params, _ = Tune(trials=2, space=space, objective=squared_error, storage="memory").search(Ridge(), planted(200))
+    assert 0.1 <= params["penalty"] <= 1.0
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("-inf"), float("nan")])
+def test_a_loss_that_is_not_finite_fails_its_trial(wrong):
+    def objective(judged, predicted):
+        return wrong if predicted[0] > 0.5 else 0.1
+
+    tune = Tune(
+        trials=12, space={"level": (0.1, 0.9)}, objective=(objective, brier), sampler="random", storage="memory"
+    )
+    params, trials = tune.search(Level(), planted(200))
+    assert params["level"] <= 0.5
+    assert {trial.get("error") for trial in trials if trial["state"] == "FAIL"} == {f"the loss is {wrong}"}
+
+
+def test_two_processes_at_one_search_in_a_database_both_come_to_its_end(tmp_path):
+    url = f"sqlite:///{tmp_path}/trials.db"
+    code = SEARCH + "print(sorted(tune.search(Logistic(), planted(300))[0].items()), flush=True)\n"
+    workers = [
+        subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+        for _ in range(2)
+    ]
+    said = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert said[0] == said[1]
+
+
+def test_a_block_that_is_not_used_need_not_be_cut():
+    examples = planted(30)
+    # The labels of the middle block live until the end, and those before it reach into it: nothing is left for it.
+    known = examples.times + HOUR
+    known[:10], known[10:20] = examples.times[12], examples.times[-1] + HOUR
+    wide = replace(examples, label_known=known)
+    tune = Tune(trials=1, space={"level": (0.1, 0.9)}, folds=3, storage="memory")
+    with pytest.raises(ModelError, match="fold 1: purging"):
+        replace(tune, inner="all").search(Level(), wide)
+    assert tune.search(Level(), wide)[1][0]["state"] == "COMPLETE"
+
+
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
+        ({"folds": 1}, "at least 2 folds"),
+        ({"embargo": timedelta(hours=-1)}, "embargo must not be negative"),
         ({"sampler": "grid"}, "sampler must be one of"),
         ({"batch": 0}, "batch: wanted"),
         ({"prune": True}, "prune wants inner='all'"),

@@ -80,13 +80,16 @@ def test_a_gate_is_read_from_a_file_and_written_as_plain_values(tmp_path):
         ({"relation": "<"}, "relation must be >= or >"),
         ({"bound": "high"}, "bound must be a number"),
         ({"limit": 3}, "wanted criteria, each with number"),
+        ({"bound": float("nan")}, "bound must be a number"),
+        ({"required": "no"}, "required must be true or false"),
     ],
 )
 def test_a_gate_that_makes_no_sense_is_refused(tmp_path, changed, text):
     good = {"number": "sharpe", "relation": ">=", "bound": 3.0, "meaning": "Sharpe ratio"}
     with pytest.raises(ValueError, match=text):
         Gate.from_dict({"criteria": [{**good, **changed}]})
-    with pytest.raises(ValueError, match="criteria"):
-        Gate.from_dict({})
+    for wrong in ({}, {"criteria": {}}, {"criteria": [good], "criterion": [good]}):
+        with pytest.raises(ValueError, match="criteria"):
+            Gate.from_dict(wrong)
     with pytest.raises(ValueError, match="nowhere"):
         Gate.from_toml(tmp_path / "nowhere.toml")

@@ -3,19 +3,22 @@
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from datetime import time, timedelta
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from cryptoquant.errors import BundleError
+import numpy as np
+
+from cryptoquant.errors import BundleError, DataError, ModelError
 from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.features.feature import Feature
 from cryptoquant.features.feature_set import FeatureSet
+from cryptoquant.market.signal import SignalKind
 from cryptoquant.market.time import span_ns, timeframe_name
 from cryptoquant.models.forecaster import Forecaster
 from cryptoquant.models.formats import modern, read_predictor
@@ -115,6 +118,8 @@ class Bundle:
         When the last label that the predictor learned from was known, nanoseconds UTC; 0 where that was not kept.
     learner
         The model that was fitted: ``name`` and ``parameters``, those that were tuned included.
+    digest
+        The sha256 of the ``bundle.json`` that it was loaded from; empty where it was not.
     """
 
     name: str
@@ -132,6 +137,7 @@ class Bundle:
     chosen: tuple[str, ...] | None = None
     trained_until: int = 0
     learner: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = field(default="", compare=False)
 
     def forecaster(self) -> Forecaster:
         """Return a new step from feature rows to signals; see ``Forecaster.update``."""
@@ -199,7 +205,7 @@ class Bundle:
         """
         try:
             content = json.loads((folder / CONTENT).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"no readable {CONTENT} in {folder.name}") from error
         if not isinstance(content, dict) or content.get("format") not in (1, FORMAT):
             found = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -208,7 +214,9 @@ class Bundle:
             if content["format"] == 1:
                 content = _from_first(content)
             return cls._read(folder, content, strategies, features)
-        except (KeyError, TypeError, ValueError) as error:
+        except BundleError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise BundleError(f"{CONTENT} in {folder.name}: {type(error).__name__}: {error}") from error
 
     @classmethod
@@ -223,14 +231,19 @@ class Bundle:
             path = folder / name
             if Path(name).name != name or not path.is_file() or digest(path) != sha256:
                 raise BundleError(f"{content['name']}: {name} is missing or was altered after registration")
+        loose = sorted(set(_files_of(content["model"])) - set(content["files"]))
+        if loose:
+            raise BundleError(f"{content['name']}: {', '.join(loose)} is not among the files of the bundle")
         features = FeatureSet.from_dict(content["features"], constructors)
         if features.fingerprint != content["features_fingerprint"]:
             raise BundleError(f"{content['name']}: the features were computed by other code than this version's")
+        predictor = read_predictor(folder, content["model"])
+        _try(predictor, len(features.names))
         return cls(
             name=content["name"],
             symbols=tuple(content["symbols"]),
             timeframe=content["timeframe"],
-            predictor=read_predictor(folder, content["model"]),
+            predictor=predictor,
             features=features,
             strategy=strategy_from_dict(content["strategy"], strategies),
             execution=Execution.from_dict(content["execution"]),
@@ -242,7 +255,32 @@ class Bundle:
             chosen=None if content["chosen"] is None else tuple(content["chosen"]),
             trained_until=content["trained_until"],
             learner=content["learner"],
+            digest=digest(folder / CONTENT),
         )
+
+
+def _files_of(description: Any) -> Iterator[str]:
+    """Yield the file names in the description of a model and of those that it is made of."""
+    if isinstance(description, Mapping):
+        for key, value in description.items():
+            if key == "file":
+                yield str(value)
+            yield from _files_of(value)
+    elif isinstance(description, list):
+        for one in description:
+            yield from _files_of(one)
+
+
+def _try(predictor: Predictor, width: int) -> None:
+    """Predict from rows of zeros, so that a model of another shape is refused now and not at the first bar."""
+    if predictor.kind not in get_args(SignalKind):
+        raise BundleError(f"the model predicts {predictor.kind!r}, wanted one of {', '.join(get_args(SignalKind))}")
+    try:
+        found = predictor.predict(np.zeros((predictor.window, width)))
+    except (ModelError, DataError, IndexError, ValueError) as error:
+        raise BundleError(f"the model does not predict from {width} features: {error}") from error
+    if found.shape != (1,):
+        raise BundleError(f"the model predicts values of shape {found.shape} from one window of {width} features")
 
 
 def _from_first(content: dict[str, Any]) -> dict[str, Any]:

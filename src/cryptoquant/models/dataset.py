@@ -125,11 +125,12 @@ class Dataset:
         Raises
         ------
         ModelError
-            There are no bars of a symbol.
+            There are no rows of a symbol, or they were cut away before.
         """
-        strange = sorted(set(symbols) - set(self.symbols))
+        there = self.chosen or self.symbols
+        strange = sorted(set(symbols) - set(there))
         if strange or not symbols:
-            raise ModelError(f"no bars of {', '.join(strange) or 'no symbol'}; there are {', '.join(self.symbols)}")
+            raise ModelError(f"no rows of {', '.join(strange) or 'no symbol'}; there are {', '.join(there)}")
         return self._with(chosen=symbols)
 
     def between(self, start: datetime | str | int | None = None, end: datetime | str | int | None = None) -> "Dataset":

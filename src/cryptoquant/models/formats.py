@@ -18,6 +18,8 @@ from cryptoquant.models.veto import VetoedPredictor
 
 Description = Mapping[str, Any]
 Read = Callable[[Path, Description], Predictor]
+# Sizes that no model of ours has: a file that says more would fill the memory before it is found out.
+LARGEST = {"layers": 100, "levels": 30, "window": 100_000}
 # A reader gets the folder, its own description, and the function that reads its members.
 READERS: dict[str, Callable[[Path, Description, Read], Predictor]] = {
     "average": AveragePredictor.read,
@@ -45,6 +47,10 @@ def read_predictor(folder: Path, description: Description) -> Predictor:
     reader = READERS.get(description["format"])
     if reader is None:
         raise BundleError(f"model format {description['format']!r} is unknown; known: {', '.join(READERS)}")
+    for name, most in LARGEST.items():
+        size = description.get(name, 1)
+        if type(size) is not int or not 1 <= size <= most:
+            raise BundleError(f"{description['format']} model: {name} {size!r}, wanted a whole number from 1 to {most}")
     try:
         return reader(folder, description, read_predictor)
     except BundleError:

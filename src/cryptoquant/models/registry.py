@@ -5,7 +5,6 @@ import json
 import logging
 import math
 import re
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +23,7 @@ from cryptoquant.models.bundle import CONTENT, STRATEGIES, Bundle, digest
 from cryptoquant.models.card import model_card
 from cryptoquant.models.comparison import compare_bundles
 from cryptoquant.models.pyfunc import pack
-from cryptoquant.models.run_record import FILES, RunRecord
+from cryptoquant.models.run_record import FILES, SUBMITTED, RunRecord, keep
 from cryptoquant.performance.evidence import Gate
 from cryptoquant.performance.trials import TrialLedger, recount
 from cryptoquant.settings import quieten_mlflow, settings
@@ -40,7 +39,7 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 SOURCE = {"mlflow.source.name": "cryptoquant", "mlflow.source.type": "LOCAL"}
 LONGEST_PARAM = 6_000
 LARGEST_BATCH = 100
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ class Registry:
             ``submit`` hands it in.
         """
         if not NAME.fullmatch(name):
-            raise ValueError(f"a name holds letters, digits, '.', '-' and '_', found {name!r}")
+            raise ValueError(f"a name holds up to 100 letters, digits, '.', '-' and '_', found {name!r}")
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / name
             bundle, record = study.to_bundle(name), study.tracked()
@@ -132,7 +131,7 @@ class Registry:
             try:
                 return self._submit(bundle, record, folder)
             except BaseException as error:
-                told = f"all of it is kept in {_keep(folder)}, submit() hands it in"
+                told = keep(folder)
                 if isinstance(error, RegistryError):
                     raise RegistryError(f"{error}; {told}") from error
                 error.add_note(told)
@@ -143,11 +142,17 @@ class Registry:
 
         Raises
         ------
-        BundleError
-            The folder does not hold a bundle as it was written.
+        BundleError, RegistryError
+            The folder does not hold a bundle as it was written; it was submitted already.
         """
         place = Path(folder)
-        return self._submit(Bundle.load(place / BUNDLE, self.strategies, self.features), RunRecord.load(place), place)
+        mark = place / SUBMITTED
+        if mark.is_file():
+            raise RegistryError(f"{place} was submitted already, as {mark.read_text(encoding='utf-8')}")
+        bundle, record = Bundle.load(place / BUNDLE, self.strategies, self.features), RunRecord.load(place)
+        made = self._submit(bundle, record, place)
+        mark.write_text(str(made), encoding="utf-8")
+        return made
 
     def _submit(self, bundle: Bundle, record: RunRecord, place: Path) -> Version:
         with self._call("register"):
@@ -240,6 +245,8 @@ class Registry:
         """
         if alias not in ALIASES:
             raise ValueError(f"alias must be one of {', '.join(ALIASES)}, found {alias!r}")
+        if gate is not None and alias != "champion":
+            raise ValueError(f"a gate guards the champion; {alias} has none")
         self.resolve(str(version))
         if alias == "champion":
             bundle = self.load(version)
@@ -405,14 +412,6 @@ class Registry:
                 yield
             except (MlflowException, SQLAlchemyError, OSError) as error:
                 raise RegistryError(f"registry {self.uri}: cannot {what}: {_first_line(error)}") from error
-
-
-def _keep(folder: Path) -> Path:
-    """Move a folder to where what could not be registered is kept, under a name that is free."""
-    home = Path(settings().unregistered)
-    home.mkdir(parents=True, exist_ok=True)
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-    return Path(shutil.move(folder, home / f"{folder.name}-{stamp}"))
 
 
 def _headline(bundle: Bundle) -> dict[str, str]:

@@ -1,16 +1,21 @@
 """What a study leaves in the registry besides its bundle: what an MLflow user expects to see of a run."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cryptoquant.errors import RegistryError
 from cryptoquant.performance.trials import strict_json
+from cryptoquant.settings import settings
 
 CONTENT = "run.json"
 FILES = "artifacts"
+SUBMITTED = "submitted.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +66,16 @@ class RunRecord:
             return cls(files=files, **content)
         except (OSError, ValueError, TypeError) as error:
             raise RegistryError(f"{folder}: no readable {CONTENT}: {error}") from error
+
+
+def keep(folder: Path) -> str:
+    """Move a folder to where what could not be registered is kept, under a name that is free; say where that is."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    for home in (Path(settings().unregistered), Path(tempfile.gettempdir())):
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            kept = shutil.move(folder, home / f"{folder.name}-{stamp}")
+        except OSError:
+            continue
+        return f"all of it is kept in {kept}, submit() hands it in"
+    return "and there is no place to keep it"

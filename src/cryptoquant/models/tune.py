@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import math
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -176,11 +177,7 @@ class _Batch:
             found = dict(zip([trial.number for trial in waiting], workers(tasks), strict=True))
             waiting = [trial for trial in waiting if self._goes_on(trial, step, found[trial.number], losses)]
         for trial in waiting:
-            self._tell(trial, [float(mean) for mean in np.mean(losses[trial.number], axis=0)])
-
-    def _tell(self, trial: Any, values: list[float] | None = None, state: Any = None) -> None:
-        """Say how a trial ended; another process at the same search may have said so already, which is the same."""
-        self.study.tell(trial, values, state, skip_if_finished=True)
+            self.study.tell(trial, [float(mean) for mean in np.mean(losses[trial.number], axis=0)])
 
     def _ask(self, number: int) -> Any:
         """Return the trial of this number; None when it is finished. Each is drawn by a sampler of its own seed."""
@@ -190,6 +187,8 @@ class _Batch:
         known = self.study.get_trials(deepcopy=False)
         if number >= len(known):
             trial = self.study.ask()
+            if trial.number != number:
+                raise ConfigurationError("another machine works at the same search: let one of them end first")
         elif known[number].state.is_finished():
             return None
         else:
@@ -206,7 +205,7 @@ class _Batch:
 
         if isinstance(found, str):
             trial.set_user_attr("error", found)
-            self._tell(trial, state=optuna.trial.TrialState.FAIL)
+            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return False
         losses[trial.number].append(found)
         if not self.tune.prune:
@@ -214,7 +213,7 @@ class _Batch:
         if step not in self.study.get_trials(deepcopy=False)[trial.number].intermediate_values:
             trial.report(float(np.mean(losses[trial.number])), step)
         if trial.should_prune():
-            self._tell(trial, state=optuna.trial.TrialState.PRUNED)
+            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             return False
         return True
 
@@ -237,7 +236,7 @@ def judge(model: Model, examples: Examples, cut: Cut, objectives: Sequence[Objec
 
 @contextmanager
 def _opened(tune: Tune, name: str) -> Iterator[Any]:
-    """Open the Optuna study of one fold; a journal file is held by one process at a time."""
+    """Open the Optuna study of one fold; it is held by one process of a machine at a time."""
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
@@ -249,7 +248,10 @@ def _opened(tune: Tune, name: str) -> Iterator[Any]:
         yield optuna.create_study(**wanted)
         return
     if "://" in place:
-        yield _joined(place, wanted)
+        key = hashlib.sha256(f"{place} {name}".encode()).hexdigest()[:24]
+        with (Path(tempfile.gettempdir()) / f"cryptoquant-{key}.lock").open("a") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield _joined(place, wanted)
         return
     path = Path(place) / f"{name}.journal"
     try:

@@ -117,6 +117,9 @@ class Gate:
             A demand is of no number of the evidence, its relation is unknown, or a name is missing or surplus.
         """
         try:
+            surplus = sorted(set(saved) - {"criteria"})
+            if surplus or not isinstance(saved["criteria"], list | tuple):
+                raise TypeError(f"found {', '.join(surplus) or type(saved['criteria']).__name__}")
             gate = cls(tuple(Criterion(**one) for one in saved["criteria"]))
         except (KeyError, TypeError) as error:
             names = ", ".join(one.name for one in fields(Criterion))
@@ -129,7 +132,9 @@ class Gate:
                 )
             if criterion.relation not in (">=", ">"):
                 raise ValueError(f"gate: {criterion.number}: relation must be >= or >, found {criterion.relation!r}")
-            if isinstance(criterion.bound, bool) or not isinstance(criterion.bound, int | float):
+            if type(criterion.required) is not bool:
+                raise ValueError(f"gate: {criterion.number}: required must be true or false")
+            if type(criterion.bound) not in (int, float) or math.isnan(criterion.bound):
                 raise ValueError(f"gate: {criterion.number}: bound must be a number, found {criterion.bound!r}")
         return gate
 
