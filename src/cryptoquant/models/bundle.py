@@ -120,6 +120,8 @@ class Bundle:
         The model that was fitted: ``name`` and ``parameters``, those that were tuned included.
     digest
         The sha256 of the ``bundle.json`` that it was loaded from; empty where it was not.
+    libraries
+        Versions of Python and of the libraries that it was made with.
     """
 
     name: str
@@ -138,6 +140,7 @@ class Bundle:
     trained_until: int = 0
     learner: Mapping[str, Any] = field(default_factory=dict)
     digest: str = field(default="", compare=False)
+    libraries: Mapping[str, str] = field(default_factory=lambda: library_versions(), compare=False)
 
     def forecaster(self) -> Forecaster:
         """Return a new step from feature rows to signals; see ``Forecaster.update``."""
@@ -177,7 +180,7 @@ class Bundle:
             "horizon_seconds": self.horizon.total_seconds(),
             "evidence": self.evidence.to_json(),
             "fingerprints": dict(self.fingerprints),
-            "libraries": library_versions(),
+            "libraries": dict(self.libraries),
         }
         (folder / CONTENT).write_text(json.dumps(content, indent=1, sort_keys=True, default=identity), encoding="utf-8")
         return folder
@@ -256,6 +259,7 @@ class Bundle:
             trained_until=content["trained_until"],
             learner=content["learner"],
             digest=digest(folder / CONTENT),
+            libraries=content["libraries"],
         )
 
 

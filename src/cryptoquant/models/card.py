@@ -1,7 +1,7 @@
 """A model card: what a bundle is, what it learned from, why it is believed, and what it is not for."""
 
 from cryptoquant.market.time import iso, timeframe_name
-from cryptoquant.models.bundle import Bundle, library_versions, strategy_to_dict
+from cryptoquant.models.bundle import Bundle, strategy_to_dict
 from cryptoquant.performance.evidence import Gate
 from cryptoquant.performance.words import evidence_lines
 
@@ -44,7 +44,7 @@ def _believed(bundle: Bundle) -> str:
 def _limits(bundle: Bundle) -> str:
     failures = Gate().check(bundle.evidence)
     gate = "; ".join(failures) if failures else "nothing"
-    versions = ", ".join(f"{name} {version}" for name, version in library_versions().items())
+    versions = ", ".join(f"{name} {version}" for name, version in bundle.libraries.items())
     prints = "\n".join(f"- {name}: `{digest}`" for name, digest in sorted(bundle.fingerprints.items()))
     return (
         f"## Limits\n\nFor paper trading and research. The default gate objects to: {gate}. It knows the markets above "

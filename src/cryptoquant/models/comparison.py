@@ -53,6 +53,7 @@ def _sections(bundle: Bundle) -> dict[str, dict[str, Any]]:
             "timeframe": str(bundle.timeframe),
             "horizon": str(bundle.horizon),
         },
+        "libraries": dict(bundle.libraries),
         "fingerprints": dict(bundle.fingerprints),
     }
 
