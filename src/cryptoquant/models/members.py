@@ -50,7 +50,8 @@ def changed_members(owner: object, members: Mapping[str, Model], params: dict[st
 def out_of_fold(model: Model, examples: Examples, folds: int, embargo: timedelta) -> Floats:
     """Return a value for each row by a predictor that learned from other, purged blocks of the rows, shape (rows,).
 
-    NaN where the predictor gives none, or the row's window is not complete.
+    The time of the block is barred from all else that is learned from, such as a donor's rows. NaN where the predictor
+    gives none, or the row's window is not complete.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def out_of_fold(model: Model, examples: Examples, folds: int, embargo: timedelta
     cuts = PurgedKFold(folds, embargo).cut(examples.times, examples.label_known)
     for number, (train, test) in enumerate(cuts):
         try:
-            predictor = model.fit(examples.take(train))
+            predictor = model.fit(examples.learning(train, test))
         except ModelError as error:
             raise ModelError(f"inner fold {number} of {folds}: {error}") from error
         values[test] = predict_rows(predictor, examples, test)
