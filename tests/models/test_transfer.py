@@ -10,10 +10,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.naive_bayes import GaussianNB
 
 from cryptoquant.backtest.walk_forward import walk_forward
 from cryptoquant.errors import ModelError
-from cryptoquant.models import LSTM, TCN, Average, Calibrated, FineTuned, Logistic, Scaled, Weighted, XGBoost
+from cryptoquant.features import Scaler
+from cryptoquant.models import (
+    LSTM,
+    TCN,
+    Average,
+    Calibrated,
+    FineTuned,
+    Logistic,
+    Ridge,
+    Scaled,
+    Stacked,
+    Weighted,
+    XGBoost,
+)
 from cryptoquant.models.examples import UNKNOWN
 from cryptoquant.models.members import out_of_fold
 from cryptoquant.models.model import Model, Parameters
@@ -174,6 +188,45 @@ def test_a_bundle_that_knew_what_is_judged_is_no_start():
         Calibrated(tuned).fit(known)
 
 
+@pytest.mark.parametrize("model", [SMALL_LSTM, SMALL_TCN, XGBoost(n_estimators=5)], ids=["LSTM", "TCN", "XGBoost"])
+def test_a_scaled_model_goes_on_on_the_scale_of_its_start(model):
+    donor, own = remembered(300), remembered(300, seed=3)
+    far = [replace(one, features=1e4 + 100.0 * one.features) for one in (donor, own)]
+    scaling = Scaler("robust", 4.0).fit(far[0].features)
+    near = [replace(one, features=scaling.transform(one.features)) for one in far]
+    by_hand = model.resume(model.fit(near[0]), near[1])
+    tuned = FineTuned(Scaled(model, Scaler("robust", 4.0)), far[0]).fit(far[1])
+    assert np.array_equal(tuned.scaling.numbers, scaling.numbers)
+    rows = np.arange(len(own))
+    assert np.array_equal(predict_rows(tuned, far[1], rows), predict_rows(by_hand, near[1], rows), equal_nan=True)
+    twice = FineTuned(Scaled(Scaled(model, Scaler("robust", 4.0)), Scaler("robust", 4.0)), far[0]).fit(far[1])
+    assert isinstance(twice.predictor.predictor, type(by_hand))
+
+
+def test_a_scaled_start_of_another_kind_is_refused():
+    train = remembered(300)
+    model = XGBoost(n_estimators=2)
+    scaled = Scaled(model)
+    for start in (model.fit(train), Scaled(Logistic()).fit(train)):
+        with pytest.raises(ModelError, match=r"go(es)? on from"):
+            scaled.resume(start, train)
+    with pytest.raises(ModelError, match="Logistic cannot go on from a start"):
+        Scaled(Logistic()).resume(scaled.fit(train), train)
+    with pytest.raises(ModelError, match=r"kind='rank'.*wanted .*kind='standard'"):
+        scaled.resume(Scaled(model, Scaler("rank")).fit(train), train)
+    wide = replace(train, features=np.column_stack([train.features, train.features]))
+    with pytest.raises(ModelError, match="another number of features"):
+        scaled.resume(scaled.fit(train), wide)
+
+
+@pytest.mark.parametrize("around", [lambda one: one, Calibrated, Weighted, lambda one: Stacked((Logistic(), one))])
+def test_a_scaler_around_a_start_that_it_would_not_reach_is_refused(around):
+    tuned = FineTuned(XGBoost(), remembered(100))
+    with pytest.raises(TypeError, match=r"would not be scaled: wanted FineTuned\(Scaled\(model\), start\)"):
+        Scaled(around(tuned))
+    assert around(FineTuned(Scaled(XGBoost()), remembered(100)))
+
+
 def test_the_base_learns_from_the_donor_and_the_model_goes_on():
     donor, own = remembered(300), remembered(300, seed=3)
     base, model = replace(SMALL_TCN, seed=5), replace(SMALL_TCN, learning_rate=1e-3)
@@ -219,9 +272,14 @@ def test_a_bundle_is_a_start_only_for_what_it_has_not_seen():
 
 def test_what_cannot_go_on_is_refused_with_the_names_of_those_that_can():
     donor = remembered(100)
-    for model in (Logistic(), Scaled(SMALL_LSTM)):
-        with pytest.raises(TypeError, match=r"cannot go on from a start; LSTM, TCN and XGBoost can"):
+    for model in (Logistic(), Scaled(Logistic()), Scaled(Scaled(Ridge())), Calibrated(XGBoost()), GaussianNB()):
+        with pytest.raises(TypeError, match=r"cannot go on from a start; LSTM, TCN and XGBoost can, also Scaled"):
             FineTuned(model, donor)
+    for strange in ("LSTM", None, LSTM):
+        with pytest.raises(TypeError, match="wanted a model or a classifier"):
+            FineTuned(strange, donor)
+    with pytest.raises(TypeError, match="wanted a model or a classifier"):
+        FineTuned(SMALL_LSTM, donor, base="LSTM")
     with pytest.raises(TypeError, match="start must be Examples, a Dataset or a Bundle, found str"):
         FineTuned(SMALL_LSTM, "the model of last week")
     with pytest.raises(ValueError, match="base: a bundle is a start already"):

@@ -14,8 +14,13 @@ from cryptoquant.errors import ModelError
 from cryptoquant.market.time import to_datetime
 from cryptoquant.models.bundle import Bundle, digest
 from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.estimator import as_model
 from cryptoquant.models.examples import COLUMNS, Examples
+from cryptoquant.models.members import own_names, refuse_other
 from cryptoquant.models.model import Continuable, Model, Predictor
+from cryptoquant.models.scaled import Scaled
+
+OWN, PREFIX = ("model", "base", "start"), "tuned_"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +35,8 @@ class FineTuned:
     Parameters
     ----------
     model
-        What goes on learning, for so long and so fast as its own parameters say; one that can (``LSTM``, ``TCN``).
+        What goes on learning, for so long and so fast as its own parameters say: ``LSTM``, ``TCN`` or ``XGBoost``, also
+        within ``Scaled``, which keeps the scale of the start.
     start
         The donor (``Dataset`` or ``Examples``, the same features in the same order), or a ``Bundle``.
     base
@@ -54,22 +60,45 @@ class FineTuned:
     base: Model | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, Continuable):
-            raise TypeError(f"{type(self.model).__name__} cannot go on from a start; LSTM, TCN and XGBoost can")
+        object.__setattr__(self, "model", as_model(self.model))
+        inner = self.model
+        while isinstance(inner, Scaled):
+            inner = inner.model
+        if not isinstance(inner, Continuable):
+            raise TypeError(f"{type(inner).__name__} cannot go on from a start; LSTM, TCN and XGBoost can, also Scaled")
         if not isinstance(self.start, Examples | Dataset | Bundle):
             raise TypeError(f"start must be Examples, a Dataset or a Bundle, found {type(self.start).__name__}")
         if self.base is not None and isinstance(self.start, Bundle):
             raise ValueError("base: a bundle is a start already")
+        if self.base is not None:
+            object.__setattr__(self, "base", as_model(self.base))
 
     def get_params(self) -> dict[str, Any]:
-        """Return the parameters of the model by name, what it is, the base's, and a digest of the start."""
-        base = None if self.base is None else [type(self.base).__name__, self.base.get_params()]
-        own = {"model": type(self.model).__name__, "base": base, "start": fingerprint(self.start)}
-        return {**self.model.get_params(), **own}
+        """Return the parameters of the model by name, what it is, the base's, and a digest of the start.
+
+        Where the model has a ``model``, ``base`` or ``start`` of its own, that of the whole begins with ``tuned_``.
+        """
+        inner = self.model.get_params()
+        own = (type(self.model).__name__, self._base_params(), fingerprint(self.start))
+        return inner | dict(zip(own_names(OWN, PREFIX, inner).values(), own, strict=True))
 
     def with_params(self, **params: Any) -> Self:
-        """Return a copy with other parameters of the model; raises ValueError for an unknown name."""
+        """Return a copy with other parameters of the model.
+
+        Raises
+        ------
+        ValueError
+            A name is unknown; another model, base or start is another ``FineTuned``.
+        """
+        model, base, start = own_names(OWN, PREFIX, self.model.get_params()).values()
+        refuse_other(self, model, params, type(self.model).__name__)
+        refuse_other(self, base, params, self._base_params())
+        if start in params:
+            refuse_other(self, start, params, fingerprint(self.start))
         return replace(self, model=self.model.with_params(**params))
+
+    def _base_params(self) -> list[Any] | None:
+        return None if self.base is None else [type(self.base).__name__, self.base.get_params()]
 
     def fit(self, examples: Examples) -> Predictor:
         """Return the predictor that went on learning from the examples.
