@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 from sklearn.inspection import partial_dependence as their_dependence
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 
 from cryptoquant import features as f
 from cryptoquant.errors import ModelError
 from cryptoquant.features import FeatureSet
-from cryptoquant.models import Logistic, Scaled, XGBoost
+from cryptoquant.models import Estimator, Logistic, Scaled, XGBoost
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.explain import (
     clustered_importance,
@@ -21,6 +22,7 @@ from cryptoquant.models.explain import (
     permutation_importance,
     shap_values,
 )
+from cryptoquant.models.objectives import log_loss
 from cryptoquant.models.splits import Fold, PurgedKFold
 from tests.models.datasets import market_bars
 
@@ -63,6 +65,43 @@ def test_importance_on_rows_that_were_learned_would_credit_noise(dataset):
     honest, leaking = (permutation_importance(deep, dataset, splits).frame for splits in (SPLITS, Leaking()))
     assert leaking.filter(pl.col("feature") == noise)["low"].item() > 0.01
     assert honest.filter(pl.col("feature") == noise)["low"].item() < 0.01
+
+
+def test_a_shuffle_leaves_nothing_behind_for_the_next(dataset):
+    """What is said of a feature is the same whatever was shuffled before it, of itself or of others."""
+    first, second = dataset.names[:2]
+    found = []
+    for before in (first, dataset.names[2]):
+        frame = permutation_importance(MODEL, dataset, SPLITS, groups=[[before], [second]], repeats=2).frame
+        found.append(frame.filter(pl.col("feature") == second).rows())
+    assert found[0] == found[1]
+    mean = by_copies(dataset, second, repeats=2)
+    assert found[0][0][1] == pytest.approx(mean, abs=1e-12)
+
+
+def by_copies(dataset, name, repeats):
+    """Return the importance of the second of two features, each shuffle made in a table of its own."""
+    examples, column, rises = dataset.examples, dataset.names.index(name), []
+    for fold in SPLITS.split(dataset):
+        predictor, judged = MODEL.fit(examples.take(fold.train)), examples.take(fold.test)
+        rng, loss = np.random.default_rng([0, fold.number, 1]), log_loss(judged, predictor.predict(judged.features))
+        for _ in range(repeats):
+            table = judged.features.copy()
+            for symbol in np.unique(judged.symbols):
+                own = np.flatnonzero(judged.symbols == symbol)
+                table[own, column] = judged.features[rng.permutation(own), column]
+            rises.append(log_loss(judged, predictor.predict(table)) - loss)
+    return np.mean(rises)
+
+
+def test_an_estimator_of_scikit_learn_is_explained_as_it_is(dataset):
+    plain, told = (
+        permutation_importance(model, dataset, SPLITS, repeats=1) for model in (GaussianNB(), Estimator(GaussianNB()))
+    )
+    assert plain.frame.equals(told.frame)
+    for strange in ("Logistic", None, Logistic):
+        with pytest.raises(TypeError, match="wanted a model or a classifier"):
+            permutation_importance(strange, dataset, SPLITS)
 
 
 def test_features_that_say_the_same_are_shuffled_together(dataset):

@@ -3,25 +3,58 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.naive_bayes import GaussianNB
 
 from cryptoquant.backtest.walk_forward import walk_forward
 from cryptoquant.errors import ModelError
-from cryptoquant.models import LSTM, TCN, FineTuned, Logistic, Scaled
+from cryptoquant.features import Scaler
+from cryptoquant.models import (
+    LSTM,
+    TCN,
+    Average,
+    Calibrated,
+    FineTuned,
+    Logistic,
+    Ridge,
+    Scaled,
+    Stacked,
+    Weighted,
+    XGBoost,
+)
 from cryptoquant.models.examples import UNKNOWN
-from cryptoquant.models.model import Model
+from cryptoquant.models.members import out_of_fold
+from cryptoquant.models.model import Model, Parameters
 from cryptoquant.models.splits import WalkForward
 from cryptoquant.models.transfer import fingerprint
+from cryptoquant.models.tune import Tune
 from cryptoquant.models.windows import predict_rows
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.strategy import LongFlat
 from tests.models.datasets import HOUR, area_under_curve, planted, small_dataset
 from tests.models.test_bundle import small_bundle
 from tests.models.test_sequence import SMALL_LSTM, SMALL_TCN, remembered, weights_of
+
+FIRST = XGBoost(n_estimators=1, learning_rate=1e-6)
+BOLD = XGBoost(n_estimators=30, max_depth=8, learning_rate=0.3, min_child_weight=0.0, reg_lambda=0.0, subsample=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Parameters):
+    """A model that knows no more than which rows it was given first."""
+
+    def fit(self, examples):
+        return examples
+
+    def resume(self, start, examples):
+        return start
+
 
 EACH = pytest.mark.parametrize("model", [SMALL_LSTM, SMALL_TCN], ids=["LSTM", "TCN"])
 
@@ -88,6 +121,112 @@ def test_a_donor_row_known_after_the_last_training_label_moves_no_weight(model):
     assert weights_of(tuned.fit(own)) != weights_of(FineTuned(model, replace(donor, features=features)).fit(own))
 
 
+def noise(rows: int = 800):
+    examples = planted(rows, columns=3, strength=0.0, seed=11)
+    return replace(examples, label_known=examples.times + 6 * HOUR)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, Weighted, lambda model: Average((model, Logistic(1e-6)))])
+def test_noise_that_the_donor_holds_too_is_not_foretold_out_of_fold(wrap):
+    examples = noise()
+    values = out_of_fold(wrap(FineTuned(FIRST, examples, BOLD)), examples, 4, timedelta(hours=6))
+    for block in np.array_split(np.arange(len(examples)), 4):
+        assert 0.38 < area_under_curve(examples.rises[block], values[block]) < 0.62
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_what_is_calibrated_on_noise_that_the_donor_holds_too_is_not_sure(method):
+    examples, test = noise(), replace(planted(800, columns=3, strength=0.0, seed=12))
+    values = Calibrated(FineTuned(FIRST, examples, BOLD), method).fit(examples).predict(test.features)
+    loss = -np.mean(np.log(np.where(test.rises == 1.0, values, 1.0 - values)))
+    assert loss == pytest.approx(np.log(2.0), abs=0.03)
+
+
+def test_tuning_over_purged_blocks_finds_nothing_in_noise_that_the_donor_holds_too():
+    examples = noise()
+    tune = Tune(2, {"n_estimators": (1, 2)}, inner="all", storage="memory")
+    trials = tune.search(FineTuned(FIRST, examples, BOLD), examples)[1]
+    assert all(trial["loss"] > 0.68 for trial in trials)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 330), st.integers(0, 60)), min_size=1, max_size=3),
+    st.integers(1, 30),
+)
+def test_a_donor_row_whose_life_touches_a_barred_span_teaches_nothing(spans, life):
+    """What the base is given lies wholly before or wholly after each span."""
+    donor = replace(planted(300), label_known=HOUR * np.arange(1, 301) + life * HOUR)
+    barred = tuple((HOUR * start, HOUR * (start + length)) for start, length in spans)
+    own = replace(planted(20), label_known=np.full(20, 400 * HOUR), barred=barred)
+    wanted = np.ones(300, dtype=bool)
+    for row in range(300):
+        lived = range(row + 1, row + 2 + life)
+        wanted[row] = not any(start <= hour <= start + length for start, length in spans for hour in lived)
+    tuned = FineTuned(Told(), donor)
+    if not wanted.any():
+        with pytest.raises(ModelError, match=r"was known by .* outside the time that is judged"):
+            tuned.fit(own)
+        return
+    learned = tuned.fit(own)
+    assert learned.times.tolist() == donor.times[wanted].tolist()
+    assert learned.barred == barred
+
+
+def test_a_bundle_that_knew_what_is_judged_is_no_start():
+    examples = small_dataset(days=25).examples
+    known = examples.take(np.flatnonzero(examples.is_known))
+    bundle = small_bundle(replace(SMALL_TCN, epochs=1))
+    start = int(known.times[400])
+    tuned = FineTuned(replace(SMALL_TCN, epochs=1), replace(bundle, trained_until=start - 1))
+    judged = replace(known, barred=((start, start + 5 * HOUR), (start + 9 * HOUR, start + 10 * HOUR)))
+    assert tuned.fit(judged)
+    for until in (start, start + HOUR, int(known.label_known.max())):
+        late = FineTuned(SMALL_TCN, replace(bundle, trained_until=until))
+        with pytest.raises(ModelError, match=r"what is judged begins at .*: it may have seen the test"):
+            late.fit(judged)
+    with pytest.raises(ModelError, match=r"inner fold 0 of 4: .* may have seen the test"):
+        Calibrated(tuned).fit(known)
+
+
+@pytest.mark.parametrize("model", [SMALL_LSTM, SMALL_TCN, XGBoost(n_estimators=5)], ids=["LSTM", "TCN", "XGBoost"])
+def test_a_scaled_model_goes_on_on_the_scale_of_its_start(model):
+    donor, own = remembered(300), remembered(300, seed=3)
+    far = [replace(one, features=1e4 + 100.0 * one.features) for one in (donor, own)]
+    scaling = Scaler("robust", 4.0).fit(far[0].features)
+    near = [replace(one, features=scaling.transform(one.features)) for one in far]
+    by_hand = model.resume(model.fit(near[0]), near[1])
+    tuned = FineTuned(Scaled(model, Scaler("robust", 4.0)), far[0]).fit(far[1])
+    assert np.array_equal(tuned.scaling.numbers, scaling.numbers)
+    rows = np.arange(len(own))
+    assert np.array_equal(predict_rows(tuned, far[1], rows), predict_rows(by_hand, near[1], rows), equal_nan=True)
+    twice = FineTuned(Scaled(Scaled(model, Scaler("robust", 4.0)), Scaler("robust", 4.0)), far[0]).fit(far[1])
+    assert isinstance(twice.predictor.predictor, type(by_hand))
+
+
+def test_a_scaled_start_of_another_kind_is_refused():
+    train = remembered(300)
+    model = XGBoost(n_estimators=2)
+    scaled = Scaled(model)
+    for start in (model.fit(train), Scaled(Logistic()).fit(train)):
+        with pytest.raises(ModelError, match=r"go(es)? on from"):
+            scaled.resume(start, train)
+    with pytest.raises(ModelError, match="Logistic cannot go on from a start"):
+        Scaled(Logistic()).resume(scaled.fit(train), train)
+    with pytest.raises(ModelError, match=r"kind='rank'.*wanted .*kind='standard'"):
+        scaled.resume(Scaled(model, Scaler("rank")).fit(train), train)
+    wide = replace(train, features=np.column_stack([train.features, train.features]))
+    with pytest.raises(ModelError, match="another number of features"):
+        scaled.resume(scaled.fit(train), wide)
+
+
+@pytest.mark.parametrize("around", [lambda one: one, Calibrated, Weighted, lambda one: Stacked((Logistic(), one))])
+def test_a_scaler_around_a_start_that_it_would_not_reach_is_refused(around):
+    tuned = FineTuned(XGBoost(), remembered(100))
+    with pytest.raises(TypeError, match=r"would not be scaled: wanted FineTuned\(Scaled\(model\), start\)"):
+        Scaled(around(tuned))
+    assert around(FineTuned(Scaled(XGBoost()), remembered(100)))
+
+
 def test_the_base_learns_from_the_donor_and_the_model_goes_on():
     donor, own = remembered(300), remembered(300, seed=3)
     base, model = replace(SMALL_TCN, seed=5), replace(SMALL_TCN, learning_rate=1e-3)
@@ -133,9 +272,14 @@ def test_a_bundle_is_a_start_only_for_what_it_has_not_seen():
 
 def test_what_cannot_go_on_is_refused_with_the_names_of_those_that_can():
     donor = remembered(100)
-    for model in (Logistic(), Scaled(SMALL_LSTM)):
-        with pytest.raises(TypeError, match=r"cannot go on from a start; LSTM, TCN and XGBoost can"):
+    for model in (Logistic(), Scaled(Logistic()), Scaled(Scaled(Ridge())), Calibrated(XGBoost()), GaussianNB()):
+        with pytest.raises(TypeError, match=r"cannot go on from a start; LSTM, TCN and XGBoost can, also Scaled"):
             FineTuned(model, donor)
+    for strange in ("LSTM", None, LSTM):
+        with pytest.raises(TypeError, match="wanted a model or a classifier"):
+            FineTuned(strange, donor)
+    with pytest.raises(TypeError, match="wanted a model or a classifier"):
+        FineTuned(SMALL_LSTM, donor, base="LSTM")
     with pytest.raises(TypeError, match="start must be Examples, a Dataset or a Bundle, found str"):
         FineTuned(SMALL_LSTM, "the model of last week")
     with pytest.raises(ValueError, match="base: a bundle is a start already"):

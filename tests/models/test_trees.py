@@ -19,6 +19,9 @@ from cryptoquant.errors import BundleError, ModelError
 from cryptoquant.models import ExtraTrees, HistGradientBoosting, Logistic, RandomForest, XGBoost
 from cryptoquant.models.forest import Forest, Nodes, widened
 from cryptoquant.models.formats import read_predictor
+from cryptoquant.models.objectives import log_loss
+from cryptoquant.models.splits import hold_out
+from cryptoquant.models.tabular import balanced
 from cryptoquant.models.trees import Trees
 from cryptoquant.models.ubjson import read_ubjson
 from tests.models.datasets import HOUR, planted
@@ -229,6 +232,25 @@ def test_early_stopping_refits_on_all_rows_with_the_rounds_that_it_found():
     assert stopped.content == again.content
 
 
+def test_boosting_that_goes_on_stops_where_the_latest_rows_are_told_best():
+    start = XGBoost(n_estimators=4, seed=1).fit(SMALL)
+    later = planted(1_500, columns=6, seed=12)
+    stopped = EARLY.resume(start, later)
+    added = stopped.rounds - start.rounds
+    assert 1 <= added < 60
+    again = replace(EARLY, n_estimators=added, early_stopping_rounds=None).resume(start, later)
+    assert stopped.content == again.content
+    learned, judged = (later.take(rows) for rows in hold_out(later, EARLY.validation))
+    losses = []
+    for rounds in range(1, added + 16):
+        one = replace(EARLY, n_estimators=rounds, early_stopping_rounds=None).resume(start, learned)
+        losses.append(log_loss(judged, one.predict(judged.features)))
+    assert int(np.argmin(losses)) + 1 == added
+    # A start that knows all that there is to learn leaves nothing to go on for.
+    ready = EARLY.fit(later)
+    assert EARLY.resume(ready, later).rounds - ready.rounds < ready.rounds
+
+
 def neighbours(blocks: int = 60, length: int = 40, seed: int = 3):
     """Return rows whose feature says only where in time they stand, and whose labels are one coin for each block.
 
@@ -300,3 +322,15 @@ def test_trees_travel_between_processes():
     trees = XGBoost(n_estimators=3).fit(SMALL)
     assert np.array_equal(pickle.loads(pickle.dumps(trees)).predict(ROWS), trees.predict(ROWS))
     assert isinstance(trees, Trees)
+
+
+@pytest.mark.filterwarnings("error")
+def test_validation_rows_of_one_class_are_balanced_without_a_warning():
+    rises = SMALL.rises.copy()
+    rises[-400:] = 0.0
+    one = replace(SMALL, rises=rises)
+    assert replace(EARLY, class_weight="balanced").fit(one).rounds >= 1
+    tail = one.take(np.arange(len(one)) >= len(one) - 400)
+    assert (balanced(tail).weights == 0.5).all()
+    weightless = replace(one, weights=np.where(rises == 1.0, 0.0, 2.0))
+    assert balanced(weightless).weights.tolist() == np.where(rises == 1.0, 0.0, 1.0).tolist()

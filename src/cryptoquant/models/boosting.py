@@ -89,6 +89,8 @@ class XGBoost(Parameters):
     def resume(self, start: Predictor, examples: Examples) -> Predictor:
         """Return the trees of ``start`` and those that boosting goes on with, learned from the examples.
 
+        With early stopping, the number of rounds added is the one that is best on the latest part, from 1.
+
         Raises
         ------
         ModelError
@@ -101,7 +103,9 @@ class XGBoost(Parameters):
         width = examples.features.shape[1]
         if start.features != width:
             raise ModelError(f"XGBoost cannot go on from trees of {start.features} features with rows of {width}")
-        return self._grown(examples, self.n_estimators, start.booster())
+        booster = start.booster()
+        rounds = self.n_estimators if self.early_stopping_rounds is None else self._best_rounds(examples, booster)
+        return self._grown(examples, rounds, booster)
 
     def _grown(self, examples: Examples, rounds: int, start: Any = None) -> Trees:
         import xgboost
@@ -109,8 +113,8 @@ class XGBoost(Parameters):
         booster = xgboost.train(self._settings(), self._matrix(examples), num_boost_round=rounds, xgb_model=start)
         return Trees.boosted(bytes(booster.save_raw("ubj")))
 
-    def _best_rounds(self, examples: Examples) -> int:
-        """Return after how many rounds the validation rows, later than all that was learned, are predicted best."""
+    def _best_rounds(self, examples: Examples, start: Any = None) -> int:
+        """Return after how many more rounds the validation rows, later than all learned rows, are predicted best."""
         import xgboost
 
         learned, judged = (examples.take(rows) for rows in hold_out(examples, self.validation, self.embargo))
@@ -122,8 +126,9 @@ class XGBoost(Parameters):
             evals=[(self._matrix(judged), "validation")],
             early_stopping_rounds=self.early_stopping_rounds,
             verbose_eval=False,
+            xgb_model=start,
         )
-        return int(booster.best_iteration) + 1
+        return int(booster.best_iteration) + 1 - (0 if start is None else int(start.num_boosted_rounds()))
 
     def _settings(self) -> dict[str, Any]:
         names = (

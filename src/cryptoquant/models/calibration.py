@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError
 from cryptoquant.market.signal import SignalKind
+from cryptoquant.models.estimator import as_model
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.members import changed_members, member_params, out_of_fold, refuse_unknown
 from cryptoquant.models.model import Model, Predictor
@@ -56,6 +57,8 @@ class Calibrated:
     ------
     ValueError
         A parameter is out of its range.
+    TypeError
+        What learns is neither a model nor an estimator of scikit-learn.
     """
 
     model: Model
@@ -64,6 +67,7 @@ class Calibrated:
     embargo: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model", as_model(self.model))
         check_one_of(self, "method", "sigmoid", "isotonic")
         check_whole(self, 2, "folds")
         check_span(self, "embargo")

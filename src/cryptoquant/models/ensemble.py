@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError
 from cryptoquant.market.signal import SignalKind
+from cryptoquant.models.estimator import as_model
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.members import changed_members, member_params, out_of_fold, refuse_unknown
 from cryptoquant.models.model import Model, Predictor
@@ -37,6 +38,8 @@ class Average:
     ------
     ValueError
         There is no member, or the weights do not fit.
+    TypeError
+        A member is neither a model nor an estimator of scikit-learn.
 
     Examples
     --------
@@ -155,6 +158,8 @@ class Stacked:
     ------
     ValueError
         There is no member, or a parameter is out of its range.
+    TypeError
+        A member or the final model is neither a model nor an estimator of scikit-learn.
     """
 
     models: tuple[Model, ...]
@@ -164,6 +169,7 @@ class Stacked:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", checked_models(self.models))
+        object.__setattr__(self, "final", as_model(self.final))
         check_whole(self, 2, "folds")
         check_span(self, "embargo")
 
@@ -250,11 +256,10 @@ class StackedPredictor:
 
 
 def checked_models(models: Any) -> tuple[Model, ...]:
-    """Return the members as a tuple; raises ValueError where there are none or one is no model."""
-    found = tuple(models)
-    strange = [one for one in found if isinstance(one, type) or not isinstance(one, Model)]
-    if not found or strange:
-        raise ValueError(f"wanted at least one model, found {strange or 'none'}")
+    """Return the members as a tuple; raises ValueError where there are none, TypeError where one is no model."""
+    found = tuple(as_model(one) for one in models)
+    if not found:
+        raise ValueError("wanted at least one model, found none")
     return found
 
 

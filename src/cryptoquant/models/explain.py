@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cryptoquant.errors import ModelError
 from cryptoquant.features.quality_clusters import linked
 from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.estimator import as_model
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.model import Model, Predictor
 from cryptoquant.models.objectives import Objective, check_kind, log_loss
@@ -121,7 +122,7 @@ class PartialDependence:
 
 
 def permutation_importance(
-    model: Model,
+    model: Any,
     dataset: Dataset,
     splits: Splitter,
     objective: Objective = log_loss,
@@ -138,6 +139,8 @@ def permutation_importance(
 
     Parameters
     ----------
+    model
+        A model, or an estimator of scikit-learn.
     groups
         Names of features that are shuffled together; by default each alone.
     repeats
@@ -147,7 +150,10 @@ def permutation_importance(
     ------
     ValueError
         There is no such feature, or fewer than two folds.
+    TypeError
+        The model is none.
     """
+    model = as_model(model)
     wanted = [tuple(group) for group in groups] if groups is not None else [(name,) for name in dataset.names]
     strange = sorted({name for group in wanted for name in group} - set(dataset.names))
     if strange:
@@ -163,7 +169,7 @@ def permutation_importance(
 
 
 def clustered_importance(
-    model: Model,
+    model: Any,
     dataset: Dataset,
     splits: Splitter,
     objective: Objective = log_loss,
@@ -265,17 +271,19 @@ def _shuffled(
     test = fold.test[examples.is_known[fold.test]]
     predictor, judged = model.fit(examples.learning(fold.train, fold.test)), examples.take(test)
     check_kind(objective, predictor.kind)
+    table = examples.features.copy()
+    shuffled = replace(examples, features=table)
     loss = objective(judged, predict_rows(predictor, examples, test))
     rises = np.empty(len(columns))
     for place, group in enumerate(columns):
         rng = np.random.default_rng([seed, fold.number, place])
         worse = []
         for _ in range(repeats):
-            table = examples.features.copy()
             for symbol in np.unique(judged.symbols):
                 own = test[judged.symbols == symbol]
                 table[own[:, None], group] = table[rng.permutation(own)[:, None], group]
-            worse.append(objective(judged, predict_rows(predictor, replace(examples, features=table), test)))
+            worse.append(objective(judged, predict_rows(predictor, shuffled, test)))
+            table[test[:, None], group] = examples.features[test[:, None], group]
         rises[place] = np.mean(worse) - loss
     return float(loss), rises
 

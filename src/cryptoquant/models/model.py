@@ -77,6 +77,21 @@ class Continuable(Protocol):
         ...
 
 
+@runtime_checkable
+class Pretrained(Protocol):
+    """A model that brings with it what it first learns from or starts at, which no model around it can change."""
+
+    @property
+    def start(self) -> object:
+        """What it brings with it."""
+        ...
+
+    @property
+    def base(self) -> Model | None:
+        """What learns from it."""
+        ...
+
+
 class Parameters:
     """Parameters as the fields of a frozen dataclass, by scikit-learn's conventions."""
 

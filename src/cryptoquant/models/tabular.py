@@ -157,10 +157,13 @@ def single(rows: Floats) -> NDArray[np.float32]:
 
 
 def balanced(examples: Examples) -> Examples:
-    """Return examples whose classes count the same in total, each row in proportion to its own weight."""
+    """Return examples whose classes count the same in total, each row in proportion to its own weight.
+
+    A class that no row counts for is left as it is.
+    """
     ups = examples.rises == 1.0
     totals = examples.weights[~ups].sum(), examples.weights[ups].sum()
-    factors = [0.5 * sum(totals) / total for total in totals]
+    factors = [0.5 * sum(totals) / total if total > 0.0 else 1.0 for total in totals]
     return replace(examples, weights=examples.weights * np.where(ups, factors[1], factors[0]))
 
 

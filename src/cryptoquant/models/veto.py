@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError
 from cryptoquant.market.signal import SignalKind
+from cryptoquant.models.estimator import as_model
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.members import changed_members, member_params, refuse_unknown
 from cryptoquant.models.model import Model, Predictor
@@ -44,6 +45,8 @@ class Vetoed:
     ------
     ValueError
         A parameter is out of its range.
+    TypeError
+        What learns is neither a model nor an estimator of scikit-learn.
     """
 
     model: Model
@@ -51,6 +54,7 @@ class Vetoed:
     neighbours: int = 1_000
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model", as_model(self.model))
         check_share(self, "quantile")
         check_whole(self, 2, "neighbours")
 

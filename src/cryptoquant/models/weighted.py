@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cryptoquant.errors import ModelError
 from cryptoquant.features.weights import time_decay, uniqueness
 from cryptoquant.market.schema import INSTANT
+from cryptoquant.models.estimator import as_model
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.members import changed_members, member_params, refuse_unknown
 from cryptoquant.models.model import Model, Predictor
@@ -43,6 +44,8 @@ class Weighted:
     ------
     ValueError
         A parameter is out of its range.
+    TypeError
+        What learns is neither a model nor an estimator of scikit-learn.
     """
 
     model: Model
@@ -50,6 +53,7 @@ class Weighted:
     decay: float = 1.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model", as_model(self.model))
         check_one_of(self, "by", None, "uniqueness", "returns")
         if not is_number(self.decay) or not -1.0 < self.decay <= 1.0:
             raise ValueError(f"decay must be above -1 and at most 1, found {self.decay!r}")
