@@ -30,7 +30,7 @@ OWNERS = {
     "optuna": {"models/tune.py"},
     "xgboost": {"models/boosting.py", "models/trees.py"},
     "sklearn": {"models/tabular.py", "models/forests.py", "models/estimator.py"},
-    "threadpoolctl": {"models/forests.py", "models/estimator.py"},
+    "threadpoolctl": {"models/alone.py"},
     "scipy": {
         "features/",
         "trading/",

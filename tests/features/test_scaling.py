@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.preprocessing import RobustScaler, StandardScaler
@@ -40,6 +40,25 @@ def test_a_column_that_never_moves_is_neutral_and_holes_stay_holes(kind: Kind) -
     found = f.Scaler(kind).fit(rows).transform(rows)
     assert found[:, 0].tolist() == [0.5 if kind == "rank" else 0.0] * 3
     assert np.isnan(found[:, 1]).tolist() == [False, True, False]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 3_000), st.floats(-1e300, 1e300), st.booleans())
+@example(0.3, 3_000, 0.31, False)
+@example(0.1, 999_999, 0.2, True)
+def test_a_column_that_stands_still_becomes_zero_wherever_it_moves(
+    constant: float, rows: int, moved: float, has_hole: bool
+) -> None:
+    column = np.full((rows + 1, 1), constant)
+    column[-1] = np.nan if has_hole else constant
+    for kind in KINDS[:2]:
+        scaling = f.Scaler(kind).fit(column)
+        assert scaling.numbers.tolist() == [[constant, 0.0]]
+        assert scaling.transform(np.array([[constant], [moved]])).tolist() == [[0.0], [0.0]]
+
+
+def test_a_column_that_moves_by_less_than_its_size_tells_still_moves() -> None:
+    near = 1e6 + np.array([[0.0], [2.0**-28]])
+    assert f.Scaler().fit(near).transform(near).tolist() == [[-1.0], [1.0]]
 
 
 def test_a_limit_cuts_outliers_off() -> None:

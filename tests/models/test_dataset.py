@@ -9,8 +9,10 @@ import pytest
 from cryptoquant import features as f
 from cryptoquant.errors import ModelError, SchemaError
 from cryptoquant.features import FeatureSet
+from cryptoquant.models import Logistic, Ridge
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.examples import Examples
+from cryptoquant.models.splits import PurgedKFold, WalkForward
 from tests.market_makers import frame_of, gapping_panel
 from tests.models.datasets import FEATURES, HOUR, LABEL, market_bars, small_dataset
 
@@ -65,6 +67,47 @@ def test_a_rise_is_a_label_above_zero_and_a_timeout_counts_by_its_return():
     assert np.array_equal(forward.rises[there], (forward.returns[there] > 0).astype(float))
 
 
+def test_a_return_in_the_dead_zone_has_no_class_and_is_left_out_of_what_is_learned_and_judged():
+    bars, horizon, zone = market_bars(20), timedelta(hours=3), 0.004
+    wide, narrow = (Dataset.build(bars, FEATURES, f.sign(horizon, dead_zone)) for dead_zone in (zone, 0.0))
+    size = np.abs(wide.returns)
+    dead, over = size <= zone, size > zone
+    assert 100 < dead.sum() < len(wide) - 100
+    assert np.array_equal(wide.rises[over], (wide.returns[over] > 0).astype(float))
+    assert np.isnan(wide.rises[dead]).all()
+    assert np.array_equal(wide.examples.is_known, over)
+    assert (wide.label_known[dead] == np.iinfo(np.int64).max).all()
+    assert np.array_equal(wide.label_known[over], narrow.label_known[over])
+    assert np.array_equal(wide.returns, narrow.returns, equal_nan=True)
+    assert np.array_equal(narrow.rises[~np.isnan(size)], (narrow.returns[~np.isnan(size)] > 0).astype(float))
+    for fold in WalkForward(timedelta(days=5), timedelta(days=3)).split(wide):
+        assert over[fold.train].all()
+        assert dead[fold.test].any()
+        assert np.isfinite(Logistic().fit(wide.examples.take(fold.train)).predict(wide.features[fold.test])).all()
+    for fold in PurgedKFold(4).split(wide):
+        assert over[fold.train].all()
+        assert over[fold.test].all()
+
+
+def test_a_regression_learns_the_scaled_return_and_the_return_stays_what_was_earned():
+    bars, horizon = market_bars(20), timedelta(hours=3)
+    scaled = Dataset.build(bars, FEATURES, f.scaled_return(horizon))
+    plain = Dataset.build(bars, FEATURES, f.forward_return(horizon))
+    there = scaled.examples.is_known
+    assert 100 < there.sum() <= plain.examples.is_known.sum()
+    assert np.array_equal(scaled.returns[there], plain.returns[there])
+    assert np.array_equal(scaled.targets[there], scaled.frame["label"].to_numpy()[there])
+    assert np.abs(scaled.targets[there]).mean() > 10 * np.abs(scaled.returns[there]).mean()
+    assert np.array_equal(scaled.examples.targets, scaled.targets, equal_nan=True)
+    for label in (f.forward_return(horizon), f.sign(horizon, 0.004), LABEL):
+        other = Dataset.build(bars, FEATURES, label)
+        assert np.array_equal(other.targets, other.returns, equal_nan=True)
+    learned = [Ridge().fit(one.examples.take(there)) for one in (scaled, plain)]
+    assert [one.kind for one in learned] == ["score", "expected_return"]
+    values = [one.predict(plain.features).std() for one in learned]
+    assert values[0] > 10 * values[1] > 0
+
+
 def test_the_fingerprint_knows_bars_features_and_label_but_not_the_order_of_rows():
     bars = market_bars(10)
     first = Dataset.build(bars, FEATURES, LABEL).fingerprint
@@ -117,6 +160,7 @@ def test_taking_examples_keeps_their_rows_together(dataset):
     assert np.array_equal(taken.times, dataset.times[rows])
     assert np.array_equal(taken.rises, dataset.rises[rows])
     assert np.array_equal(taken.returns, dataset.returns[rows])
+    assert np.array_equal(taken.targets, dataset.targets[rows])
     assert np.array_equal(taken.label_known, dataset.label_known[rows])
 
 
@@ -198,6 +242,8 @@ def test_rows_count_as_much_as_is_said():
 def test_examples_of_other_shapes_are_refused(arguments, text):
     with pytest.raises(ModelError, match=text):
         Examples.of(*arguments)
+    with pytest.raises(ModelError, match="targets of shape"):
+        Examples.of([[1.0]], [1.0], targets=[1.0, 2.0])
     with pytest.raises(ModelError, match="not in time order"):
         Examples.of([[1.0], [2.0]], [1.0, 0.0], times=[2, 1])
     with pytest.raises(ModelError, match="weights: wanted"):

@@ -17,12 +17,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeRegressor
+from xgboost import XGBClassifier
 
 from cryptoquant.errors import BundleError, ModelError
 from cryptoquant.models import Estimator, Logistic, as_model
+from cryptoquant.models.estimator import NativePredictor
 from cryptoquant.models.formats import read_predictor
 from cryptoquant.models.model import Model, Predictor
 from tests.models.datasets import area_under_curve, planted
+
+
+class Plain(LinearRegression):
+    """A regressor that no converter knows."""
+
 
 TRAIN, TEST = planted(200, seed=1), planted(60, seed=2)
 CONVERTED = [
@@ -171,12 +178,29 @@ def test_what_is_no_model_is_refused_at_the_door():
         Estimator(StandardScaler())
 
 
+@pytest.mark.parametrize("estimator", [make_pipeline(StandardScaler(), LinearRegression()), Plain()], ids=called)
+def test_a_regressor_learns_the_targets_and_calls_what_is_no_return_a_score(estimator, tmp_path):
+    targets = 3.0 * TRAIN.features[:, 1] + 1.0
+    predictor = Estimator(estimator).fit(replace(TRAIN, targets=targets))
+    assert isinstance(predictor, NativePredictor) == isinstance(estimator, Plain)
+    assert predictor.kind == "score"
+    assert predictor.predict(TRAIN.features) == pytest.approx(targets, abs=1e-6)
+    if not isinstance(estimator, Plain):
+        assert read_predictor(tmp_path, predictor.save(tmp_path)).kind == "score"
+
+
+def test_a_fit_uses_one_core_whatever_an_estimator_takes_for_all_of_them():
+    assert Estimator(XGBClassifier(n_estimators=2)).fit(TRAIN).fitted.n_jobs == 1
+    grower = make_pipeline(StandardScaler(), XGBClassifier(n_estimators=2, n_jobs=4))
+    assert Estimator(grower).fit(TRAIN).fitted[-1].n_jobs == 1
+
+
 @pytest.mark.parametrize("estimator", [GaussianNB(), LinearRegression()], ids=called)
 def test_rows_that_cannot_be_learned_are_refused(estimator):
     with pytest.raises(ModelError, match="no training rows"):
         Estimator(estimator).fit(TRAIN.take(np.arange(0)))
     with pytest.raises(ModelError, match="nothing to learn"):
-        Estimator(estimator).fit(replace(TRAIN, rises=np.ones(200), returns=np.ones(200)))
+        Estimator(estimator).fit(replace(TRAIN, rises=np.ones(200), targets=np.ones(200)))
     broken = TRAIN.features.copy()
     broken[3, 1] = np.inf
     with pytest.raises(ModelError, match="training row 3"):

@@ -19,6 +19,7 @@ from cryptoquant.market.slice import Panel
 from cryptoquant.models import LSTM, TCN, Scaled
 from cryptoquant.models.bundle import Bundle
 from cryptoquant.models.examples import Examples
+from cryptoquant.models.formats import read_predictor
 from cryptoquant.models.model import Continuable, Model
 from cryptoquant.models.sequence import _ends, _Windows
 from cryptoquant.models.splits import WalkForward, hold_out
@@ -252,6 +253,20 @@ def test_weights_and_balance_count(model):
 
 
 @EACH
+def test_a_feature_that_stands_still_has_no_influence_when_it_moves(model, tmp_path):
+    train = remembered(300)
+    still = replace(train, features=np.column_stack([train.features, np.full(300, 0.3)]))
+    predictor = model.fit(still)
+    again = read_predictor(tmp_path, predictor.save(tmp_path))
+    found = predictor.predict(still.features)
+    assert 0.0 < found.min() < found.max() < 1.0
+    for value in (0.3 + 1e-15, -50.0, 1e300):
+        moved = np.column_stack([train.features, np.full(300, value)])
+        assert np.array_equal(predictor.predict(moved), found)
+        assert np.array_equal(again.predict(moved), found)
+
+
+@EACH
 def test_rows_that_cannot_be_learned_are_refused(model):
     train = remembered(200)
     for wrong, text in (
@@ -264,6 +279,9 @@ def test_rows_that_cannot_be_learned_are_refused(model):
     ):
         with pytest.raises(ModelError, match=text):
             model.fit(wrong)
+    early = np.where(np.arange(200) < 150, 1.0, 0.0)
+    with pytest.raises(ModelError, match="none of the 40 rows to validate on has a weight above zero"):
+        model.fit(replace(train, weights=early))
     late = np.where(np.arange(200) < 160, np.arange(200), 2 * np.arange(200))
     with pytest.raises(ModelError, match="no complete window of 8 to validate on"):
         model.fit(replace(train, ordinals=late))

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -118,7 +120,9 @@ def test_a_planted_signal_is_found_and_shuffled_labels_give_no_skill(model):
     skills = []
     for _ in range(5):
         mixed = rng.permutation(len(train))
-        shuffled = model.fit(replace(train, rises=train.rises[mixed], returns=train.returns[mixed]))
+        shuffled = model.fit(
+            replace(train, rises=train.rises[mixed], returns=train.returns[mixed], targets=train.targets[mixed])
+        )
         skills.append(skill(test, shuffled.predict(test.features)))
     assert abs(np.mean(skills) - 0.5) < 0.05
 
@@ -159,14 +163,24 @@ def test_ridge_equals_the_normal_equations():
     assert values == pytest.approx(((test.features - mean) / scale) @ line[:4] + line[4], abs=1e-12)
 
 
-def test_ridge_refuses_returns_that_teach_nothing():
+def test_ridge_refuses_targets_that_teach_nothing():
     train = planted(100)
-    with pytest.raises(ModelError, match="all 100 training returns are 0"):
-        Ridge().fit(replace(train, returns=np.zeros(100)))
-    unknown = train.returns.copy()
+    with pytest.raises(ModelError, match="all 100 training targets are 0"):
+        Ridge().fit(replace(train, targets=np.zeros(100)))
+    unknown = train.targets.copy()
     unknown[4] = np.nan
-    with pytest.raises(ModelError, match="training return 4 is nan"):
-        Ridge().fit(replace(train, returns=unknown))
+    with pytest.raises(ModelError, match="training target 4 is nan"):
+        Ridge().fit(replace(train, targets=unknown))
+
+
+def test_ridge_learns_the_targets_and_calls_what_is_no_return_a_score(tmp_path):
+    train = planted(400)
+    targets = 3.0 * train.features[:, 1] + 1.0
+    predictor = Ridge(penalty=1e-9).fit(replace(train, targets=targets))
+    assert predictor.kind == "score"
+    assert predictor.predict(train.features) == pytest.approx(targets, abs=1e-6)
+    assert read_predictor(tmp_path, predictor.save(tmp_path)).kind == "score"
+    assert Ridge().fit(train).kind == "expected_return"
 
 
 def skill(test: Examples, values: np.ndarray) -> float:
@@ -183,11 +197,34 @@ def test_logistic_equals_scikit_learn():
     assert ours.predict(other) == pytest.approx(theirs.predict_proba(other)[:, 1], abs=1e-12)
 
 
-def test_a_constant_feature_does_no_harm_to_the_line():
-    train = planted()
-    rows = np.column_stack([train.features, np.full(len(train.rises), 7.0)])
-    values = Logistic().fit(Examples.of(rows, train.rises)).predict(rows)
-    assert values == pytest.approx(fitted(Logistic()).predict(train.features), abs=1e-9)
+@pytest.mark.parametrize("model", [Logistic(), Ridge()], ids=called)
+@settings(max_examples=40, deadline=None)
+@example(constant=0.3, rows=3_000, moved=0.31)
+@example(constant=0.1, rows=7, moved=1e9)
+@given(
+    constant=st.floats(allow_nan=False, allow_infinity=False),
+    rows=st.integers(7, 3_000),
+    moved=st.floats(allow_nan=False, allow_infinity=False),
+)
+def test_a_feature_that_stands_still_has_no_influence_then_or_later(model, constant, rows, moved):
+    train = planted(rows)
+    more = replace(train, features=np.column_stack([train.features, np.full(rows, constant)]))
+    predictor = model.fit(more)
+    found = predictor.predict(more.features)
+    assert found == pytest.approx(model.fit(train).predict(train.features), abs=1e-9)
+    elsewhere = np.column_stack([train.features, np.full(rows, moved)])
+    assert np.array_equal(predictor.predict(elsewhere), found)
+
+
+def test_a_feature_that_stands_still_tells_no_rows_apart():
+    train = planted(3_000)
+    more = replace(train, features=np.column_stack([train.features, np.full(3_000, 0.3)]))
+    plain, still = Vetoed(Logistic()).fit(train), Vetoed(Logistic()).fit(more)
+    wanted = plain.dissimilarity(train.features)
+    for value in (0.3, 0.3 + 1e-15, 7.0):
+        rows = np.column_stack([train.features, np.full(3_000, value)])
+        assert still.dissimilarity(rows) == pytest.approx(wanted, rel=1e-12)
+    assert still.threshold == pytest.approx(plain.threshold, rel=1e-12)
 
 
 @EACH

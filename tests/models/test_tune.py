@@ -53,7 +53,7 @@ def altered(examples: Examples, rows: np.ndarray) -> Examples:
     features[rows] = 1e3
     rises[rows] = 1.0 - rises[rows]
     returns[rows] = 9.0
-    return replace(examples, features=features, rises=rises, returns=returns)
+    return replace(examples, features=features, rises=rises, returns=returns, targets=returns)
 
 
 def test_what_happens_in_the_test_rows_changes_nothing_that_is_chosen():

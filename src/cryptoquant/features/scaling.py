@@ -16,6 +16,23 @@ KNOTS = 257
 NORMAL_QUARTILES = 1.3489795003921634
 
 
+def moments(rows: Floats) -> tuple[Floats, Floats]:
+    """Return mean and deviation of each column, shape (columns,); NaN does not count.
+
+    A column whose values are all equal has exactly this value and 0; rounding would leave a deviation of 1e-16 of it.
+
+    Parameters
+    ----------
+    rows
+        Shape (rows, columns), a number at least in each column.
+    """
+    low, high = np.nanmin(rows, axis=0), np.nanmax(rows, axis=0)
+    is_still = low == high
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
+    return np.where(is_still, low, mean), np.where(is_still, 0.0, deviation)
+
+
 @dataclass(frozen=True, slots=True)
 class Scaler:
     """How features are brought to one scale, column by column; ``fit`` learns the numbers from training rows.
@@ -70,9 +87,7 @@ class Scaler:
         if self.kind == "rank":
             return Scaling(self, np.nanquantile(finite, np.linspace(0.0, 1.0, KNOTS), axis=0).T)
         if self.kind == "standard":
-            centre, width = np.nanmean(finite, axis=0), np.nanstd(finite, axis=0)
-            # Of equal values rounding leaves a deviation of about 1e-16 of their size.
-            width = np.where(width <= 1e-14 * np.abs(centre), 0.0, width)
+            centre, width = moments(finite)
         else:
             low, centre, high = np.nanquantile(finite, (0.25, 0.5, 0.75), axis=0)
             width = (high - low) / NORMAL_QUARTILES

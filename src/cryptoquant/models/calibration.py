@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError
 from cryptoquant.market.signal import SignalKind
+from cryptoquant.models.alone import alone
 from cryptoquant.models.estimator import as_model
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.members import changed_members, member_params, out_of_fold, refuse_unknown
 from cryptoquant.models.model import Model, Predictor
 from cryptoquant.models.ranges import check_one_of, check_span, check_whole
 from cryptoquant.models.rows import bend, interpolate
-from cryptoquant.models.tabular import check_classes
+from cryptoquant.models.tabular import check_classes, moments
 
 Floats = NDArray[np.float64]
 STEPS = 100
@@ -102,7 +103,9 @@ class Calibrated:
         if self.method == "isotonic":
             return CalibratedPredictor(predictor, Steps.fit(values[said], rises, weights))
         is_odds = predictor.kind == "probability"
-        return CalibratedPredictor(predictor, Sigmoid.fit(values[said], rises, weights, is_odds=is_odds))
+        with alone():
+            curve = Sigmoid.fit(values[said], rises, weights, is_odds=is_odds)
+        return CalibratedPredictor(predictor, curve)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,7 @@ class Sigmoid:
         if is_odds:
             bounded = np.clip(values, 1e-12, 1.0 - 1e-12)
             level = np.log(bounded / (1.0 - bounded))
-        centre, spread = float(level.mean()), float(level.std()) or 1.0
+        (centre,), (spread,) = moments(level[:, None])
         table = np.column_stack([(level - centre) / spread, np.ones(len(level))])
         line = np.array([0.0, np.log((ups + 1.0) / (downs + 1.0))])
 

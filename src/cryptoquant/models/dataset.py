@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError, SchemaError
 from cryptoquant.features.feature_set import FeatureSet
-from cryptoquant.features.labels import Label
+from cryptoquant.features.labels import Label, ScaledReturn, Sign
 from cryptoquant.features.ticks import Ticks
 from cryptoquant.features.trends import TrendScanning
 from cryptoquant.market.schema import INSTANT, check_bars, to_polars, validate
@@ -176,6 +176,7 @@ class Dataset:
             self.features,
             self.rises,
             self.returns,
+            self.targets,
             self.times,
             self.label_known,
             self.frame["symbol"].replace_strict(codes, return_dtype=pl.Int64).to_numpy(),
@@ -192,11 +193,26 @@ class Dataset:
     def rises(self) -> Floats:
         """The class to learn: 1 where the label is up, 0 where it is down, NaN where it is not known.
 
-        A label of 0 (the horizon ended before a barrier) counts by the sign of its return.
+        A label of 0 (the horizon ended before a barrier) counts by the sign of its return; in the dead zone of ``Sign``
+        it is neither up nor down: NaN.
         """
         label = self.frame["label"].fill_null(np.nan).to_numpy()
         up = np.where(label == 0.0, self.returns > 0, label > 0).astype(np.float64)
-        return np.where(np.isnan(label), np.nan, up)
+        return np.where(np.isnan(label) | self._is_dead, np.nan, up)
+
+    @property
+    def targets(self) -> Floats:
+        """What a regression learns, shape (rows,): the number that ``ScaledReturn`` is, else the label's return."""
+        if not isinstance(self.label, ScaledReturn):
+            return self.returns
+        return self.frame["label"].fill_null(np.nan).to_numpy()
+
+    @property
+    def _is_dead(self) -> NDArray[np.bool_]:
+        """Whether the return of each row lies in a dead zone."""
+        if not isinstance(self.label, Sign) or self.label.dead_zone == 0.0:
+            return np.zeros(len(self), dtype=np.bool_)
+        return (self.frame["label"] == 0.0).fill_null(value=False).to_numpy()
 
     @property
     def times(self) -> NDArray[np.int64]:
@@ -212,8 +228,13 @@ class Dataset:
 
     @property
     def label_known(self) -> NDArray[np.int64]:
-        """When each row's label is known, nanoseconds UTC; the largest int where it is not known yet."""
-        return self.frame["label_known"].dt.epoch("ns").fill_null(UNKNOWN).to_numpy()
+        """When each row's label is known, nanoseconds UTC; the largest int where it is not known yet.
+
+        The same where it lies in a dead zone: splits leave such rows out of what is learned and judged, for they have
+        no class, as they leave out what has no outcome yet. They are predicted all the same.
+        """
+        known = self.frame["label_known"].dt.epoch("ns").fill_null(UNKNOWN).to_numpy()
+        return np.where(self._is_dead, UNKNOWN, known)
 
     @property
     def width(self) -> int:

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError
 from cryptoquant.market.signal import SignalKind
+from cryptoquant.models.alone import alone
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.model import Model, Predictor
 from cryptoquant.models.onnx import TOLERANCE, converted
 from cryptoquant.models.ranges import check_whole
-from cryptoquant.models.tabular import check_classes, check_returns
+from cryptoquant.models.tabular import check_classes, check_targets
 
 Floats = NDArray[np.float64]
 CLASS = "estimator_class"
@@ -25,9 +26,9 @@ class Estimator:
     """A classifier, regressor or pipeline of scikit-learn.
 
     It is cloned for each fit. A classifier learns the class and gives probabilities, or scores if it has none; a
-    regressor learns the label's return. Where it can be converted to ONNX (``cryptoquant[onnx]``) and the converted
-    model gives the same values to 1e-6 on training rows (1,000 at most), that is what predicts; otherwise the estimator
-    itself does, and cannot be kept in a file.
+    regressor learns the targets and gives expected returns, or scores where the targets are no returns. Where it can
+    be converted to ONNX (``cryptoquant[onnx]``) and the converted model gives the same values to 1e-6 on training rows
+    (1,000 at most), that is what predicts; otherwise the estimator itself does, and cannot be kept in a file.
 
     Parameters
     ----------
@@ -94,9 +95,7 @@ class Estimator:
         ModelError
             The rows cannot be learned from, or differ in weight where the estimator takes no weights.
         """
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1):
+        with alone():
             fitted, kind = self._fitted(examples)
         sample = examples.features[:: -(-len(examples) // COMPARED)]
         try:
@@ -109,20 +108,21 @@ class Estimator:
 
         learner = clone(self.estimator)
         chosen: dict[str, Any] = {}
-        for name, value in learner.get_params().items():
-            last = name.rpartition("__")[2]
+        params = learner.get_params()
+        for name, value in params.items():
+            owner, _, last = name.rpartition("__")
             if last == "random_state" and value is None:
                 chosen[name] = self.seed
-            elif last == "n_jobs" and value is not None:
+            elif last == "n_jobs" and not (value is None and _is_deaf(params.get(owner, learner))):
                 chosen[name] = 1
         learner.set_params(**chosen)
         if is_classifier(learner):
             check_classes(examples)
             learner.fit(examples.features, examples.rises.astype(np.int64), **self._weights(learner, examples))
             return learner, "probability" if hasattr(learner, "predict_proba") else "score"
-        check_returns(examples)
-        learner.fit(examples.features, examples.returns, **self._weights(learner, examples))
-        return learner, "expected_return"
+        check_targets(examples)
+        learner.fit(examples.features, examples.targets, **self._weights(learner, examples))
+        return learner, examples.target_kind
 
     def _weights(self, learner: Any, examples: Examples) -> dict[str, Any]:
         from sklearn.utils.validation import has_fit_parameter
@@ -148,9 +148,7 @@ class NativePredictor:
 
     def predict(self, rows: Floats) -> Floats:
         """Return the value of each row."""
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1):
+        with alone():
             return native_values(self.fitted, self.kind, np.asarray(rows)) if len(rows) else np.empty(0)
 
     def save(self, folder: Path, name: str = "model") -> dict[str, Any]:
@@ -183,11 +181,16 @@ def is_estimator(thing: Any) -> bool:
     return not isinstance(thing, type) and all(callable(getattr(thing, name, None)) for name in names)
 
 
+def _is_deaf(estimator: Any) -> bool:
+    """Whether an estimator has ``n_jobs`` without effect and warns of it; for others None may mean every core."""
+    return type(estimator).__name__ == "LogisticRegression" and type(estimator).__module__.startswith("sklearn.")
+
+
 def native_values(fitted: Any, kind: SignalKind, rows: Floats) -> Floats:
     """Return what an estimator says of rows."""
     if kind == "probability":
         found = fitted.predict_proba(rows)[:, 1]
-    elif kind == "score":
+    elif kind == "score" and hasattr(fitted, "decision_function"):
         found = fitted.decision_function(rows)
     else:
         found = fitted.predict(rows)

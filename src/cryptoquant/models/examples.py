@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryptoquant.errors import ModelError
+from cryptoquant.market.signal import SignalKind
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-COLUMNS = ("features", "rises", "returns", "times", "label_known", "symbols", "ordinals", "weights")
+COLUMNS = ("features", "rises", "returns", "targets", "times", "label_known", "symbols", "ordinals", "weights")
 UNKNOWN = int(np.iinfo(np.int64).max)
 
 
@@ -24,6 +25,8 @@ class Examples:
         Shape (rows, features), C order.
     rises, returns
         Shape (rows,): class (1 up, 0 down) and return of the label, NaN where it is not known.
+    targets
+        Shape (rows,): what a regression learns, the return unless the label is a number of its own.
     times, label_known
         Shape (rows,), nanoseconds UTC; the largest int where the label is not known yet.
     symbols, ordinals
@@ -39,6 +42,7 @@ class Examples:
     features: Floats
     rises: Floats
     returns: Floats
+    targets: Floats
     times: Integers
     label_known: Integers
     symbols: Integers
@@ -53,6 +57,7 @@ class Examples:
         rises: ArrayLike,
         returns: ArrayLike | None = None,
         *,
+        targets: ArrayLike | None = None,
         times: ArrayLike | None = None,
         label_known: ArrayLike | None = None,
         weights: ArrayLike | None = None,
@@ -63,6 +68,8 @@ class Examples:
         ----------
         returns
             By default the class as +1 and -1.
+        targets
+            By default the returns.
         times, label_known
             Nanoseconds UTC; by default one row a second, each known when it ends.
         weights
@@ -79,12 +86,14 @@ class Examples:
         rows = len(table)
         classes = np.asarray(rises, dtype=np.float64)
         moved = 2.0 * classes - 1.0 if returns is None else np.asarray(returns, dtype=np.float64)
+        learned = moved if targets is None else np.asarray(targets, dtype=np.float64)
         when = 1_000_000_000 * np.arange(1, rows + 1) if times is None else np.asarray(times, dtype=np.int64)
         known = when if label_known is None else np.asarray(label_known, dtype=np.int64)
         heavy = np.ones(rows) if weights is None else np.asarray(weights, dtype=np.float64)
         for name, column in (
             ("rises", classes),
             ("returns", moved),
+            ("targets", learned),
             ("times", when),
             ("label_known", known),
             ("weights", heavy),
@@ -95,7 +104,8 @@ class Examples:
             raise ModelError("times: the rows are not in time order")
         if not (np.isfinite(heavy) & (heavy >= 0.0)).all():
             raise ModelError("weights: wanted finite numbers from 0")
-        return cls(table, classes, moved, when, known, np.zeros(rows, dtype=np.int64), np.arange(rows), heavy)
+        symbols = np.zeros(rows, dtype=np.int64)
+        return cls(table, classes, moved, learned, when, known, symbols, np.arange(rows), heavy)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -118,6 +128,11 @@ class Examples:
     def is_known(self) -> NDArray[np.bool_]:
         """Whether each row's label is known, shape (rows,)."""
         return ~np.isnan(self.rises) & (self.label_known < UNKNOWN)
+
+    @property
+    def target_kind(self) -> SignalKind:
+        """What a regression of the targets gives: expected returns where they are the returns, else scores."""
+        return "expected_return" if np.array_equal(self.targets, self.returns, equal_nan=True) else "score"
 
     @property
     def is_weighted(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cryptoquant.models.alone import alone
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.forest import Forest, Nodes, widened
 from cryptoquant.models.model import Parameters, Predictor
@@ -115,14 +116,13 @@ class HistGradientBoosting(Parameters):
     def fit(self, examples: Examples) -> Predictor:
         """Return the trees learned from the classes of the examples."""
         from sklearn.ensemble import HistGradientBoostingClassifier
-        from threadpoolctl import threadpool_limits
 
         check_classes(examples)
         heavy = balanced(examples) if self.class_weight else examples
         chosen = {name: value for name, value in self.get_params().items() if name not in ("seed", "class_weight")}
         grower = HistGradientBoostingClassifier(**chosen, early_stopping=False, random_state=self.seed)
         weights = heavy.weights if heavy.is_weighted else None  # weighted bins take ten times as long
-        with threadpool_limits(1, "openmp"):
+        with alone():
             grower.fit(heavy.features, heavy.rises, sample_weight=weights)
         trees = [_histogram_nodes(one[0].nodes) for one in grower._predictors]
         base = float(np.ravel(grower._baseline_prediction)[0])

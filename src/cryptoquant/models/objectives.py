@@ -31,18 +31,23 @@ def log_loss(judged: Examples, predicted: Floats) -> float:
     """Return the weighted mean negative log-likelihood of the classes; a row without a signal counts as 0.5."""
     bounded = np.clip(np.where(np.isnan(predicted), 0.5, predicted), 1e-9, 1 - 1e-9)
     losses = -(judged.rises * np.log(bounded) + (1 - judged.rises) * np.log(1 - bounded))
-    return float(np.average(losses, weights=judged.weights))
+    return weighted_mean(losses, judged.weights)
 
 
 def brier(judged: Examples, predicted: Floats) -> float:
     """Return the weighted mean squared distance to the classes (Brier 1950); no signal counts as 0.5."""
     values = np.where(np.isnan(predicted), 0.5, predicted)
-    return float(np.average((values - judged.rises) ** 2, weights=judged.weights))
+    return weighted_mean((values - judged.rises) ** 2, judged.weights)
 
 
 def squared_error(judged: Examples, predicted: Floats) -> float:
-    """Return the weighted mean squared distance to the returns; no signal counts as a return of 0."""
-    return float(np.average((np.nan_to_num(predicted) - judged.returns) ** 2, weights=judged.weights))
+    """Return the weighted mean squared distance to what a regression learns; no signal counts as 0."""
+    return weighted_mean((np.nan_to_num(predicted) - judged.targets) ** 2, judged.weights)
+
+
+def weighted_mean(losses: Floats, weights: Floats) -> float:
+    """Return the weighted mean; NaN where no row has a weight."""
+    return float(np.average(losses, weights=weights)) if weights.any() else np.nan
 
 
 def check_kind(objective: Objective, kind: SignalKind) -> None:

@@ -108,8 +108,9 @@ def converted(fitted: Any, kind: SignalKind, rows: Floats, wanted: Floats) -> On
     """
     reason = ""
     failures: tuple[type[Exception], ...] = (*FAILURES, *_failures())
-    output = 0 if kind == "expected_return" else 1
-    for is_double, options, column in product((True, False), _options(kind), _columns(kind)):
+    form = kind if hasattr(fitted, "classes_") else "expected_return"
+    output = 0 if form == "expected_return" else 1
+    for is_double, options, column in product((True, False), _options(form), _columns(form)):
         try:
             content = _convert(fitted, rows.shape[1], options, is_double=is_double)
             predictor = OnnxPredictor(content, kind, rows.shape[1], output, column)

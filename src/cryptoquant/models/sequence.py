@@ -18,7 +18,7 @@ from cryptoquant.models.model import Parameters, Predictor
 from cryptoquant.models.recurrent import Recurrent
 from cryptoquant.models.splits import hold_out
 from cryptoquant.models.standard import Standard
-from cryptoquant.models.tabular import check_classes
+from cryptoquant.models.tabular import check_classes, moments
 from cryptoquant.models.windows import Rows, consecutive
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -253,8 +253,10 @@ def _learn(model: Model, examples: Examples, start: Recurrent | Convolutional | 
     for name, rows in zip(("learn from", "validate on"), parts, strict=True):
         if not len(rows):
             raise ModelError(f"{len(examples)} rows hold no complete window of {model.window} to {name}")
+    if not examples.weights[parts[1]].any():
+        raise ModelError(f"none of the {len(parts[1])} rows to validate on has a weight above zero")
     check_classes(examples.take(parts[0]))
-    standard = start.standard if start else Standard.of(examples.features[learned])
+    standard = start.standard if start else Standard(*moments(examples.features[learned]))
     weights = _weights(examples, parts[0], model.class_weight)
     with _alone(torch), torch.inference_mode(mode=False):
         network = _network(torch, model, examples.features.shape[1], start).to(device)
@@ -367,7 +369,7 @@ def _loss(torch: Any, model: Model, network: Any, judged: _Windows) -> float:
             odds = model._odds(torch, network, x, lambda values: values)
             losses = torch.nn.functional.binary_cross_entropy_with_logits(odds, rises, weights, reduction="sum")
             total, weight = total + float(losses), weight + float(weights.sum())
-    return total / weight if weight else math.inf
+    return total / weight
 
 
 def _state(network: Any) -> dict[str, Any]:

@@ -15,16 +15,10 @@ Singles = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Standard:
-    """Mean and deviation of each feature, shape (features,); a feature that stands still has a deviation of 1."""
+    """Mean and deviation of each feature, shape (features,); an infinite deviation gives a feature no influence."""
 
     mean: Floats
     deviation: Floats
-
-    @classmethod
-    def of(cls, rows: Floats) -> "Standard":
-        """Return the scale of some rows, shape (rows, features)."""
-        deviation = rows.std(axis=0)
-        return cls(rows.mean(axis=0), np.where(deviation > 0.0, deviation, 1.0))
 
     @cached_property
     def inverse(self) -> Floats:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError
+from cryptoquant.features import scaling
 from cryptoquant.market.signal import SignalKind
+from cryptoquant.models.alone import alone
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.model import Parameters, Predictor
 from cryptoquant.models.ranges import ClassWeight, check_above, check_one_of
@@ -50,16 +52,18 @@ class Logistic(Parameters):
         check_classes(examples)
         heavy = balanced(examples) if self.class_weight else examples
         mean, scale = moments(examples.features)
-        fitted = LogisticRegression(C=self.strength, max_iter=1_000).fit(
-            (heavy.features - mean) / scale, heavy.rises, sample_weight=heavy.weights
-        )
+        line = LogisticRegression(C=self.strength, max_iter=1_000)
+        with alone():
+            fitted = line.fit((heavy.features - mean) / scale, heavy.rises, sample_weight=heavy.weights)
         slope = fitted.coef_[0] / scale
         return Line(slope, float(fitted.intercept_[0] - (slope * mean).sum()))
 
 
 @dataclass(frozen=True, slots=True)
 class Ridge(Parameters):
-    """Linear regression of the label's return on standardised features, with an L2 penalty.
+    """Linear regression of the targets on standardised features, with an L2 penalty.
+
+    Targets that are the labels' returns give expected returns, others scores.
 
     Parameters
     ----------
@@ -79,21 +83,20 @@ class Ridge(Parameters):
         check_above(self, "penalty")
 
     def fit(self, examples: Examples) -> Predictor:
-        """Return the line learned from the returns of the examples; mean and deviation are those of the same rows."""
+        """Return the line learned from the targets of the examples; mean and deviation are those of the same rows."""
         from sklearn.linear_model import Ridge as Regression
 
-        check_returns(examples)
+        check_targets(examples)
         mean, scale = moments(examples.features)
-        total = float(examples.weights.sum())
-        fitted = Regression(alpha=self.penalty * total, solver="cholesky").fit(
-            (examples.features - mean) / scale, examples.returns, sample_weight=examples.weights
-        )
+        line = Regression(alpha=self.penalty * float(examples.weights.sum()), solver="cholesky")
+        with alone():
+            fitted = line.fit((examples.features - mean) / scale, examples.targets, sample_weight=examples.weights)
         slope = fitted.coef_ / scale
-        return Line(slope, float(fitted.intercept_ - (slope * mean).sum()), "expected_return")
+        return Line(slope, float(fitted.intercept_ - (slope * mean).sum()), examples.target_kind)
 
 
 class Line:
-    """A fitted line; values are probabilities of a rise, or the returns expected."""
+    """A fitted line; values are probabilities of a rise, the returns expected, or scores."""
 
     window = 1
 
@@ -129,15 +132,18 @@ class Line:
         found = json.loads((folder / description["file"]).read_text(encoding="utf-8"))
         kind = found.get("kind", "probability")
         slope = np.array(found["slope"], dtype=np.float64)
-        if kind not in ("probability", "expected_return") or slope.ndim != 1:
+        if kind not in ("probability", "expected_return", "score") or slope.ndim != 1:
             raise ValueError(f"a {kind!r} of slopes of shape {slope.shape} is no line")
         return cls(slope, found["intercept"], kind)
 
 
 def moments(rows: Floats) -> tuple[Floats, Floats]:
-    """Return mean and deviation of each feature; 1 for the deviation of one that stands still."""
-    deviation = rows.std(axis=0)
-    return rows.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+    """Return mean and deviation of each feature; infinity for the deviation of one that stands still.
+
+    Divided by it, whatever such a feature becomes later has no influence.
+    """
+    mean, deviation = scaling.moments(rows)
+    return mean, np.where(deviation > 0.0, deviation, np.inf)
 
 
 def single(rows: Floats) -> NDArray[np.float32]:
@@ -194,15 +200,15 @@ def check_classes(examples: Examples) -> None:
         raise ModelError(f"all {len(counting)} training labels are {classes[0]:g}: nothing to learn")
 
 
-def check_returns(examples: Examples) -> None:
-    """Raise ModelError where a regression cannot learn: no rows, a value that is not finite, one return only."""
+def check_targets(examples: Examples) -> None:
+    """Raise ModelError where a regression cannot learn: no rows, a value that is not finite, one target only."""
     check_rows(examples)
-    returns = examples.returns
-    if not np.isfinite(returns).all():
-        row = int(np.argmin(np.isfinite(returns)))
+    targets = examples.targets
+    if not np.isfinite(targets).all():
+        row = int(np.argmin(np.isfinite(targets)))
         raise ModelError(
-            f"training return {row} is {returns[row]:g}, wanted a number: leave out rows whose label is not known"
+            f"training target {row} is {targets[row]:g}, wanted a number: leave out rows whose label is not known"
         )
-    counting = returns[examples.weights > 0.0]
+    counting = targets[examples.weights > 0.0]
     if counting.min() == counting.max():
-        raise ModelError(f"all {len(counting)} training returns are {counting[0]:g}: nothing to learn")
+        raise ModelError(f"all {len(counting)} training targets are {counting[0]:g}: nothing to learn")
