@@ -112,7 +112,7 @@ def test_a_fit_within_a_fit_gives_back_once():
     ids=lambda model: type(model).__name__,
 )
 def test_the_bytes_of_a_fit_do_not_know_how_many_threads_there_are(model: Model, tmp_path: Path):
-    train, files = planted(6_000, 24), []
+    train, files = planted(20_000, 60), []
     for count in (1, 2):
         (tmp_path / str(count)).mkdir()
         with threadpool_limits(count):

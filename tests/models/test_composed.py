@@ -126,6 +126,15 @@ def test_the_sigmoid_of_values_that_part_the_classes_stays_finite():
     assert Sigmoid.fit(np.zeros(20), rises, np.ones(20), is_odds=False).apply(np.zeros(1)) == pytest.approx([0.5])
 
 
+@pytest.mark.parametrize("is_odds", [False, True])
+def test_values_that_are_all_the_same_say_how_often_the_price_rose_and_no_more(is_odds):
+    rises = (np.arange(3_000) % 4 == 0).astype(float)
+    curve = Sigmoid.fit(np.full(3_000, 0.3), rises, np.ones(3_000), is_odds=is_odds)
+    assert curve.slope == 0.0
+    wanted = (750 * 751 / 752 + 2_250 / 2_252) / 3_000
+    assert curve.apply(np.array([0.1, 0.3, 0.9])) == pytest.approx([wanted] * 3, rel=1e-9)
+
+
 def test_the_steps_are_those_of_scikit_learn():
     rng = np.random.default_rng(4)
     values, weights = np.round(rng.random(600), 2), rng.random(600) + 0.1
