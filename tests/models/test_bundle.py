@@ -13,7 +13,7 @@ from cryptoquant.errors import BundleError
 from cryptoquant.features import FeatureSet
 from cryptoquant.features.catalogue import CONSTRUCTORS
 from cryptoquant.market.slice import Panel, Slice
-from cryptoquant.models import LSTM, Logistic, Scaled, XGBoost
+from cryptoquant.models import LSTM, Logistic, Scaled, Vetoed, XGBoost
 from cryptoquant.models.bundle import STRATEGIES, Bundle, digest, strategy_to_dict
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.trading.execution import Execution
@@ -348,3 +348,15 @@ def test_a_loaded_bundle_knows_its_digest(tmp_path):
     assert json.loads((again / "bundle.json").read_text())["libraries"] == {"python": "3.99", "numpy": "9.9"}
     twice = Bundle.load(again).save(tmp_path / "twice")
     assert digest(twice / "bundle.json") == digest(again / "bundle.json")
+
+
+def test_numbers_that_are_not_finite_are_no_model(tmp_path):
+    folder = small_bundle(Vetoed(Logistic())).save(tmp_path / "vetoed")
+    redescribed(folder, threshold=float("nan"))
+    with pytest.raises(BundleError, match="threshold nan are not finite"):
+        Bundle.load(folder)
+    folder = small_bundle(Logistic()).save(tmp_path / "line")
+    (folder / "model.json").write_text('{"slope": [1.0, NaN, 1.0], "intercept": 0.0}')
+    altered(folder, files={"model.json": digest(folder / "model.json")})
+    with pytest.raises(BundleError, match="not finite"):
+        Bundle.load(folder)

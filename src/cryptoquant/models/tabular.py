@@ -134,7 +134,10 @@ class Line:
         slope = np.array(found["slope"], dtype=np.float64)
         if kind not in ("probability", "expected_return", "score") or slope.ndim != 1:
             raise ValueError(f"a {kind!r} of slopes of shape {slope.shape} is no line")
-        return cls(slope, found["intercept"], kind)
+        intercept = float(found["intercept"])
+        if not (np.isfinite(slope).all() and np.isfinite(intercept)):
+            raise ValueError("slope and intercept are not finite")
+        return cls(slope, intercept, kind)
 
 
 def moments(rows: Floats) -> tuple[Floats, Floats]:

@@ -174,5 +174,7 @@ class VetoedPredictor:
         shapes = mean.shape, scale.shape, references.shape[:1]
         if references.ndim != 2 or len(set(shapes)) != 1 or not references.shape[1] or not (scale > 0.0).all():
             raise ValueError(f"arrays of shapes {mean.shape}, {scale.shape}, {references.shape} are no neighbourhood")
-        near = Neighbourhood(mean, scale, references, float(description["typical"]))
-        return cls(read(folder, description["model"]), near, float(description["threshold"]))
+        typical, threshold = float(description["typical"]), float(description["threshold"])
+        if not (np.isfinite(typical) and np.isfinite(threshold)):
+            raise ValueError(f"typical {typical} and threshold {threshold} are not finite")
+        return cls(read(folder, description["model"]), Neighbourhood(mean, scale, references, typical), threshold)
