@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -50,6 +51,11 @@ class Divergence:
         object.__setattr__(self, "backtest", _periods(self.backtest))
         self._check(self.window)
 
+    @property
+    def columns(self) -> int:
+        """How many columns it reads."""
+        return int(self.backtest.shape[1])
+
     def check(self, live: Floats) -> pl.DataFrame:
         """Return by number: backtest, live, low and high (of the drawn windows, 95 %), p_value, adjusted, is_apart.
 
@@ -91,10 +97,25 @@ class Divergence:
     def judge(self, rows: Floats) -> Finding:
         """Return the check of the last ``window`` periods; its value is the smallest adjusted p-value."""
         table = self.check(_periods(rows)[-self.window :])
-        parts = tuple(Part(name, value, self.false_alarm) for name, value in table.select("name", "adjusted").rows())
+        numbers = table.select("name", "adjusted").rows()
+        parts = tuple(Part(name, value, self.false_alarm, alarms="below") for name, value in numbers)
         worst = table.sort("adjusted", "p_value").row(0, named=True)
         words = f"{worst['name']} {worst['live']:.4g} live, {worst['backtest']:.4g} in the backtest"
         return Finding(worst["adjusted"], self.false_alarm, bool(worst["is_apart"]), words, parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the check as plain JSON values."""
+        return {
+            "backtest": self.backtest.tolist(),
+            "window": self.window,
+            "false_alarm": self.false_alarm,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> "Divergence":
+        """Return the check that ``to_dict`` described."""
+        return cls(np.array(saved["backtest"], dtype=np.float64), saved["window"], saved["false_alarm"], saved["seed"])
 
     def _check(self, live: int) -> None:
         if not FEWEST <= live <= len(self.backtest):
