@@ -423,29 +423,55 @@ def test_the_live_numbers_stand_beside_those_of_the_backtest():
         Divergence(backtest * np.nan)
 
 
-def divergence_alarms(repeats: int, *, persistence: float) -> int:
-    """Return the alarms of one fresh month each, of returns whose volatility persists."""
+def clustered(periods: int, seed: int, *, persistence: float, spread: float) -> np.ndarray:
+    """Return returns with shocks of Student's t of five degrees, whose log-volatility is an autoregression."""
+    rng = np.random.default_rng(seed)
+    level, returns = rng.standard_normal(), np.empty(periods)
+    for day in range(periods):
+        level = persistence * level + math.sqrt(1 - persistence**2) * rng.standard_normal()
+        returns[day] = 0.001 + 0.01 * math.exp(spread * level) * rng.standard_t(5) / math.sqrt(5 / 3)
+    return returns
+
+
+def divergence_alarms(repeats: int, false_alarm: float, **market: float) -> int:
+    """Return the alarms of one fresh month each, behind 500 periods and a gap."""
     alarms = 0
     for seed in range(repeats):
-        rng = np.random.default_rng(seed)
-        level, returns = 0.0, np.empty(500)
-        for day in range(500):
-            level = persistence * level + math.sqrt(1 - persistence**2) * rng.standard_normal()
-            returns[day] = 0.001 + 0.01 * math.exp(0.4 * level) * rng.standard_normal()
-        alarms += Divergence(returns[:365], seed=seed).judge(returns[-30:]).is_alarm
+        returns = clustered(640, seed, **market)
+        alarms += Divergence(returns[:500], false_alarm=false_alarm, seed=seed).judge(returns[-30:]).is_alarm
     return alarms
 
 
-def test_returns_that_go_on_as_they_were_alarm_seldom():
-    assert divergence_alarms(60, persistence=0.0) <= 4  # more than 4 of 60 come once in 3,000 such tests at 1 %
+def test_returns_that_go_on_as_they_were_alarm_seldom_though_volatility_clusters():
+    # A rate of 5 % gives more than 7 of 60 once in 70 such tests; the seeds are fixed.
+    assert divergence_alarms(60, 0.05, persistence=0.95, spread=0.6) <= 7
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("persistence", [0.0, 0.9])
-def test_the_false_alarm_rate_of_divergence_is_the_stated_one(persistence):
-    alarms = divergence_alarms(800, persistence=persistence)
+@pytest.mark.parametrize("false_alarm", [0.01, 0.05])
+@pytest.mark.parametrize(("persistence", "spread"), [(0.0, 0.0), (0.9, 0.4), (0.95, 0.6)])
+def test_the_false_alarm_rate_of_divergence_is_the_stated_one(persistence, spread, false_alarm):
+    alarms = divergence_alarms(800, false_alarm, persistence=persistence, spread=spread)
     interval = binomtest(alarms, 800).proportion_ci(0.99, method="wilson")
-    assert interval.low <= 0.02, f"{alarms} of 800"
+    assert interval.low <= 1.2 * false_alarm, f"{alarms} of 800"
+
+
+def test_a_volatility_or_a_mean_that_changed_much_is_still_found():
+    found = 0
+    for seed in range(10):
+        returns = clustered(640, seed, persistence=0.95, spread=0.3)
+        check = Divergence(returns[:500], seed=seed)
+        found += check.judge(4.0 * returns[-30:]).is_alarm + check.judge(returns[-30:] - 0.02).is_alarm
+    assert found >= 15
+
+
+def test_what_never_moved_is_not_apart_from_what_never_moved():
+    still = np.zeros(100)
+    assert not Divergence(still).judge(still[:30]).is_alarm
+    seldom = np.zeros(400)
+    seldom[::40] = 0.01
+    assert not Divergence(seldom).judge(seldom[:30]).is_alarm
+    assert Divergence(seldom).judge(np.tile([0.05, -0.05], 15)).is_alarm
 
 
 def watched_model() -> Watched:
