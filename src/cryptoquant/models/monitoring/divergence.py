@@ -186,10 +186,14 @@ def _names(table: Floats) -> list[str]:
 
 def _series(name: str, periods: Floats) -> Floats:
     """Return the series whose memory says how much a number varies from window to window."""
-    returns = periods[:, 0]
-    if name == "turnover":
-        return periods[:, 1]
-    return {"volatility": np.abs(returns - returns.mean()), "hit_rate": np.sign(returns)}.get(name, returns)
+    returns: Floats = periods[:, 0]
+    if name == "volatility":
+        returns = np.abs(returns - returns.mean())
+    elif name == "hit_rate":
+        returns = np.sign(returns)
+    elif name == "turnover":
+        returns = periods[:, 1]
+    return returns
 
 
 def _widened(name: str, drawn: Floats, factor: float, live: int, seed: int) -> Floats:
