@@ -10,12 +10,14 @@ from cryptoquant import features as f
 from cryptoquant.backtest.retrain import predictions_of, retrain
 from cryptoquant.backtest.walk_forward import Study, walk_forward
 from cryptoquant.data.synthetic import SyntheticMarket
+from cryptoquant.errors import ModelError, RegistryError
 from cryptoquant.features import FeatureSet
 from cryptoquant.models import Logistic
 from cryptoquant.models.dataset import Dataset
-from cryptoquant.models.monitoring.monitor import Monitor, Trigger
+from cryptoquant.models.monitoring.monitor import Monitor
 from cryptoquant.models.monitoring.predictions import Prediction, PredictionJournal, bundle_digest, row_digest
 from cryptoquant.models.monitoring.skill import skill
+from cryptoquant.models.monitoring.trigger import Trigger
 from cryptoquant.models.registry import Registry, Version
 from cryptoquant.models.splits import WalkForward
 from cryptoquant.performance.evidence import Gate
@@ -113,6 +115,49 @@ def test_a_trigger_is_answered_by_a_challenger_and_the_champion_stays(registry, 
 
 
 COMMON = ["version", "symbol", "time", "kind", "value", "horizon", "rise", "label_return", "label_known"]
+
+
+def test_live_predictions_of_another_shape_are_refused_before_anything_is_built(registry):
+    def never() -> Study:
+        raise AssertionError("built")
+
+    whole = pl.DataFrame(
+        {
+            "version": ["m@1"], "symbol": ["BTC/USD"], "time": [BARS["time"][0]], "kind": ["probability"],
+            "value": [0.5], "horizon": [timedelta(hours=12)], "rise": [1.0], "label_return": [0.01],
+        },
+        schema_overrides={"time": BARS.schema["time"], "horizon": pl.Duration("ns")},
+    )  # fmt: skip
+    wrong = {
+        "found version missing;": whole.drop("version"),
+        "found rise missing, label_return missing;": whole.drop("rise", "label_return"),
+        r"found time Datetime\(time_unit='us', time_zone='UTC'\);": whole.with_columns(
+            pl.col("time").dt.cast_time_unit("us")
+        ),
+        "version is null": whole.with_columns(version=pl.lit(None, dtype=pl.String)),
+    }
+    monitor, trigger = Monitor({}, trained=1), Trigger("drift", "x", 9, 2.0, 1.0)
+    for words, live in wrong.items():
+        with pytest.raises(ModelError, match=words):
+            retrain(trigger, registry, "m", never, live=live, monitor=monitor)
+    with pytest.raises(AssertionError, match="built"):
+        retrain(trigger, registry, "m", never, live=whole, monitor=monitor)
+    assert registry.versions("m") == [Version("m", 1)]
+    assert monitor.trained == 1
+
+
+def test_a_version_that_gets_no_alias_is_named_and_counts_as_trained(registry, first):
+    class Locked(Registry):
+        """A registry that takes versions and gives no alias."""
+
+        def promote(self, version, alias="champion", gate=None, ledger=None) -> None:
+            raise RegistryError("the database is locked")
+
+    monitor = Monitor({}, every=timedelta(days=1), trained=0)
+    with pytest.raises(RegistryError, match="m@2 is registered, but is not challenger: the database is locked"):
+        retrain(Trigger("schedule", "x", 9 * DAY, 2.0, 1.0), Locked(registry.uri), "m", lambda: first, monitor=monitor)
+    assert registry.versions("m") == [Version("m", 1), Version("m", 2)]
+    assert monitor.check(9 * DAY + 1) == []
 
 
 def test_a_training_that_fails_registers_nothing(registry):

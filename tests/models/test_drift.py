@@ -204,6 +204,38 @@ def test_adwin_tells_a_rise_of_the_error_once_and_its_fall_not():
     assert profits.look() is None
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1_000), st.lists(st.integers(0, 299), min_size=1, max_size=9))
+def test_adwin_leaves_out_what_is_no_number_and_goes_on(seed, places):
+    pytest.importorskip("river.drift")
+    stream = np.concatenate([np.random.default_rng(seed).random(200) * 0.4, np.ones(100)])
+    holed = np.insert(stream, places, np.resize([np.nan, np.inf, -np.inf], len(places)))
+    plain, torn = Adwin(0.0, 1.0), Adwin(0.0, 1.0)
+    plain.update(stream)
+    torn.update(holed)
+    assert (plain.left_out, torn.left_out) == (0, len(places))
+    one = plain.look()
+    assert torn.look() == one
+    assert one.is_alarm
+
+
+def test_adwin_does_not_alarm_of_a_mean_that_has_recovered():
+    pytest.importorskip("river.drift")
+    rng = np.random.default_rng(2)
+    low, high = rng.random(400) * 0.4, 0.3 + rng.random(400) * 0.7
+    watch, looked = Adwin(0, 1), Adwin(0, 1)
+    watch.update(np.concatenate([low, high]))
+    watch.update(rng.random(1_500) * 0.4)
+    assert not watch.look().is_alarm
+    looked.update(np.concatenate([low, high]))
+    assert looked.look().is_alarm
+    both = Adwin(0, 1)
+    both.update(np.concatenate([low, high, rng.random(1_500) * 0.4, high, high]))
+    found = both.look()
+    assert found.is_alarm
+    assert found.threshold == pytest.approx(0.2, abs=0.1)
+
+
 def test_adwin_alarms_seldom_on_streams_that_do_not_change():
     pytest.importorskip("river.drift")
     alarms = 0

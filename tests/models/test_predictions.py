@@ -3,6 +3,7 @@
 import json
 import math
 import multiprocessing
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -94,12 +95,32 @@ def test_the_same_moment_by_two_versions_is_two_predictions(tmp_path):
     assert journal.predictions()["horizon"].to_list() == [timedelta(hours=4)] * 2
 
 
+def test_a_pinned_version_is_one_whatever_digest_its_bundle_was_given(tmp_path):
+    journal = PredictionJournal(tmp_path / "p.jsonl")
+    journal.append([prediction(bundle="ab"), prediction(bundle="zz", value=0.9)])
+    assert journal.predictions()["value"].to_list() == [0.6]
+    loose = [prediction(1, version="m@champion", bundle=name) for name in ("ab", "zz")]
+    journal.append(loose)
+    assert journal.predictions()["bundle"].to_list() == ["ab", "ab", "zz"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_no_number_is_refused_and_nothing_kept(tmp_path, value):
+    journal = PredictionJournal(tmp_path / "p.jsonl")
+    with pytest.raises(DataError, match=f"BTC/USD at 2024-01-01T00:00:00.* is {value}, wanted a finite number"):
+        journal.append([prediction(1), prediction(0, value=value)])
+    assert not journal.path.exists()
+
+
 def test_a_damaged_line_within_the_file_is_named(tmp_path):
     journal = PredictionJournal(tmp_path / "p.jsonl")
     assert journal.predictions().is_empty()
     journal.append([prediction(0), prediction(1)])
     lines = journal.path.read_text().splitlines()
-    for wrong in ("{", '{"symbol": "A"}'):
+    fields = json.loads(lines[1])
+    strange = [{"time": "noon"}, {"value": None}, {"value": "high"}, {"version": 3}, {"horizon": 1.5}, {"known": True}]
+    mistyped = [json.dumps({**fields, **one}) for one in strange]
+    for wrong in ("{", '{"symbol": "A"}', *mistyped, lines[1].replace("0.6", "Infinity")):
         journal.path.write_text("\n".join([lines[0], wrong, lines[1], ""]))
         with pytest.raises(DataError, match="line 2 is not readable"):
             journal.predictions()
@@ -109,6 +130,13 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="predictions cannot be kept"):
         PredictionJournal(tmp_path / "file" / "p.jsonl").append([prediction()])
+
+
+def test_a_folder_is_no_journal(tmp_path):
+    with pytest.raises(DataError, match="predictions cannot be read"):
+        PredictionJournal(tmp_path).predictions()
+    with pytest.raises(DataError, match="predictions cannot be kept"):
+        PredictionJournal(tmp_path).append([prediction()])
 
 
 def _append(path, number):
@@ -140,6 +168,8 @@ def test_a_bundle_is_named_by_what_the_registry_pins_and_a_row_by_its_bits(tmp_p
     assert table["version"].unique().to_list() == ["m@7"]
     assert table.select("symbol", "row").rows() == [("BTC/USD", row_digest(rows[0])), ("ETH/USD", row_digest(rows[1]))]
     assert row_digest(rows[1]) != row_digest(np.array([0.3, 0.0, 1.0]))
+    if hasattr(bundle, "digest"):
+        assert bundle_digest(replace(bundle, digest="of the file")) == "of the file"
     assert json.loads(journal.path.read_text().splitlines()[0])["reference"] == "m@champion"
 
 
@@ -178,6 +208,31 @@ def test_no_outcome_is_told_before_it_was_known_and_the_future_changes_nothing(m
     wanted = market.frame.with_columns(rise=pl.Series(market.rises)).filter(pl.col("label_known").dt.epoch("ns") <= now)
     assert settled["rise"].to_list() == wanted["rise"].to_list()
     assert settled["label_return"].to_list() == wanted["label_return"].to_list()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(40, 200), st.integers(2, 30), st.integers(1, 12))
+def test_an_outcome_waits_for_the_bars_of_its_path_that_come_late(market, tmp_path_factory, place, delay, hours):
+    """Some bars are known hours after their close: what is told on the way is what is told in the end."""
+    journal = journalled(market, tmp_path_factory.mktemp("late") / "p.jsonl")
+    late = market.bars.with_columns(row=pl.int_range(pl.len()).over("symbol")).with_columns(
+        pl.when(pl.col("row").is_between(place, place + hours - 1))
+        .then((pl.col("known") + pl.duration(hours=delay)).dt.cast_time_unit("ns"))
+        .otherwise("known")
+        .alias("known")
+    )
+    first = int(late.filter(pl.col("row") == place)["time"].dt.epoch("ns").min())
+    end = journal.joined(late, LABEL, int(late["known"].dt.epoch("ns").max()))
+    identity = ["symbol", "time", "rise", "label_return", "label_known"]
+    for after in (0, delay - 1, delay, delay + hours, delay + 20):
+        now = first + after * HOUR
+        told = journal.joined(late, LABEL, now).drop_nulls("rise").select(identity)
+        assert told.join(end.select(identity), on=identity, how="semi").height == told.height
+        seen = told.filter(pl.col("time").dt.epoch("ns") >= first)
+        assert after >= delay or not seen.height
+    held = replace(market, bars=late.drop("row"))
+    now = first + (delay - 1) * HOUR
+    assert journal.joined_to(held, now).drop("same_row").equals(journal.joined(late, LABEL, now))
 
 
 def test_a_dataset_tells_whether_the_rows_are_those_that_were_predicted_from(market, tmp_path):

@@ -2,18 +2,32 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
 from cryptoquant.backtest.walk_forward import Study
-from cryptoquant.errors import ModelError
+from cryptoquant.errors import CryptoquantError, ModelError, RegistryError
+from cryptoquant.market.schema import INSTANT
 from cryptoquant.models.bundle import Bundle
 from cryptoquant.models.monitoring.duel import Duel, duel
-from cryptoquant.models.monitoring.monitor import Monitor, Trigger
+from cryptoquant.models.monitoring.monitor import Monitor
 from cryptoquant.models.monitoring.predictions import join
+from cryptoquant.models.monitoring.trigger import Trigger
 from cryptoquant.models.registry import Registry, Version
 from cryptoquant.models.run_record import RunRecord
 from cryptoquant.performance.evidence import Evidence
+
+LIVE: dict[str, Any] = {
+    "version": pl.String,
+    "symbol": pl.String,
+    "time": INSTANT,
+    "kind": pl.String,
+    "value": pl.Float64,
+    "horizon": pl.Duration("ns"),
+    "rise": pl.Float64,
+    "label_return": pl.Float64,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +101,27 @@ def retrain(
     live
         The champion's joined live predictions (``PredictionJournal.joined``), for the comparison.
     monitor
-        Told that the model was trained at the trigger's time, so that its schedule starts again. The champion goes on
-        being watched: its checks stay as they are until a new model takes its place.
+        Told that the model was trained at the trigger's time once it is registered, so that its schedule starts again.
+        The champion goes on being watched: its checks stay as they are until a new model takes its place.
+
+    Raises
+    ------
+    ModelError
+        ``live`` is no frame of joined predictions; nothing is built then.
+    RegistryError
+        The new version did not get the alias; the message names it, and it stays registered.
     """
+    _check_live(live)
     held = registry.aliases(name) if name in registry.names() else {}
     study = build()
     version = registry.register(name, Answer(study, trigger))
-    registry.promote(version, "challenger")
-    compared, reason = _compared(study, version, live)
     if monitor is not None:
         monitor.trained = max(monitor.trained, trigger.at)
+    try:
+        registry.promote(version, "challenger")
+    except CryptoquantError as error:
+        raise RegistryError(f"{version} is registered, but is not challenger: {error}") from error
+    compared, reason = _compared(study, version, live)
     holders = {alias: Version(name, number) for alias, number in held.items()}
     return Retrained(
         trigger=trigger,
@@ -115,6 +140,21 @@ def predictions_of(study: Study, version: str) -> pl.DataFrame:
     signals = study.signals.with_columns(version=pl.lit(version))
     labels = dataset.frame.select("symbol", "time", "label", "label_return", "label_known")
     return join(signals, labels, int(dataset.bars["known"].dt.epoch("ns").max()))  # type: ignore[arg-type]
+
+
+def _check_live(live: pl.DataFrame | None) -> None:
+    if live is None or not live.height:
+        return
+    wrong = [
+        f"{name} {live.schema.get(name, 'missing')}" for name, kind in LIVE.items() if live.schema.get(name) != kind
+    ]
+    if wrong:
+        wanted = ", ".join(f"{name} {kind}" for name, kind in LIVE.items())
+        raise ModelError(
+            f"live predictions: found {', '.join(wrong)}; wanted {wanted}, as PredictionJournal.joined gives"
+        )
+    if live["version"].null_count():
+        raise ModelError("live predictions: version is null, wanted name@number")
 
 
 def _compared(study: Study, version: Version, live: pl.DataFrame | None) -> tuple[Duel | None, str]:

@@ -51,28 +51,40 @@ class Parity:
 def parity(live: Replay, bundle: Bundle, history: Panel) -> Parity:
     """Simulate the slices of a journal with features computed in batch over ``history`` and those slices.
 
+    What passed while the trader stood still is read from ``history`` where that reaches so far, as a trader that starts
+    again reads it. A strategy that looks back over such a gap sees the journalled slices only.
+
     Parameters
     ----------
     live
         The journal, read again.
     history
-        The slices before the start that warmed the live features up.
+        The slices that warmed the live features up, and those between stop and restart; journalled ones go before.
     """
     traded = panel_of(live.slices, bundle)
-    whole = Panel.from_values(
-        np.concatenate([history.times, traded.times]),
-        np.concatenate([history.known, traded.known]),
-        bundle.symbols,
-        np.concatenate([history.values, traded.values]),
-        traded.width,
-    )
+    whole = laid_over(history, traded)
     rows = bundle.features.compute_panel(whole)
     forecaster = bundle.forecaster()
-    forecaster.warm(rows[: len(history)])
-    fresh = rows[len(history) :]
-    signals = {market.time: forecaster.update(market, row) for market, row in zip(traded, fresh, strict=True)}
+    journalled = dict(zip(traded.times.tolist(), traded, strict=True))
+    signals = {}
+    for time, row in zip(whole.times.tolist(), rows, strict=True):
+        if time in journalled:
+            signals[time] = forecaster.update(journalled[time], row)
+        else:
+            forecaster.warm(row[None])
     run = drive(live.start.engine(), traded, signals)
     return Parity(tuple(live.journalled), tuple(run.orders), tuple(live.fills), tuple(run.fills))
+
+
+def laid_over(history: Panel, traded: Panel) -> Panel:
+    """Return the slices of both up to the last traded one; of a close that both hold, the traded one."""
+    past = history.between(-1, int(traded.times[-1]))
+    kept = ~np.isin(past.times, traded.times)
+    times = np.concatenate([past.times[kept], traded.times])
+    order = np.argsort(times)
+    known = np.concatenate([past.known[kept], traded.known])
+    values = np.concatenate([past.values[kept], traded.values])
+    return Panel.from_values(times[order], known[order], traded.symbols, values[order], traded.width)
 
 
 def panel_of(slices: list[Slice], bundle: Bundle) -> Panel:

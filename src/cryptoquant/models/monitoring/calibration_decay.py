@@ -49,6 +49,11 @@ class CalibrationDecay:
     middle: float
     thresholds: Floats
 
+    @property
+    def columns(self) -> int:
+        """How many columns it reads."""
+        return 2
+
     @classmethod
     def fit(
         cls, predicted: Floats, rises: Floats, *, window: int, false_alarm: float = 0.01, seed: int = 0

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,8 +11,7 @@ from numpy.typing import NDArray
 
 from cryptoquant.errors import ModelError
 from cryptoquant.models.monitoring.finding import Finding, Part
-from cryptoquant.models.monitoring.resampling import MEMORIES_PER_BLOCK, Blocks, memory_of
-from cryptoquant.performance.significance import stationary_indices
+from cryptoquant.models.monitoring.resampling import MEMORIES_PER_BLOCK, Blocks, linear_memory, stationary_windows
 
 Floats = NDArray[np.float64]
 DRAWS = 2_000
@@ -24,9 +24,15 @@ class Divergence:
 
     Mean, volatility, Sharpe ratio and hit rate of the live returns (and the mean turnover where it is given) are placed
     among those of windows of the live length, drawn from the backtest by the stationary bootstrap and widened by what
-    blocks miss and by the backtest's own error (``Blocks.widening``). The two-sided p-values are adjusted for their
-    number by Holm's method: the chance that any of them falls below ``false_alarm`` though nothing changed is
-    ``false_alarm`` at most, per check.
+    blocks miss and by the backtest's own error (``Blocks.widening``). Blocks are eight times as long as each number's
+    own memory and, but for the hit rate, twice the window at least and an eighth of the backtest at most: 500 periods
+    seldom show how long volatility clusters. The two-sided p-values are adjusted for their number by Holm's method.
+
+    The chance that any of them falls below ``false_alarm`` though nothing changed is about ``false_alarm``, per check.
+    Measured with log-volatility an AR(1) of 0.95 and deviation 0.6, shocks of Student's t(5) and a window of 30: 5.0 %
+    at 5 % and 1.7 % at 1 % (600 checks, 500 periods of backtest). It is higher where the backtest shows too little:
+    7.0 % and 2.7 % with 250 periods, 7.0 % and 2.0 % with an AR of 0.98 (300 checks each). The price is power: there a
+    volatility of 2.5 times is found in one window of five.
 
     Source: Politis, Romano (1994), "The stationary bootstrap", JASA 89; Holm (1979), "A simple sequentially rejective
     multiple test procedure".
@@ -37,6 +43,8 @@ class Divergence:
         Shape (periods,) of returns, or (periods, 2) of returns and turnover; daily or by bar, as the live ones are.
     window
         Live periods of a check within a monitor.
+    false_alarm
+        From 0.005, which 2,000 draws can tell, to 0.5.
     """
 
     backtest: Floats
@@ -45,10 +53,15 @@ class Divergence:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0.001 <= self.false_alarm <= 0.5:
-            raise ValueError(f"false_alarm must lie between 0.001 and 0.5, found {self.false_alarm!r}")
+        if not 0.005 <= self.false_alarm <= 0.5:
+            raise ValueError(f"false_alarm must lie between 0.005 and 0.5, found {self.false_alarm!r}")
         object.__setattr__(self, "backtest", _periods(self.backtest))
         self._check(self.window)
+
+    @property
+    def columns(self) -> int:
+        """How many columns it reads."""
+        return int(self.backtest.shape[1])
 
     def check(self, live: Floats) -> pl.DataFrame:
         """Return by number: backtest, live, low and high (of the drawn windows, 95 %), p_value, adjusted, is_apart.
@@ -63,16 +76,11 @@ class Divergence:
         if table.shape[1] != self.backtest.shape[1]:
             raise ModelError(f"live periods of shape {table.shape}, wanted {self.backtest.shape[1]} columns")
         names = _names(table)
-        memory = memory_of(self.backtest)[0]
-        usual = max(5.0, 1.5 * math.cbrt(len(self.backtest)), MEMORIES_PER_BLOCK * memory)
-        block = min(usual, len(table) / 2.0)
-        rows = stationary_indices(len(self.backtest), block, DRAWS, self.seed)[:, : len(table)]
-        drawn = np.stack([NUMBERS[name](self.backtest[rows]) for name in names])
-        wider = Blocks(len(self.backtest), len(table), math.ceil(block)).widening(np.array([memory]), self.false_alarm)
-        centre = np.median(drawn, axis=1, keepdims=True)
-        drawn = centre + (drawn - centre) * math.sqrt(float(wider[0]))
+        drawn = self._draw(names, len(table))
         found = np.array([float(NUMBERS[name](table[None])[0]) for name in names])
-        p_values = _two_sided(drawn, found)
+        moved = max(1, int((table[:, 0] != 0.0).sum()))
+        slack = np.array([0.5 / moved if name == "hit_rate" else 0.0 for name in names])
+        p_values = _two_sided(drawn, found, slack)
         adjusted = holm(p_values)
         low, high = np.quantile(drawn, (0.025, 0.975), axis=1)
         return pl.DataFrame(
@@ -88,13 +96,45 @@ class Divergence:
             }
         )
 
+    def _draw(self, names: list[str], live: int) -> Floats:
+        """Return each number of windows that the backtest brings, widened, shape (numbers, draws)."""
+        length = len(self.backtest)
+        floor, most = max(5.0, 1.5 * math.cbrt(length)), max(length / 8.0, live / 2.0)
+        rows: dict[int, NDArray[np.int64]] = {}
+        drawn = []
+        for name in names:
+            memory = linear_memory(_series(name, self.backtest)[:, None])
+            least = floor if name == "hit_rate" else max(floor, 2.0 * live)
+            block = math.ceil(min(max(least, MEMORIES_PER_BLOCK * float(memory[0])), most))
+            if block not in rows:
+                rows[block] = stationary_windows(length, live, block, DRAWS, self.seed)
+            numbers = NUMBERS[name](self.backtest[rows[block]])
+            wider = Blocks(length, live, block).widening(memory, self.false_alarm / len(names))
+            drawn.append(_widened(name, numbers, math.sqrt(float(wider[0])), live, self.seed))
+        return np.stack(drawn)
+
     def judge(self, rows: Floats) -> Finding:
         """Return the check of the last ``window`` periods; its value is the smallest adjusted p-value."""
         table = self.check(_periods(rows)[-self.window :])
-        parts = tuple(Part(name, value, self.false_alarm) for name, value in table.select("name", "adjusted").rows())
+        numbers = table.select("name", "adjusted").rows()
+        parts = tuple(Part(name, value, self.false_alarm, alarms="below") for name, value in numbers)
         worst = table.sort("adjusted", "p_value").row(0, named=True)
         words = f"{worst['name']} {worst['live']:.4g} live, {worst['backtest']:.4g} in the backtest"
         return Finding(worst["adjusted"], self.false_alarm, bool(worst["is_apart"]), words, parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the check as plain JSON values."""
+        return {
+            "backtest": self.backtest.tolist(),
+            "window": self.window,
+            "false_alarm": self.false_alarm,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> "Divergence":
+        """Return the check that ``to_dict`` described."""
+        return cls(np.array(saved["backtest"], dtype=np.float64), saved["window"], saved["false_alarm"], saved["seed"])
 
     def _check(self, live: int) -> None:
         if not FEWEST <= live <= len(self.backtest):
@@ -144,10 +184,38 @@ def _names(table: Floats) -> list[str]:
     return [name for name in NUMBERS if name != "turnover" or table.shape[1] > 1]
 
 
-def _two_sided(drawn: Floats, found: Floats) -> Floats:
+def _series(name: str, periods: Floats) -> Floats:
+    """Return the series whose memory says how much a number varies from window to window."""
+    returns: Floats = periods[:, 0]
+    if name == "volatility":
+        returns = np.abs(returns - returns.mean())
+    elif name == "hit_rate":
+        returns = np.sign(returns)
+    elif name == "turnover":
+        returns = periods[:, 1]
+    return returns
+
+
+def _widened(name: str, drawn: Floats, factor: float, live: int, seed: int) -> Floats:
+    """Return draws spread about their median; of a volatility its logarithm, of a hit rate its steps made smooth."""
+    if name == "hit_rate":
+        drawn = drawn + np.random.default_rng(seed).uniform(-0.5, 0.5, len(drawn)) / live
+    if name != "volatility":
+        centre = np.median(drawn)
+        spread: Floats = centre + (drawn - centre) * factor
+        return spread
+    moved = drawn > 0.0
+    values = np.log(drawn[moved])
+    middle = np.median(values) if len(values) else 0.0
+    found = np.zeros(len(drawn))
+    found[moved] = np.exp(middle + (values - middle) * factor)
+    return found
+
+
+def _two_sided(drawn: Floats, found: Floats, slack: Floats) -> Floats:
     """Return twice the smaller tail of each number among its draws, the number itself counted as one more."""
-    above = (drawn >= found[:, None]).sum(axis=1)
-    below = (drawn <= found[:, None]).sum(axis=1)
+    above = (drawn >= (found - slack)[:, None]).sum(axis=1)
+    below = (drawn <= (found + slack)[:, None]).sum(axis=1)
     p_values: Floats = np.minimum(2.0 * (1.0 + np.minimum(above, below)) / (drawn.shape[1] + 1.0), 1.0)
     return p_values
 

@@ -200,6 +200,11 @@ class FeatureDrift:
         drawn *= np.stack([wider, np.sqrt(wider)])
         return cls(labels, window, false_alarm, _thresholds(drawn, false_alarm), memory, grid, counts)
 
+    @property
+    def columns(self) -> int:
+        """How many columns it reads."""
+        return len(self.names)
+
     def check(self, rows: Any) -> pl.DataFrame:
         """Return by feature: psi, psi_threshold, ks, ks_threshold, is_drifted; of the last ``window`` rows.
 
@@ -293,8 +298,9 @@ def _ratio(value: float, threshold: float) -> float:
 class Adwin:
     """Notices that the mean of a stream has changed, from no reference, by a window that cuts itself.
 
-    Values are clipped to ``low`` to ``high``, which the bound of the test wants known. Feed it values that do not
-    overlap (one for each horizon): it takes them as independent.
+    Values are clipped to ``low`` to ``high``, which the bound of the test wants known; those that are not finite are
+    left out and counted in ``left_out``. Feed it values that do not overlap (one for each horizon): it takes them as
+    independent. A mean that has gone back more than half of the way by the time of the look is no alarm.
 
     Source: Bifet, Gavalda (2007), "Learning from time-changing data with adaptive windowing"; the library is river.
 
@@ -329,29 +335,35 @@ class Adwin:
     def reset(self) -> None:
         """Forget all values."""
         self._window = self._make(delta=self.delta)
-        self._before = self._after = 0.0
+        self._before = self._worst = 0.0
         self._changed = False
-        self._seen = 0
+        self._seen = self.left_out = 0
 
     def update(self, rows: Floats) -> None:
         """Take the next values, oldest first."""
-        for value in np.clip(np.asarray(rows, dtype=np.float64).ravel(), self.low, self.high):
+        values = np.asarray(rows, dtype=np.float64).ravel()
+        finite = values[np.isfinite(values)]
+        self.left_out += len(values) - len(finite)
+        for value in np.clip(finite, self.low, self.high):
             before = self._window.estimation
             self._window.update(float((value - self.low) / (self.high - self.low)))
             self._seen += 1
-            if self._window.drift_detected:
-                self._before, self._after = before, self._window.estimation
-                rises = self._after > self._before
-                self._changed |= self.worse == "both" or rises == (self.worse == "up")
+            now = self._window.estimation
+            if self._window.drift_detected and self._is_worse(now, before) and not self._changed:
+                self._changed, self._before, self._worst = True, before, now
+            elif self._changed and self._is_worse(now, self._before):
+                self._worst = max(self._worst, now, key=lambda mean: abs(mean - self._before))
 
     def look(self) -> Finding | None:
         """Return whether the mean has changed for the worse since the last look; None before the first value."""
         if not self._seen:
             return None
-        width = self.high - self.low
-        now = self.low + width * self._window.estimation
-        before = self.low + width * self._before
-        words = f"mean {before:.4g} before, {now:.4g} now" if self._changed else ""
-        found = Finding(now, before if self._changed else float("nan"), self._changed, words)
+        mean = self._window.estimation
+        changed = self._changed and abs(mean - self._worst) <= abs(mean - self._before)
         self._changed = False
-        return found
+        now, before = (self.low + (self.high - self.low) * one for one in (mean, self._before))
+        words = f"mean {before:.4g} before, {now:.4g} now" if changed else ""
+        return Finding(now, before if changed else float("nan"), changed, words)
+
+    def _is_worse(self, now: float, before: float) -> bool:
+        return now != before if self.worse == "both" else now > before if self.worse == "up" else now < before

@@ -1,93 +1,31 @@
 """The watch over a deployed model: what comes in is compared, and what chance would seldom show becomes a trigger."""
 
-import json
-import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cryptoquant.errors import DataError
+from cryptoquant.errors import ModelError
 from cryptoquant.market.time import span_ns
 from cryptoquant.models.monitoring.finding import Finding
 from cryptoquant.models.monitoring.skill import log_losses, positions
-from cryptoquant.performance.trials import strict_json
+from cryptoquant.models.monitoring.trigger import Trigger, TriggerKind
 
 Floats = NDArray[np.float64]
-TriggerKind = Literal["schedule", "drift", "decay"]
 CHECKED_PER_WINDOW = 4
 DAY_NS = 86_400_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """A reason to train again.
-
-    Attributes
-    ----------
-    kind
-        ``schedule`` (it is time), ``drift`` (the market is not the one that was learned) or ``decay`` (the skill is not
-        the one that was found).
-    name
-        Of the watch that found it.
-    at
-        Nanoseconds UTC.
-    value, threshold
-        What was found and its bound, NaN where a watch has none; of a schedule the days since the training and those
-        that were planned.
-    """
-
-    kind: TriggerKind
-    name: str
-    at: int
-    value: float
-    threshold: float
-    detail: str = ""
-
-    def to_line(self) -> str:
-        """Return the trigger as one line of strict JSON."""
-        return json.dumps(strict_json(asdict(self)), allow_nan=False)
-
-    @classmethod
-    def from_line(cls, line: str | bytes) -> "Trigger":
-        """Return the trigger of ``to_line``.
-
-        Raises
-        ------
-        DataError
-            The line holds no trigger.
-        """
-        try:
-            read = cls(**json.loads(line))
-            if read.kind not in ("schedule", "drift", "decay"):
-                raise ValueError(read.kind)
-        except (ValueError, TypeError) as error:
-            raise DataError(f"no trigger: {line[:60]!r}") from error
-        empty: dict[str, Any] = {name: math.nan for name in ("value", "threshold") if getattr(read, name) is None}
-        return replace(read, **empty)
-
-
-def write_triggers(triggers: Iterable[Trigger], path: Path) -> None:
-    """Append triggers to a file of JSON lines."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(f"{one.to_line()}\n" for one in triggers)
-
-
-def read_triggers(path: Path) -> list[Trigger]:
-    """Return the triggers of a file, in its order; raises DataError for a line that is none."""
-    return [Trigger.from_line(line) for line in path.read_bytes().splitlines()]
 
 
 class WindowCheck(Protocol):
     """Judges the last rows of a stream at once.
 
-    The contract: ``judge`` is pure and wants at least ``window`` rows, oldest first.
+    The contract: ``judge`` is pure and wants at least ``window`` rows, oldest first. A check that also says how many
+    ``columns`` it reads gets rows of shape (rows, columns), others the rows as they were given.
     """
 
     @property
@@ -191,6 +129,8 @@ class Monitor:
         When the model was trained, nanoseconds UTC.
     apart
         The least time between two triggers of the same kind. Alarms within it are kept in ``looked`` only.
+    triggers
+        Those of an earlier monitor of the model (``read_triggers``), so that none is given again within ``apart``.
 
     Attributes
     ----------
@@ -198,6 +138,8 @@ class Monitor:
         Everything that the watches found.
     triggers
         All that was triggered, oldest first.
+    left_out
+        How many rows of each stream were not finite and were not taken.
     """
 
     def __init__(
@@ -207,6 +149,7 @@ class Monitor:
         every: timedelta | None = None,
         trained: int = 0,
         apart: timedelta = timedelta(days=1),
+        triggers: Iterable[Trigger] = (),
     ) -> None:
         if apart < timedelta(0) or (every is not None and every <= timedelta(0)):
             raise ValueError(f"every must be longer than zero and apart not negative, found {every} and {apart}")
@@ -215,7 +158,9 @@ class Monitor:
         self.apart_ns = span_ns(apart) if apart else 0
         self.trained = trained
         self.looked: list[Looked] = []
-        self.triggers: list[Trigger] = []
+        self.triggers = sorted(triggers, key=lambda one: one.at)
+        self.left_out: Counter[str] = Counter()
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._checks: dict[str, StreamCheck] = {
             name: one.check if isinstance(one.check, StreamCheck) else Rolling(one.check)
             for name, one in self.watches.items()
@@ -224,20 +169,46 @@ class Monitor:
         self._taken = 0
 
     def update(self, **streams: Any) -> None:
-        """Take the next rows of streams by name, oldest first.
+        """Take the next rows of streams by name, oldest first: all of them, or none when one cannot be read.
+
+        A stream has shape (rows,) or (rows, columns). One number is a row, and so is a list of as many numbers as a
+        watch of several columns reads. Rows that are not finite are left out and counted (``left_out``).
 
         Raises
         ------
         ValueError
             No watch reads a stream of this name.
+        ModelError
+            A stream holds no numbers, or as many columns as its watch does not read.
         """
         read = {one.reads for one in self.watches.values()}
         strange = sorted(set(streams) - read)
         if strange:
             raise ValueError(f"no watch reads {', '.join(strange)}; read are {', '.join(sorted(read)) or 'none'}")
-        for name, one in self.watches.items():
-            if one.reads in streams:
-                self._checks[name].update(streams[one.reads])
+        tables = {name: _numbers(name, rows) for name, rows in streams.items()}
+        shaped = {
+            name: _shaped(one.reads, tables[one.reads], getattr(one.check, "columns", None))
+            for name, one in self.watches.items()
+            if one.reads in streams
+        }
+        self._keep_shapes(shaped)
+        left_out: dict[str, int] = {}
+        for name, rows in shaped.items():
+            places = _finite(rows)
+            left_out[self.watches[name].reads] = int((~places).sum())
+            if places.any():
+                self._checks[name].update(rows[places])
+        self.left_out.update({name: count for name, count in left_out.items() if count})
+
+    def _keep_shapes(self, shaped: Mapping[str, Floats]) -> None:
+        """Keep how many columns each watch reads; raise ModelError where that is not what it read before."""
+        fresh = {name: rows.shape[1:] for name, rows in shaped.items() if rows.size}
+        for name, shape in fresh.items():
+            if self._shapes.get(name, shape) != shape:
+                wanted = ", ".join(["rows", *map(str, self._shapes[name])])
+                found = f"{self.watches[name].reads}: rows of shape {shaped[name].shape}"
+                raise ModelError(f"{found}, wanted ({wanted}) as before")
+        self._shapes.update(fresh)
 
     def settle(self, joined: pl.DataFrame) -> None:
         """Take the moments of joined predictions of one version that have settled since the last call, in time order.
@@ -257,20 +228,31 @@ class Monitor:
         )
         if not moments.height:
             return
-        self._settled = int(moments["time"].dt.epoch("ns").item(-1))
         fresh = joined.drop_nulls("rise").join(moments.select("time"), on="time", how="semi")
-        streams, self._taken = outcome_streams(fresh, self._taken)
+        streams, taken = outcome_streams(fresh, self._taken)
         read = {one.reads for one in self.watches.values()}
         self.update(**{name: rows for name, rows in streams.items() if name in read and len(rows)})
+        self._settled, self._taken = int(moments["time"].dt.epoch("ns").item(-1)), taken
 
     def check(self, now: int) -> list[Trigger]:
         """Look at every watch and the schedule; return the new triggers.
 
         Of several alarms of one kind the strongest gives the trigger, the others stand in its words.
+
+        Raises
+        ------
+        ModelError
+            A watch cannot judge its rows. All others were looked at first: what they found is in ``looked`` and
+            ``triggers``, and the message names the triggers that this call made.
         """
         alarms: dict[str, list[Looked]] = {"drift": [], "decay": []}
+        failed: list[str] = []
         for name, check in self._checks.items():
-            finding = check.look()
+            try:
+                finding = check.look()
+            except (ModelError, ValueError, ArithmeticError) as error:
+                failed.append(f"{name}: {error}")
+                continue
             if finding is None:
                 continue
             found = Looked(now, name, self.watches[name].kind, finding)
@@ -284,6 +266,9 @@ class Monitor:
             made.append(Trigger("schedule", "schedule", now, age, every, f"trained {age:.1f} days ago"))
         fresh = [one for one in made if self._is_apart(one)]
         self.triggers += fresh
+        if failed:
+            names = ", ".join(f"{one.kind} by {one.name}" for one in fresh) or "none"
+            raise ModelError(f"{'; '.join(failed)} (triggers made all the same: {names})")
         return fresh
 
     def retrained(self, at: int, checks: Mapping[str, WindowCheck | StreamCheck] | None = None) -> None:
@@ -300,6 +285,7 @@ class Monitor:
             self._checks[name] = check if isinstance(check, StreamCheck) else Rolling(check)
         for kept in self._checks.values():
             kept.reset()
+        self._shapes.clear()
 
     def _is_apart(self, trigger: Trigger) -> bool:
         last = max((one.at for one in self.triggers if one.kind == trigger.kind), default=None)
@@ -332,6 +318,33 @@ def outcome_streams(settled: pl.DataFrame, after: int = 0) -> tuple[dict[str, Fl
     streams = {name: np.array([one[place].mean() for place in places]) for name, one in numbers.items()}
     outcomes = ordered.select("value", "rise").to_numpy()
     return {"outcomes": outcomes, **streams}, after
+
+
+def _numbers(name: str, rows: Any) -> Floats:
+    try:
+        table = np.atleast_1d(np.asarray(rows, dtype=np.float64))
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{name}: rows that are no numbers of shape (rows,) or (rows, columns): {error}") from error
+    if table.ndim > 2:
+        raise ModelError(f"{name}: rows of shape {table.shape}, wanted (rows,) or (rows, columns)")
+    return table
+
+
+def _shaped(name: str, table: Floats, columns: int | None) -> Floats:
+    """Return rows in the shape that a check reads, where it says one."""
+    if columns is None:
+        return table
+    if not table.size:
+        return np.empty((0, columns))
+    if table.ndim == 1 and (columns == 1 or len(table) == columns):
+        return table.reshape(-1, columns)
+    if table.shape[1:] != (columns,):
+        raise ModelError(f"{name}: rows of shape {table.shape}, wanted (rows, {columns})")
+    return table
+
+
+def _finite(rows: Floats) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(rows).all(axis=tuple(range(1, rows.ndim))))
 
 
 def _strongest(found: list[Looked], now: int) -> Trigger:

@@ -10,7 +10,7 @@ import polars as pl
 
 from cryptoquant.market.time import iso
 from cryptoquant.models.monitoring.duel import Difference, Duel
-from cryptoquant.models.monitoring.monitor import Looked, Trigger
+from cryptoquant.models.monitoring.monitor import Looked
 from cryptoquant.models.monitoring.pictures import (
     calibration_picture,
     drift_picture,
@@ -19,6 +19,7 @@ from cryptoquant.models.monitoring.pictures import (
     trigger_picture,
 )
 from cryptoquant.models.monitoring.skill import Skill
+from cryptoquant.models.monitoring.trigger import Trigger
 from cryptoquant.performance.page import POLICY
 from cryptoquant.performance.page_style import STYLE
 from cryptoquant.performance.page_tables import table

@@ -1,5 +1,6 @@
 """The pictures of a watch's page: rolling skill, calibration, profit, drift by feature and the line of triggers."""
 
+import math
 from collections.abc import Callable, Sequence
 from html import escape
 
@@ -8,8 +9,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cryptoquant.market.time import iso
-from cryptoquant.models.monitoring.monitor import Looked, Trigger
+from cryptoquant.models.monitoring.monitor import Looked
 from cryptoquant.models.monitoring.skill import Skill
+from cryptoquant.models.monitoring.trigger import Trigger
 from cryptoquant.performance.axes import Scale, Tick, number_ticks, scale_over
 from cryptoquant.performance.page_pictures import legend
 from cryptoquant.performance.svg import Axes, Mark, picture
@@ -79,19 +81,26 @@ def profit_picture(skill: Skill | None) -> str:
 
 def drift_picture(looked: Sequence[Looked]) -> str:
     """Draw each feature's distance in units of its threshold over time; the five farthest are named."""
-    watches = dict.fromkeys(one.name for one in looked if one.kind == "drift" and one.finding.parts)
-    drawn = "".join(_drift(name, [one for one in looked if one.name == name]) for name in watches)
+    watches = dict.fromkeys(one.name for one in looked if one.kind == "drift" and _has_distances(one))
+    drawn = "".join(
+        _drift(name, [one for one in looked if one.name == name and _has_distances(one)]) for name in watches
+    )
     words = "Distance from the reference, in units of the threshold: above 1 is more than chance shows."
     return f"<h2>Drift</h2><p>{escape(words)}</p>{drawn}" if drawn else ""
 
 
+def _has_distances(one: Looked) -> bool:
+    return any(math.isfinite(part.ratio) for part in one.finding.parts)
+
+
 def _drift(name: str, looked: Sequence[Looked]) -> str:
     times = np.array([one.at for one in looked], dtype=np.int64)
-    parts = [part.name for part in looked[0].finding.parts]
-    values = np.array([[part.value / part.threshold for part in one.finding.parts] for one in looked])
-    order = np.argsort(-values.max(axis=0), kind="stable")[:MOST_FEATURES]
+    ratios = [{part.name: part.ratio for part in one.finding.parts} for one in looked]
+    parts = list(dict.fromkeys(part for found in ratios for part, ratio in found.items() if math.isfinite(ratio)))
+    values = np.array([[found.get(part, math.nan) for part in parts] for found in ratios])
+    order = np.argsort(-np.nanmax(values, axis=0), kind="stable")[:MOST_FEATURES]
     across = _span(times)
-    axes = Axes(across, Scale(0.0, max(1.3, float(values.max()) * 1.08)), lambda value: f"{value:.3g}")
+    axes = Axes(across, Scale(0.0, max(1.3, float(np.nanmax(values)) * 1.08)), lambda value: f"{value:.3g}")
     bound = axes.level(across.low, across.high, 1.0, "bound")
     shapes = [
         axes.curve(times, values[:, column], colour) for column, colour in zip(order.tolist(), COLOURS, strict=False)

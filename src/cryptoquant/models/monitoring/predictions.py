@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from cryptoquant.errors import DataError
 from cryptoquant.features.labels import Label
 from cryptoquant.market.schema import INSTANT, check_bars, validate
 from cryptoquant.market.signal import Signal
+from cryptoquant.market.time import iso
 from cryptoquant.models.bundle import CONTENT, Bundle, digest
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.performance.trials import complete_length, strict_json
@@ -36,7 +38,7 @@ PREDICTIONS: dict[str, Any] = {
     "value": pl.Float64,
     "horizon": pl.Duration("ns"),
 }
-IDENTITY = ("bundle", "version", "symbol", "time")
+PINNED = r"@\d+$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,14 @@ class Prediction:
     reference, version
         Where the bundle came from, for example ``btc-eth-1h@champion`` and ``btc-eth-1h@3``.
     bundle, features
-        Digest of the bundle's content and fingerprint of its features.
+        Digest of the bundle's content, of the file it was loaded from if it was loaded, and fingerprint of its
+        features.
     row
         Digest of the feature row that it was computed from; see ``row_digest``.
     time, known, horizon
         Nanoseconds UTC, as of its signal.
+    value
+        A finite number.
     """
 
     reference: str
@@ -67,9 +72,23 @@ class Prediction:
     value: float
     horizon: int
 
+    @classmethod
+    def from_line(cls, line: str | bytes) -> "Prediction":
+        """Return the prediction of one line of JSON; raises ValueError or TypeError for a line that holds none."""
+        read = cls(**json.loads(line))
+        for name, kind in cls.__annotations__.items():
+            found = getattr(read, name)
+            if type(found) is not kind and not (kind is float and type(found) is int):
+                raise TypeError(f"{name} is {found!r}")
+        if not math.isfinite(read.value):
+            raise ValueError(f"value is {read.value!r}")
+        return read
+
 
 class PredictionJournal:
     """An append-only file of JSON lines, safe for several processes; a line torn by a crash was never made.
+
+    Version, symbol and time tell predictions apart; where the version is no ``name@number``, the bundle's digest, too.
 
     Parameters
     ----------
@@ -97,6 +116,11 @@ class PredictionJournal:
             The feature rows of all symbols of the bundle, shape (symbols, features).
         reference, version
             By default the bundle's name, and the reference.
+
+        Raises
+        ------
+        DataError
+            As of ``append``.
         """
         places = {symbol: place for place, symbol in enumerate(bundle.symbols)}
         said = reference or bundle.name
@@ -125,8 +149,12 @@ class PredictionJournal:
         Raises
         ------
         DataError
-            The file cannot be written.
+            The file cannot be written, or a value is not finite, which no Forecaster gives; then none is kept.
         """
+        wrong = next((one for one in predictions if not math.isfinite(one.value)), None)
+        if wrong is not None:
+            found = f"a prediction of {wrong.symbol} at {iso(wrong.time)} is {wrong.value}"
+            raise DataError(f"{self.path}: {found}, wanted a finite number")
         if not predictions:
             return
         text = "".join(json.dumps(strict_json(asdict(one)), allow_nan=False) + "\n" for one in predictions)
@@ -147,27 +175,34 @@ class PredictionJournal:
         Raises
         ------
         DataError
-            A line within the file is damaged.
+            The file cannot be read, or a line within it is damaged.
         """
         rows: list[dict[str, Any]] = []
-        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(self._lines(), start=1):
             try:
-                rows.append(asdict(Prediction(**json.loads(line))))
+                rows.append(asdict(Prediction.from_line(line)))
             except (ValueError, TypeError) as error:
-                raise DataError(f"{self.path}: line {number} is not readable: {line[:40]!r}") from error
+                raise DataError(f"{self.path}: line {number} is not readable: {line[:40]!r} ({error})") from error
         plain = {name: pl.Int64 if name in ("time", "known", "horizon") else kind for name, kind in PREDICTIONS.items()}
         frame = pl.DataFrame(rows, schema=plain).with_columns(
             *(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in ("time", "known")),
             pl.col("horizon").cast(pl.Duration("ns")),
         )
-        unique = frame.unique(list(IDENTITY), keep="first", maintain_order=True)
-        return unique.sort("time", "symbol", maintain_order=True)
+        unpinned = pl.when(~pl.col("version").str.contains(PINNED)).then("bundle").otherwise(pl.lit(""))
+        is_first = pl.struct("version", "symbol", "time", unpinned.alias("unpinned")).is_first_distinct()
+        return frame.filter(is_first).sort("time", "symbol", maintain_order=True)
+
+    def _lines(self) -> list[bytes]:
+        try:
+            return self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        except OSError as error:
+            raise DataError(f"{self.path}: predictions cannot be read: {error.strerror}") from error
 
     def joined(self, bars: Any, label: Label, now: int) -> pl.DataFrame:
         """Return the predictions known by ``now`` with what came of them; see ``join``.
 
-        Only bars that were known by then are read, so that no outcome is told before it could have been known.
+        No outcome is told before it could have been known: it is held back while any bar of its symbol up to the end of
+        its path is not known, though the bars that are might tell another one.
 
         Parameters
         ----------
@@ -177,8 +212,7 @@ class PredictionJournal:
             Nanoseconds UTC.
         """
         table = check_bars(validate(bars, "bars"))
-        seen = table.filter(pl.col("known").dt.epoch("ns") <= now)
-        return join(self.predictions(), label.build(seen), now)
+        return join(self.predictions(), _told(label, table, now), now)
 
     def joined_to(self, dataset: Dataset, now: int) -> pl.DataFrame:
         """Return the predictions known by ``now`` with the labels of a dataset, and whether its feature rows are equal.
@@ -186,8 +220,7 @@ class PredictionJournal:
         The further column ``same_row`` is true where the dataset computes the very row that the prediction was made
         from, to the bit; null where it has none.
         """
-        table = dataset.bars.filter(pl.col("known").dt.epoch("ns") <= now)
-        found = join(self.predictions(), dataset.label.build(table), now)
+        found = join(self.predictions(), _told(dataset.label, dataset.bars, now), now)
         rows = dataset.frame.select(
             "symbol", "time", recomputed=pl.Series([row_digest(row) for row in dataset.features], dtype=pl.String)
         )
@@ -216,12 +249,29 @@ def join(predictions: pl.DataFrame, labels: pl.DataFrame, now: int) -> pl.DataFr
     return made.join(outcome, on=["symbol", "time"], how="left", maintain_order="left")
 
 
+def _told(label: Label, bars: pl.DataFrame, now: int) -> pl.DataFrame:
+    """Return the labels whose path, and the past that scales them, was known by ``now``.
+
+    Labels are built on all bars, for a label says when the last bar of its path was known.
+    """
+    late = bars.filter(pl.col("known").dt.epoch("ns") > now).group_by("symbol").agg(first_late=pl.col("time").min())
+    labels = label.build(bars).join(late, on="symbol", how="left", maintain_order="left")
+    known = pl.col("label_known").dt.epoch("ns") <= now
+    return labels.filter(known & (pl.col("first_late").is_null() | (pl.col("time") < pl.col("first_late"))))
+
+
 def row_digest(row: Floats) -> str:
     """Return the sha256 of a feature row's bytes, the first 16 hexadecimal digits."""
     return hashlib.sha256(np.ascontiguousarray(row, dtype="<f8").tobytes()).hexdigest()[:16]
 
 
 def bundle_digest(bundle: Bundle) -> str:
-    """Return the sha256 of a bundle's content: that which the registry pins when it registers the bundle."""
+    """Return the sha256 of a bundle's content: of the file it was loaded from, which the registry pins, else as saved.
+
+    What is saved holds the versions of the libraries of this machine.
+    """
+    loaded: str = getattr(bundle, "digest", "")
+    if loaded:
+        return loaded
     with tempfile.TemporaryDirectory() as place:
         return digest(bundle.save(Path(place) / "bundle") / CONTENT)

@@ -62,20 +62,37 @@ class Blocks:
         """Return by which factor a true window's distance from the reference varies more than a drawn one's.
 
         With n rows in a window, N in the reference and b in a block the variance is ``V (1/n)(1 - memory/n) + V/N``,
-        since the reference errs, too; among drawn windows it is ``(V/n)(1 - memory/b - b/N)``. The missing share is
-        taken as three quarters at most. V is known from N/b blocks only, wherefore Student's quantile takes the place
-        of the normal one. Shape as ``memory``.
+        since the reference errs, too; among drawn windows it is ``(V/n)(1 - memory/b - min(b, n)/N)``. The missing part
+        is taken as three quarters at most. V is known from N/b blocks only, wherefore Student's quantile takes the
+        place of the normal one. Shape as ``memory``.
 
         Source: Kuensch (1989), "The jackknife and the bootstrap for general stationary observations", theorem 3.3.
         """
         from scipy.special import ndtri, stdtrit
 
         true = 1.0 - np.minimum(memory / self.window, MOST_MISSING) + self.window / self.length
-        drawn = 1.0 - np.minimum(memory / self.block + self.block / self.length, MOST_MISSING)
+        drawn = 1.0 - np.minimum(memory / self.block + min(self.block, self.window) / self.length, MOST_MISSING)
         tail = 1.0 - false_alarm / 2.0
         student = float(stdtrit(self.length / self.block - 1.0, tail) / ndtri(tail))
         ratio: Floats = student**2 * np.maximum(true / drawn, 1.0)
         return ratio
+
+
+def stationary_windows(length: int, window: int, block: float, draws: int, seed: int) -> Rows:
+    """Return the row numbers of windows in circular blocks of geometric length with mean ``block``.
+
+    Shape (draws, window).
+
+    Source: Politis, Romano (1994), "The stationary bootstrap", JASA 89.
+    """
+    rng = np.random.default_rng(seed)
+    is_first = rng.random((draws, window)) < 1.0 / block
+    is_first[:, 0] = True
+    steps = np.arange(window)
+    begun = np.maximum.accumulate(np.where(is_first, steps, 0), axis=1)
+    starts = np.take_along_axis(rng.integers(0, length, (draws, window)), begun, axis=1)
+    rows: Rows = (starts + steps - begun) % length
+    return rows
 
 
 def memory_of(table: Floats) -> Floats:
@@ -93,10 +110,11 @@ def memory_of(table: Floats) -> Floats:
         Shape (rows, columns), in time order.
     """
     far = np.abs(table - np.median(table, axis=0))
-    return np.maximum(_linear_memory(table), _linear_memory(far))
+    return np.maximum(linear_memory(table), linear_memory(far))
 
 
-def _linear_memory(table: Floats) -> Floats:
+def linear_memory(table: Floats) -> Floats:
+    """Return ``memory_of`` of the values alone, not of their distances from the median."""
     rows, columns = table.shape
     centred = table - table.mean(axis=0)
     most = max(1, rows // 4)
