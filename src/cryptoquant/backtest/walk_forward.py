@@ -284,7 +284,7 @@ def _deployed(examples: Examples, model: Model, splits: WalkForward, params: dic
 def _signals(dataset: Dataset, results: list[FoldResult], name: str, kind: str) -> pl.DataFrame:
     rows = np.concatenate([result.fold.test for result in results])
     values = np.concatenate([result.predicted for result in results])
-    said = ~np.isnan(values)
+    said = np.isfinite(values)
     rows, values = rows[said], values[said]
     frame: pl.DataFrame = dataset.frame[rows]
     return (

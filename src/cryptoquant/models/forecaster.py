@@ -1,5 +1,6 @@
 """From feature rows to signals, slice by slice: the same step in research and live."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -89,4 +90,4 @@ class Forecaster:
             values = self.predictor.predict(self._rows[ready, 0])
         else:
             values = np.array([self.predictor.predict(self._rows[place])[0] for place in ready])
-        return [(place, float(value)) for place, value in zip(ready, values, strict=True) if value == value]
+        return [(place, float(value)) for place, value in zip(ready, values, strict=True) if math.isfinite(value)]
