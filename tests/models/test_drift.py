@@ -219,21 +219,20 @@ def test_adwin_leaves_out_what_is_no_number_and_goes_on(seed, places):
     assert one.is_alarm
 
 
-def test_adwin_does_not_alarm_of_a_mean_that_has_recovered():
-    pytest.importorskip("river.drift")
-    rng = np.random.default_rng(2)
-    low, high = rng.random(400) * 0.4, 0.3 + rng.random(400) * 0.7
-    watch, looked = Adwin(0, 1), Adwin(0, 1)
-    watch.update(np.concatenate([low, high]))
-    watch.update(rng.random(1_500) * 0.4)
-    assert not watch.look().is_alarm
-    looked.update(np.concatenate([low, high]))
-    assert looked.look().is_alarm
-    both = Adwin(0, 1)
-    both.update(np.concatenate([low, high, rng.random(1_500) * 0.4, high, high]))
-    found = both.look()
-    assert found.is_alarm
-    assert found.threshold == pytest.approx(0.2, abs=0.1)
+def test_adwin_tells_a_shift_whenever_it_is_looked_at():
+    """A rule for means that have gone back lost one shift in three, since a cut moves the mean by little at first."""
+    found = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        watch = Adwin(-5.0, 5.0)
+        watch.update(rng.standard_normal(1_000))
+        assert not watch.look().is_alarm
+        for _ in range(50):
+            watch.update(1.0 + rng.standard_normal(20))
+            if watch.look().is_alarm:
+                found += 1
+                break
+    assert found == 12
 
 
 def test_adwin_alarms_seldom_on_streams_that_do_not_change():

@@ -300,7 +300,7 @@ class Adwin:
 
     Values are clipped to ``low`` to ``high``, which the bound of the test wants known; those that are not finite are
     left out and counted in ``left_out``. Feed it values that do not overlap (one for each horizon): it takes them as
-    independent. A mean that has gone back more than half of the way by the time of the look is no alarm.
+    independent. A change is told at the next look, also where the mean has gone back by then: what it is now is said.
 
     Source: Bifet, Gavalda (2007), "Learning from time-changing data with adaptive windowing"; the library is river.
 
@@ -335,7 +335,7 @@ class Adwin:
     def reset(self) -> None:
         """Forget all values."""
         self._window = self._make(delta=self.delta)
-        self._before = self._worst = 0.0
+        self._before = 0.0
         self._changed = False
         self._seen = self.left_out = 0
 
@@ -350,18 +350,14 @@ class Adwin:
             self._seen += 1
             now = self._window.estimation
             if self._window.drift_detected and self._is_worse(now, before) and not self._changed:
-                self._changed, self._before, self._worst = True, before, now
-            elif self._changed and self._is_worse(now, self._before):
-                self._worst = max(self._worst, now, key=lambda mean: abs(mean - self._before))
+                self._changed, self._before = True, before
 
     def look(self) -> Finding | None:
         """Return whether the mean has changed for the worse since the last look; None before the first value."""
         if not self._seen:
             return None
-        mean = self._window.estimation
-        changed = self._changed and abs(mean - self._worst) <= abs(mean - self._before)
-        self._changed = False
-        now, before = (self.low + (self.high - self.low) * one for one in (mean, self._before))
+        changed, self._changed = self._changed, False
+        now, before = (self.low + (self.high - self.low) * one for one in (self._window.estimation, self._before))
         words = f"mean {before:.4g} before, {now:.4g} now" if changed else ""
         return Finding(now, before if changed else float("nan"), changed, words)
 
