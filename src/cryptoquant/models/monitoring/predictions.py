@@ -238,7 +238,8 @@ def join(predictions: pl.DataFrame, labels: pl.DataFrame, now: int) -> pl.DataFr
     """Return predictions with their outcomes: ``rise`` (1 up, 0 down), ``label_return``, ``label_known``.
 
     All three are null while the label is not known by ``now``; predictions that were not known by then are left out. A
-    label of 0 (the horizon ended before a barrier) counts by the sign of its return, as in ``Dataset.rises``.
+    label of 0 counts by the sign of its return, in a dead zone too: a prediction is held against what came, also where
+    no model would have learned from it.
     """
     outcome = labels.select("symbol", "time", "label", "label_return", "label_known").filter(
         pl.col("label").is_not_null() & (pl.col("label_known").dt.epoch("ns") <= now)
