@@ -99,7 +99,7 @@ def test_the_evidence_and_the_report_say_the_same(study):
     assert 0 < evidence.round_trips <= report.statistics.trades
     assert (evidence.study_trials, evidence.tuning_trials) == (1, 0)
     assert math.isnan(evidence.dsr)
-    assert report.extra["evidence"] is evidence
+    assert report.dossier.evidence is evidence
     assert report.folds["train_rows"].to_list() == [len(result.fold.train) for result in study.folds]
     assert report.folds["test_end"].to_list()[:-1] == report.folds["test_start"].to_list()[1:]
 

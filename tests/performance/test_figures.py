@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cryptoquant.performance.dossier import Dossier
 from cryptoquant.performance.figures import drawdown_figure, equity_figure, price_figure, show, show_evidence
 from cryptoquant.performance.words import ABSENT, result_rows
 from tests.performance.reports import GOOD, folds_frame, report_over
@@ -23,8 +24,8 @@ def test_show_prints_the_table_the_notes_and_the_evidence(capsys):
         assert words in said
     assert "Capacity" not in said
     assert "PSR" not in said
-    extra = {"evidence": GOOD, "before_costs": replace(report.statistics, sharpe=9.87)}
-    replace(report, folds=folds_frame(), extra=extra).show()
+    dossier = Dossier(GOOD, replace(report.statistics, sharpe=9.87))
+    replace(report, folds=folds_frame(), dossier=dossier).show()
     said = capsys.readouterr().out
     for words in ("Passes the gate", "9.87", "PSR (2012)", "Test from", "2024-01-01"):
         assert words in said

@@ -15,6 +15,7 @@ from cryptoquant.backtest.simulator import simulate
 from cryptoquant.market.schema import SIGNALS
 from cryptoquant.performance.axes import Scale, number_ticks, scale_over, time_ticks
 from cryptoquant.performance.decimation import extreme_rows
+from cryptoquant.performance.dossier import Dossier
 from cryptoquant.performance.page import page_text, write_page
 from cryptoquant.performance.report import REJECTIONS
 from cryptoquant.trading.venue import Costs
@@ -98,7 +99,7 @@ def full():
         folds=folds_frame(),
         signals=signals_frame(),
         rejections=refused_frame(["insufficient cash"] * 30),
-        extra={"evidence": GOOD, "before_costs": replace(report.statistics, total_return=0.5)},
+        dossier=Dossier(GOOD, replace(report.statistics, total_return=0.5)),
     )
 
 
@@ -183,8 +184,8 @@ def test_statistics_that_are_not_defined_are_dashes():
     numbers = {name: math.nan for name, value in report.statistics.to_dict().items() if isinstance(value, float)}
     folds = folds_frame().with_columns(pl.lit(math.nan).alias("hit_rate_test"))
     broken = replace(GOOD, **{name: math.nan for name, value in GOOD.to_dict().items() if isinstance(value, float)})
-    extra = {"evidence": broken}
-    page = replace(report, equity=flat, statistics=replace(report.statistics, **numbers), folds=folds, extra=extra)
+    dossier = Dossier(broken)
+    page = replace(report, equity=flat, statistics=replace(report.statistics, **numbers), folds=folds, dossier=dossier)
     words = " ".join(outline(page_text(page)).text)
     assert "nan" not in words.lower().split()
     assert "Does not pass the gate" in words

@@ -28,6 +28,7 @@ from cryptoquant.models.run_record import RunRecord
 from cryptoquant.models.splits import Fold, WalkForward
 from cryptoquant.models.tune import Tune
 from cryptoquant.models.windows import predict_rows
+from cryptoquant.performance.dossier import Dossier
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.performance.metrics import Statistics
 from cryptoquant.performance.page import page_text, picture_pages
@@ -334,7 +335,7 @@ def _told(report: Report, results: list[FoldResult], free: Report, evidence: Evi
             "seconds": [r.seconds for r in results],
         }
     ).with_columns(pl.from_epoch(c, "ns").dt.replace_time_zone("UTC") for c in ("test_start", "test_end"))
-    return replace(report, folds=folds, extra={"evidence": evidence, "before_costs": free.statistics})
+    return replace(report, folds=folds, dossier=Dossier(evidence, free.statistics))
 
 
 def _hit_rate(predicted: Floats, rises: Floats, kind: SignalKind) -> float:

@@ -12,20 +12,43 @@ from typing import Any, Literal
 class Evidence:
     """The case for a study's out-of-sample result; Sharpe ratios are annual, probabilities lie in 0 to 1.
 
+    Numbers that a study did not compute, or that are not defined, are NaN.
+
     Attributes
     ----------
-    psr
-        Probability that the true Sharpe ratio is above zero (2012 variant), from daily returns.
-    dsr
-        The same against the best of all study trials by chance (2014 variant); NaN, "not defined", below two trials.
-    minimum_track_record_days
+    days
+        Daily returns behind every number.
+    sharpe_before_costs, sharpe_double_costs, sharpe_triple_costs
+        The same decisions traded free, and at twice and three times the fees and slippage.
+    sharpe_delayed
+        The same decisions traded one bar later.
+    sharpe_missing_bars
+        The study's decisions on a market in which some bars are missing.
+    sharpe_low, sharpe_high, cagr_low, cagr_high
+        Stationary-bootstrap intervals, 95 %.
+    sharpe_error, autocorrelation
+        Standard error of the annual Sharpe ratio with the autocorrelation of daily returns at lag one (2026 variant).
+    psr, psr_2026
+        Probability that the true Sharpe ratio is above zero, both published variants.
+    dsr, dsr_2026
+        The same against the best of all study trials by chance; NaN, "not defined", below two trials.
+    minimum_track_record_days, minimum_track_record_days_2026
         Days of such returns that would show a Sharpe ratio above zero with 95 % confidence.
-    sharpe_low, sharpe_high
-        Stationary-bootstrap interval, 95 %.
-    sharpe_before_costs, sharpe_double_costs
-        The same signals traded free, and at twice the fees and slippage.
-    study_trials, tuning_trials
-        Configurations whose out-of-sample returns were ever computed, and trials inside folds (shown, not deflated by).
+    minimum_backtest_years
+        Years below which that many trials are expected to find this Sharpe ratio by luck alone.
+    pbo, pbo_low, pbo_high
+        Probability of backtest overfitting among the study trials, and its own 95 % sampling interval.
+    reality_check, spa, spa_lower, spa_upper
+        p-values that the best of the study trials is no better than holding cash.
+    false_discovery
+        Probability that the edge is none, given that it was observed and that one in ten such strategies has one.
+    hit_rate_train, hit_rate_test
+        Share of predictions on the right side, on training rows and out of sample.
+    best_trade_share, best_month_share
+        What the best trade and the best month contributed, as shares of the whole profit.
+    study_trials, effective_trials, tuning_trials
+        Configurations whose out-of-sample returns were ever computed, how many independent ones they amount to, and
+        trials inside folds (shown, not deflated by).
     """
 
     days: int
@@ -42,6 +65,31 @@ class Evidence:
     round_trips: int
     study_trials: int
     tuning_trials: int
+    sharpe_triple_costs: float = math.nan
+    sharpe_delayed: float = math.nan
+    sharpe_missing_bars: float = math.nan
+    sharpe_error: float = math.nan
+    autocorrelation: float = math.nan
+    cagr: float = math.nan
+    cagr_low: float = math.nan
+    cagr_high: float = math.nan
+    psr_2026: float = math.nan
+    dsr_2026: float = math.nan
+    minimum_track_record_days_2026: float = math.nan
+    minimum_backtest_years: float = math.nan
+    pbo: float = math.nan
+    pbo_low: float = math.nan
+    pbo_high: float = math.nan
+    reality_check: float = math.nan
+    spa: float = math.nan
+    spa_lower: float = math.nan
+    spa_upper: float = math.nan
+    false_discovery: float = math.nan
+    hit_rate_train: float = math.nan
+    hit_rate_test: float = math.nan
+    best_trade_share: float = math.nan
+    best_month_share: float = math.nan
+    effective_trials: float = math.nan
 
     def to_dict(self) -> dict[str, float | int]:
         """Return the numbers by name."""

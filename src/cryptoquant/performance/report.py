@@ -1,6 +1,6 @@
 """One report for every run: a backtest, a walk-forward, a replay and a paper run say the same things alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from cryptoquant.market.schema import INSTANT, SIGNALS
+from cryptoquant.performance.dossier import Dossier
 from cryptoquant.performance.metrics import Statistics, daily_returns, monthly_table, statistics
 from cryptoquant.performance.relative import Relative, relative_of
 from cryptoquant.performance.risk import Risk, drawdown_spells, risk_of
@@ -92,6 +93,8 @@ class Report:
         One row for each fold of a walk-forward, else empty.
     notes
         Facts worth saying in words, shown at the head.
+    dossier
+        What a study knows beside the run: evidence, robustness, fingerprints.
     """
 
     name: str
@@ -105,7 +108,7 @@ class Report:
     prices: Table = Table()
     folds: pl.DataFrame = field(default_factory=pl.DataFrame)
     notes: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    dossier: Dossier = field(default_factory=Dossier)
 
     def __getstate__(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}

@@ -283,14 +283,12 @@ def drawdown_rows(report: Report) -> list[tuple[str, ...]]:
 
 def evidence_of(report: Report) -> Evidence | None:
     """Return the evidence that a report carries, if any."""
-    found = report.extra.get("evidence")
-    return found if isinstance(found, Evidence) else None
+    return report.dossier.evidence
 
 
 def before_costs_of(report: Report) -> Statistics | None:
     """Return the statistics of the same run traded free, if the report carries them."""
-    found = report.extra.get("before_costs")
-    return found if isinstance(found, Statistics) else None
+    return report.dossier.before_costs
 
 
 def verdict(report: Report, gate: Gate | None = None) -> Verdict:
