@@ -231,7 +231,8 @@ class Experiment:
         *,
         ledger: TrialLedger | None = None,
         jobs: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool = False,
+        resume: str | Path | None = None,
     ) -> Study:
         """Run the walk-forward study."""
         return walk_forward(
@@ -247,6 +248,7 @@ class Experiment:
             ledger=ledger,
             jobs=jobs,
             progress=progress,
+            resume=resume,
         )
 
 

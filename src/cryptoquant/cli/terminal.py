@@ -8,15 +8,16 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cryptoquant.performance.progress import Advance
+from cryptoquant.performance.progress import bar as progress
 from cryptoquant.performance.trials import strict_json
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
-Advance = Callable[..., None]
+__all__ = ["Advance", "answer", "complain", "facts", "line", "progress", "say", "status_line", "table"]
 
 
 def say(text: str) -> None:
@@ -74,19 +75,3 @@ def table(frame: pl.DataFrame, title: str = "") -> None:
     for row in frame.iter_rows():
         drawn.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in row))
     OUT.print(drawn)
-
-
-@contextmanager
-def progress(what: str) -> Iterator[Advance]:
-    """Yield a function ``(done, total, *words)``; a bar is drawn only on an interactive terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, *words: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=ERR, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-
-        def advance(done: int, total: int, *words: object) -> None:
-            bar.update(task, completed=done, total=total, description=" ".join([what, *map(str, words)]))
-
-        yield advance

@@ -6,9 +6,9 @@ import json
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -140,6 +140,33 @@ class Tune:
             raise ModelError(f"all {len(trials)} tuning trials failed: {trials[-1].get('error', 'unknown')}")
         return dict(best(complete)["params"]), trials
 
+    def minimise(self, loss: Callable[[dict[str, Any]], float]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return the parameters of the space with the lowest loss and every trial; the objective is not used.
+
+        A loss that raises ``ValueError`` or ``ModelError`` is a failed trial, counted like any other.
+
+        Raises
+        ------
+        ModelError
+            Every trial failed.
+        """
+        import optuna
+
+        with _opened(replace(self, storage=MEMORY), "minimise") as study:
+            batch = _Batch(self, study, 0)
+            for number in range(self.trials):
+                trial = batch.ask(number)
+                try:
+                    study.tell(trial, loss(batch.params(trial)))
+                except (ValueError, ModelError) as error:
+                    trial.set_user_attr("error", str(error))
+                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            trials = [_told(trial, 1) for trial in study.get_trials(deepcopy=False)]
+        complete = [trial for trial in trials if trial["state"] == "COMPLETE"]
+        if not complete:
+            raise ModelError(f"all {len(trials)} tuning trials failed: {trials[-1].get('error', 'unknown')}")
+        return dict(best(complete)["params"]), trials
+
 
 def best(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the finished trial with the lowest loss; of several losses, the compromise on the Pareto front.
@@ -168,8 +195,8 @@ class _Batch:
         """Finish what is not finished of the batch."""
         from joblib import Parallel, delayed
 
-        waiting = [trial for trial in map(self._ask, self.numbers) if trial is not None]
-        candidates = {trial.number: model.with_params(**self._params(trial)) for trial in waiting}
+        waiting = [trial for trial in map(self.ask, self.numbers) if trial is not None]
+        candidates = {trial.number: model.with_params(**self.params(trial)) for trial in waiting}
         losses: dict[int, list[Losses]] = {trial.number: [] for trial in waiting}
         workers = Parallel(n_jobs=settings().jobs if self.tune.batch > 1 else 1, prefer="threads")
         for step, cut in enumerate(cuts):
@@ -179,7 +206,7 @@ class _Batch:
         for trial in waiting:
             self.study.tell(trial, [float(mean) for mean in np.mean(losses[trial.number], axis=0)])
 
-    def _ask(self, number: int) -> Any:
+    def ask(self, number: int) -> Any:
         """Return the trial of this number; None when it is finished. Each is drawn by a sampler of its own seed."""
         import optuna
 
@@ -193,10 +220,11 @@ class _Batch:
             return None
         else:
             trial = optuna.trial.Trial(self.study, known[number]._trial_id)
-        self._params(trial)
+        self.params(trial)
         return trial
 
-    def _params(self, trial: Any) -> dict[str, Any]:
+    def params(self, trial: Any) -> dict[str, Any]:
+        """Return what a trial is to try."""
         return {name: suggest(trial, name, choice) for name, choice in self.tune.space.items()}
 
     def _goes_on(self, trial: Any, step: int, found: Losses | str, losses: dict[int, list[Losses]]) -> bool:

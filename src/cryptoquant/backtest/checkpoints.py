@@ -1,0 +1,68 @@
+"""Folds that are done, kept in a folder so that a study which was killed goes on where it was."""
+
+import hashlib
+import json
+import os
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cryptoquant.backtest.learning import FoldResult
+from cryptoquant.backtest.plan import Plan
+from cryptoquant.backtest.strategy_search import with_strategy_params
+from cryptoquant.models.bundle import code_fingerprint, library_versions
+from cryptoquant.models.splits import Fold
+
+
+class Checkpoints:
+    """The folds of one study in a folder of their own, one file each, written whole or not at all.
+
+    The folder's name follows from the configuration, the data, the code and the versions of libraries: what another
+    configuration or another code has computed is never taken.
+
+    Parameters
+    ----------
+    folder
+        Where studies are kept.
+    """
+
+    def __init__(self, folder: str | Path, plan: Plan) -> None:
+        said = json.dumps([plan.key, code_fingerprint(), library_versions()], sort_keys=True)
+        self.folder = Path(folder) / hashlib.sha256(said.encode()).hexdigest()[:32]
+        self._strategy = plan.strategy
+
+    def read(self, folds: list[Fold]) -> list[FoldResult] | None:
+        """Return the results of some folds, None when one of them is not there or not readable."""
+        found = [self._read(fold) for fold in folds]
+        results = [result for result in found if result is not None]
+        return results if len(results) == len(folds) else None
+
+    def write(self, results: list[FoldResult]) -> None:
+        """Keep the results of some folds."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for result in results:
+            place = self._place(result.fold)
+            written = place.with_suffix(f".{os.getpid()}")
+            facts = {name: getattr(result, name) for name in FACTS}
+            with written.open("wb") as file:
+                np.savez(file, predicted=result.predicted, facts=np.array(json.dumps(facts)))
+                file.flush()
+                os.fsync(file.fileno())
+            written.replace(place)
+
+    def _place(self, fold: Fold) -> Path:
+        return self.folder / f"fold-{fold.number:04}.npz"
+
+    def _read(self, fold: Fold) -> FoldResult | None:
+        try:
+            with np.load(self._place(fold), allow_pickle=False) as kept:
+                facts, predicted = json.loads(str(kept["facts"])), kept["predicted"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        strategy = with_strategy_params(self._strategy, facts["strategy_params"])
+        return replace(FoldResult(fold=fold, predicted=predicted, **facts), strategy=strategy)
+
+
+FACTS = ("params", "trials", "hit_rate_train", "hit_rate_test", "seconds", "strategy_params", "strategy_trials")

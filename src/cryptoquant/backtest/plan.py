@@ -1,0 +1,138 @@
+"""A walk-forward study before it runs: everything that decides its result, as one value that can be changed."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cryptoquant.backtest.learning import Learner, ModelLearner, Retraining, RuleLearner, SignalSearch, keys_of
+from cryptoquant.backtest.scenario import Scenario
+from cryptoquant.backtest.strategy_search import TuneStrategy
+from cryptoquant.market.slice import FIELDS, Panel
+from cryptoquant.models.bundle import strategy_to_dict
+from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.identity import identity
+from cryptoquant.models.model import Model
+from cryptoquant.models.splits import Fold, WalkForward
+from cryptoquant.models.tune import Tune
+from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.risk import RiskLimits
+from cryptoquant.trading.strategy import Strategy
+from cryptoquant.trading.venue import Venue
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a study is to do; ``dataclasses.replace`` makes a variant of it.
+
+    Attributes
+    ----------
+    bars
+        Schema ``bars``: the market that is traded.
+    dataset, model
+        What is learned from and what learns; both None for a rule over bars.
+    """
+
+    name: str
+    bars: pl.DataFrame
+    strategy: Strategy
+    splits: WalkForward
+    venue: Venue
+    dataset: Dataset | None = None
+    model: Model | None = None
+    tune: Tune | None = None
+    tune_strategy: TuneStrategy | None = None
+    retraining: Retraining = field(default_factory=Retraining)
+    execution: Execution = field(default_factory=Execution)
+    limits: RiskLimits | None = None
+    cash: float = 100_000.0
+
+    def __post_init__(self) -> None:
+        reads = getattr(self.strategy, "reads_signals", False)
+        if self.model is None and reads:
+            raise ValueError(f"{type(self.strategy).__name__} reads signals: give a dataset and a model")
+        if self.model is None and self.tune is not None:
+            raise ValueError("tune searches a model's parameters: for a rule give tune_strategy")
+        strategy_to_dict(self.strategy)
+
+    def on(self, bars: pl.DataFrame) -> "Plan":
+        """Return the same plan for another market: features and labels are computed anew from its bars."""
+        dataset = None if self.dataset is None else replace(self.dataset, bars=bars)
+        return replace(self, bars=bars, dataset=dataset)
+
+    @cached_property
+    def panel(self) -> Panel:
+        """The whole market."""
+        return Panel.from_frame(self.bars)
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """The folds, oldest first; of a rule they count slices."""
+        if self.dataset is not None:
+            return self.splits.split(self.dataset)
+        return self.splits.cut(self.panel.times, self.panel.times, self.panel.width)
+
+    @property
+    def eras(self) -> list[list[Fold]]:
+        """The folds from one search to the next."""
+        length = self.retraining.eras
+        return [self.folds[first : first + length] for first in range(0, len(self.folds), length)]
+
+    @property
+    def scenario(self) -> Scenario:
+        """What is traded over all test spans, with the strategy as it is and without signals."""
+        start, end = self.folds[0].test_start, self.folds[-1].test_end
+        terms = (self.strategy, self.venue, self.execution, self.cash, self.limits)
+        return Scenario(self.name, self.panel, start, end, *terms)
+
+    def learner(self) -> Learner:
+        """Return what learns the folds."""
+        if self.dataset is None or self.model is None:
+            return RuleLearner(self.scenario, self.panel.times, self.tune_strategy)
+        search = None
+        if self.tune_strategy is not None:
+            search = SignalSearch(self.tune_strategy, keys_of(self.dataset), self.scenario, self.dataset.horizon)
+        return ModelLearner(self.dataset.examples, self.model, self.tune, self.retraining, self.strategy, search)
+
+    @cached_property
+    def chosen(self) -> dict[str, Any]:
+        """The whole configuration as plain JSON values, the same in every process."""
+        chosen = {
+            "data": self.fingerprint,
+            "model": None if self.model is None else [type(self.model).__name__, self.model.get_params()],
+            "tune": None if self.tune is None else self.tune.to_dict(),
+            "splits": asdict(self.splits),
+            "strategy": strategy_to_dict(self.strategy),
+            "execution": self.execution.to_dict(),
+            "costs": asdict(self.venue.costs),
+            "limits": None if self.limits is None else asdict(self.limits),
+            "cash": self.cash,
+        }
+        if self.venue != Venue.alpaca(self.venue.costs):
+            chosen["venue"] = asdict(self.venue)
+        if self.tune_strategy is not None:
+            chosen["tune_strategy"] = self.tune_strategy.to_dict()
+        if self.retraining != Retraining():
+            chosen["retraining"] = asdict(self.retraining)
+        plain: dict[str, Any] = json.loads(json.dumps(identity(chosen), sort_keys=True))
+        return plain
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of the configuration: the same one on the same data is one trial, however often it ran."""
+        return hashlib.sha256(json.dumps(self.chosen, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the data."""
+        if self.dataset is not None:
+            return self.dataset.fingerprint
+        digest = hashlib.sha256(json.dumps(self.panel.symbols).encode())
+        digest.update(self.panel.times.tobytes() + self.panel.known.tobytes())
+        for name in FIELDS:
+            digest.update(np.ascontiguousarray(self.panel.field(name)).tobytes())
+        return digest.hexdigest()
