@@ -319,7 +319,7 @@ def test_the_example_reads_the_real_market(real_market, tmp_path):
     for pair in ("BTC_USDT", "ETH_USDT"):
         store.import_file(real_market / "bars" / "binance_5m_2024" / f"{pair}.parquet")
     plan = Experiment.read(EXAMPLE)
-    dataset = plan.dataset(store)
+    dataset = plan.plan(store).dataset
     folds = plan.splits.split(dataset)
     assert dataset.symbols == ("BTC/USDT", "ETH/USDT")
     assert len(folds) == 7

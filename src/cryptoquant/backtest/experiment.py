@@ -5,20 +5,32 @@ import inspect
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from cryptoquant import features as catalogue
 from cryptoquant import models
-from cryptoquant.backtest.walk_forward import Progress, Study, walk_forward
+from cryptoquant.backtest.learning import Retraining
+from cryptoquant.backtest.plan import Plan
+from cryptoquant.backtest.sections import (
+    Contents,
+    CostsSection,
+    ExecutionSection,
+    LabelSection,
+    Section,
+    TuneSection,
+    TuneStrategySection,
+)
+from cryptoquant.backtest.strategy_search import TuneStrategy, strategy_params
+from cryptoquant.backtest.study import Study
+from cryptoquant.backtest.walk_forward import Progress, run_plan
 from cryptoquant.data.store import Store
 from cryptoquant.errors import ConfigurationError
 from cryptoquant.features import FeatureSet, Label
 from cryptoquant.features.catalogue import CONSTRUCTORS
-from cryptoquant.market.time import Instant, span, timeframe_name, to_ns
+from cryptoquant.market.time import span
 from cryptoquant.models.bundle import PARTS, STRATEGIES
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.model import Model
@@ -28,7 +40,7 @@ from cryptoquant.models.tune import Tune
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.strategy import Strategy
-from cryptoquant.trading.venue import Costs, FeeAsset
+from cryptoquant.trading.venue import Costs
 
 MODELS: Mapping[str, type[Any]] = {
     cls.__name__: cls
@@ -50,118 +62,8 @@ MODELS: Mapping[str, type[Any]] = {
     )
 }
 OBJECTIVES: Mapping[str, Any] = {"log_loss": log_loss, "brier": brier, "squared_error": squared_error}
-Span = Annotated[timedelta, BeforeValidator(lambda value: span(value) if isinstance(value, str) else value)]
-Length = Annotated[timedelta | int, BeforeValidator(lambda value: span(value) if isinstance(value, str) else value)]
-Moment = Annotated[datetime | date | str, AfterValidator(lambda value: _readable(value))]
-
-
-class Section(BaseModel):
-    """A table of the file; keys that it does not know are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
 S = TypeVar("S", bound=Section)
 READY = {"classic": catalogue.classic, "alpha158": catalogue.alpha158}
-
-
-class DataSection(Section):
-    """Which bars: a store's folder (from where the program runs) or URL, symbols, timeframe and range."""
-
-    symbols: list[str] = Field(min_length=1)
-    timeframe: Annotated[str, AfterValidator(lambda value: timeframe_name(span(value)))]
-    store: str = "data"
-    start: Moment | None = None
-    end: Moment | None = None
-
-
-class LabelSection(Section):
-    """What is to be predicted."""
-
-    kind: Literal["triple_barrier", "forward_return", "sign", "scaled_return", "trend_scanning"] = "triple_barrier"
-    horizon: Span | None = None
-    take: float | None = None
-    stop: float | None = None
-    volatility_window: int | None = None
-    dead_zone: float | None = None
-    least: int | None = None
-    most: int | None = None
-
-
-class SplitsSection(Section):
-    """How history is cut: spans such as ``"90d"``, or numbers of slices."""
-
-    train: Length
-    test: Length
-    embargo: Span = timedelta(0)
-    expanding: bool = False
-
-
-class CostsSection(Section):
-    """Alpaca's tier (1 unless said otherwise), both fees in basis points, or a venue's schedule; and what prices cost.
-
-    The rest is as in ``Costs``.
-    """
-
-    tier: int | None = None
-    maker_bps: float | None = None
-    taker_bps: float | None = None
-    schedule: str | None = None
-    slippage_bps: float | None = None
-    fee_asset: FeeAsset | None = None
-    spread_bps: float | None = None
-    volatility_share: float | None = None
-    impact_linear_bps: float | None = None
-    impact_sqrt: float | None = None
-
-
-class ExecutionSection(Section):
-    """How targets become orders, as in ``Execution``; the life is a span such as ``"30m"``."""
-
-    reserve: float | None = None
-    band: float | None = None
-    limit_bps: float | None = None
-    life: Span | None = None
-    stop_loss: float | None = None
-    take_profit: float | None = None
-    trailing: float | None = None
-
-
-class TuneSection(Section):
-    """How parameters are searched; ranges are ``[low, high]`` or ``[low, high, "log"]``.
-
-    The objective is ``log_loss``, ``brier``, ``squared_error`` or ``sharpe`` (after the experiment's costs, taking what
-    is above ``threshold``), or a list of them.
-    """
-
-    trials: int = 20
-    space: dict[str, list[Any]]
-    objective: str | list[str] = "log_loss"
-    threshold: float = 0.5
-    folds: int = 4
-    inner: Literal["last", "all"] = "last"
-    embargo: Span = timedelta(0)
-    sampler: Literal["tpe", "cmaes", "random"] = "tpe"
-    prune: bool = False
-    batch: int = 1
-    storage: str | None = None
-    seed: int = 0
-
-
-class Contents(Section):
-    """The whole file."""
-
-    name: str = Field(min_length=1)
-    cash: float = Field(default=100_000.0, gt=0)
-    data: DataSection
-    features: list[dict[str, Any]]
-    label: LabelSection
-    model: dict[str, Any]
-    strategy: dict[str, Any]
-    splits: SplitsSection
-    costs: CostsSection = CostsSection()
-    execution: ExecutionSection = ExecutionSection()
-    tune: TuneSection | None = None
 
 
 class Experiment:
@@ -180,14 +82,20 @@ class Experiment:
 
     def __init__(self, contents: Contents) -> None:
         self.contents = contents
-        self.features = _features(contents.features)
-        self.label = _label(contents.label)
-        self.model: Model = _model("model", contents.model)
+        learns = [contents.features is not None, contents.label is not None, contents.model is not None]
+        if any(learns) and not all(learns):
+            raise ConfigurationError("features, label and model belong together: give all three, or none for a rule")
+        self.features = None if contents.features is None else _features(contents.features)
+        self.label = None if contents.label is None else _label(contents.label)
+        self.model: Model | None = None if contents.model is None else _model("model", contents.model)
         self.strategy: Strategy = _strategy("strategy", contents.strategy)
         self.splits = made("splits", "WalkForward", contents.splits.model_dump(), {"WalkForward": WalkForward})
         self.costs = _costs(contents.costs)
         self.execution = _execution(contents.execution)
         self.tune = _tune(contents.tune, self.model, self.costs)
+        self.tune_strategy = _tune_strategy(contents.tune_strategy, self.strategy)
+        turns = contents.retraining.model_dump()
+        self.retraining = made("retraining", "Retraining", turns, {"Retraining": Retraining})
 
     @property
     def name(self) -> str:
@@ -218,12 +126,41 @@ class Experiment:
         except ConfigurationError as error:
             raise ConfigurationError(f"{place}: {error}") from error
 
-    def dataset(self, store: Store | None = None) -> Dataset:
-        """Return features and labels of the experiment's bars."""
-        data = self.contents.data
-        home = store or Store(data.store)
-        bars = home.bars(data.symbols, data.timeframe, start=data.start, end=data.end)
-        return Dataset.build(bars, self.features, self.label)
+    def plan(self, store: Store | None = None, bars: Any = None) -> Plan:
+        """Return the plan of the study over the experiment's bars.
+
+        Parameters
+        ----------
+        store
+            Where the bars are; by default the file's.
+        bars
+            Other bars instead (schema ``bars``, polars or pandas).
+
+        Raises
+        ------
+        ConfigurationError
+            Parts of the file do not go together.
+        """
+        table = self._bars(store) if bars is None else bars
+        dataset = None
+        if self.features is not None and self.label is not None:
+            dataset = Dataset.build(table, self.features, self.label)
+        try:
+            return Plan.of(
+                table if dataset is None else dataset,
+                self.model,
+                self.strategy,
+                self.splits,
+                self.costs,
+                self.tune,
+                name=self.name,
+                cash=self.contents.cash,
+                execution=self.execution,
+                tune_strategy=self.tune_strategy,
+                retraining=self.retraining,
+            )
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
 
     def run(
         self,
@@ -234,27 +171,13 @@ class Experiment:
         progress: Progress | bool = False,
         resume: str | Path | None = None,
     ) -> Study:
-        """Run the walk-forward study."""
-        return walk_forward(
-            self.dataset(store),
-            self.model,
-            self.strategy,
-            self.splits,
-            self.costs,
-            self.tune,
-            name=self.name,
-            cash=self.contents.cash,
-            execution=self.execution,
-            ledger=ledger,
-            jobs=jobs,
-            progress=progress,
-            resume=resume,
-        )
+        """Run the walk-forward study; parameters as of ``walk_forward``."""
+        return run_plan(self.plan(store), ledger=ledger, jobs=jobs, progress=progress, resume=resume)
 
-
-def _readable(moment: Instant) -> Instant:
-    to_ns(moment)
-    return moment
+    def _bars(self, store: Store | None) -> Any:
+        data = self.contents.data
+        home = store or Store(data.store)
+        return home.bars(data.symbols, data.timeframe, start=data.start, end=data.end)
 
 
 def _features(rows: list[dict[str, Any]]) -> FeatureSet:
@@ -348,14 +271,12 @@ def _given(section: Section) -> dict[str, Any]:
     return {key: value for key, value in section.model_dump().items() if value is not None}
 
 
-def _tune(section: TuneSection | None, model: Model, costs: Costs) -> Tune | None:
+def _tune(section: TuneSection | None, model: Model | None, costs: Costs) -> Tune | None:
     if section is None:
         return None
-    known = model.get_params()
-    for name in section.space:
-        if name not in known:
-            raise ConfigurationError(f"tune.space.{name}: unknown{_nearest(name, known)}")
-    space: dict[str, Any] = {name: tuple(choice) for name, choice in section.space.items()}
+    if model is None:
+        raise ConfigurationError("tune: searches a model's parameters, and there is none; a rule has tune_strategy")
+    space = _space("tune", section.space, model.get_params())
     values = section.model_dump(exclude={"threshold"})
     losses = {**OBJECTIVES, "sharpe": SharpeAfterCosts(section.threshold, costs)}
     wanted = [section.objective] if isinstance(section.objective, str) else section.objective
@@ -364,6 +285,21 @@ def _tune(section: TuneSection | None, model: Model, costs: Costs) -> Tune | Non
             raise ConfigurationError(f"tune.objective: {name!r} is unknown{_nearest(name, losses)}")
     values |= {"space": space, "objective": tuple(losses[name] for name in wanted)}
     return made("tune", "Tune", values, {"Tune": Tune})  # type: ignore[no-any-return]
+
+
+def _tune_strategy(section: TuneStrategySection | None, strategy: Strategy) -> TuneStrategy | None:
+    if section is None:
+        return None
+    space = _space("tune_strategy", section.space, strategy_params(strategy))
+    values = {**section.model_dump(), "space": space}
+    return made("tune_strategy", "TuneStrategy", values, {"TuneStrategy": TuneStrategy})  # type: ignore[no-any-return]
+
+
+def _space(where: str, space: Mapping[str, list[Any]], known: Mapping[str, Any]) -> dict[str, Any]:
+    for name in space:
+        if name not in known:
+            raise ConfigurationError(f"{where}.space.{name}: unknown{_nearest(name, known)}")
+    return {name: tuple(choice) for name, choice in space.items()}
 
 
 def _kind(where: str, values: dict[str, Any], known: Mapping[str, Any], naming: str = "kind") -> Any:

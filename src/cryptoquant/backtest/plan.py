@@ -11,10 +11,13 @@ import polars as pl
 
 from cryptoquant.backtest.learning import Learner, ModelLearner, Retraining, RuleLearner, SignalSearch, keys_of
 from cryptoquant.backtest.scenario import Scenario
+from cryptoquant.backtest.simulator import rules_of
 from cryptoquant.backtest.strategy_search import TuneStrategy
+from cryptoquant.market.schema import check_bars, validate
 from cryptoquant.market.slice import FIELDS, Panel
 from cryptoquant.models.bundle import strategy_to_dict
 from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.estimator import as_model
 from cryptoquant.models.identity import identity
 from cryptoquant.models.model import Model
 from cryptoquant.models.splits import Fold, WalkForward
@@ -22,7 +25,7 @@ from cryptoquant.models.tune import Tune
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.strategy import Strategy
-from cryptoquant.trading.venue import Venue
+from cryptoquant.trading.venue import Costs, Venue
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,34 @@ class Plan:
         if self.model is None and self.tune is not None:
             raise ValueError("tune searches a model's parameters: for a rule give tune_strategy")
         strategy_to_dict(self.strategy)
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Any,
+        model: Any,
+        strategy: Strategy,
+        splits: WalkForward,
+        costs: Costs | None = None,
+        tune: Tune | None = None,
+        *,
+        venue: Venue | None = None,
+        **rest: Any,
+    ) -> "Plan":
+        """Return the plan of a dataset and a model, or of bars and None; parameters as of ``walk_forward``."""
+        is_rule = model is None and not isinstance(dataset, Dataset)
+        if model is not None and not isinstance(dataset, Dataset):
+            raise TypeError(f"a model learns from a Dataset, found {type(dataset).__name__}: Dataset.build makes one")
+        return cls(
+            bars=check_bars(validate(dataset, "bars")) if is_rule else dataset.bars,
+            strategy=strategy,
+            splits=splits,
+            venue=rules_of(venue, costs),
+            dataset=None if model is None else dataset,
+            model=None if model is None else as_model(model),
+            tune=tune,
+            **{name: value for name, value in rest.items() if value is not None},
+        )
 
     def on(self, bars: pl.DataFrame) -> "Plan":
         """Return the same plan for another market: features and labels are computed anew from its bars."""

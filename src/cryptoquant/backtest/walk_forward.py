@@ -15,12 +15,9 @@ from cryptoquant.backtest.evidence import judge
 from cryptoquant.backtest.learning import FoldResult, Learner, Retraining, fit_fold, keys_of, signal_frame
 from cryptoquant.backtest.plan import Plan
 from cryptoquant.backtest.scenario import Scenario
-from cryptoquant.backtest.simulator import rules_of
 from cryptoquant.backtest.strategy_search import TuneStrategy
 from cryptoquant.backtest.study import Study, fingerprints
-from cryptoquant.market.schema import SIGNALS, check_bars, validate
-from cryptoquant.models.dataset import Dataset
-from cryptoquant.models.estimator import as_model
+from cryptoquant.market.schema import SIGNALS
 from cryptoquant.models.examples import UNKNOWN
 from cryptoquant.models.model import Predictor
 from cryptoquant.models.splits import Fold, WalkForward
@@ -97,21 +94,20 @@ def walk_forward(
     notes
         Facts worth saying at the head of the report.
     """
-    is_rule = model is None and not isinstance(dataset, Dataset)
-    plan = Plan(
+    plan = Plan.of(
+        dataset,
+        model,
+        strategy,
+        splits,
+        costs,
+        tune,
         name=name,
-        bars=check_bars(validate(dataset, "bars")) if is_rule else dataset.bars,
-        strategy=strategy,
-        splits=splits,
-        venue=rules_of(venue, costs),
-        dataset=None if is_rule else dataset,
-        model=None if model is None else as_model(model),
-        tune=tune,
-        tune_strategy=tune_strategy,
-        retraining=retraining or Retraining(),
-        execution=execution or Execution(),
-        limits=limits,
         cash=cash,
+        execution=execution,
+        limits=limits,
+        venue=venue,
+        tune_strategy=tune_strategy,
+        retraining=retraining,
     )
     study = run_plan(plan, ledger=ledger, jobs=jobs, progress=progress, resume=resume)
     return replace(study, report=replace(study.report, notes=notes))

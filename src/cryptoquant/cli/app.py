@@ -82,6 +82,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "backtest": research.backtest,
     "sweep": research.sweep,
     "walk-forward": research.walk_forward,
+    "placebo": research.placebo,
     "register": research.register,
     "promote": registry.promote,
     "rollback": registry.rollback,

@@ -1,19 +1,26 @@
-"""Verbs for research: backtest, sweep, walk-forward, register."""
+"""Verbs for research: backtest, sweep, walk-forward, placebo, register."""
 
 import ast
 import functools
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
+import polars as pl
 import typer
 
 from cryptoquant.backtest.experiment import Experiment, costs_of, execution_of, made
+from cryptoquant.backtest.placebo import POWER_RUNS, RUNS, cheap_plan, default_markets, power
+from cryptoquant.backtest.placebo import placebo as run_placebo
 from cryptoquant.backtest.simulator import simulate
+from cryptoquant.backtest.study import Study
 from cryptoquant.backtest.sweep import sweep as sweep_grid
-from cryptoquant.backtest.walk_forward import Study
 from cryptoquant.cli.data import Json, StoreOption, opened
 from cryptoquant.cli.terminal import answer, progress, say, table
 from cryptoquant.data.store import Store
+from cryptoquant.data.synthetic import SyntheticMarket
+from cryptoquant.market.time import span
 from cryptoquant.models.bundle import STRATEGIES
 from cryptoquant.models.registry import Registry
 from cryptoquant.performance.evidence import Gate
@@ -28,6 +35,7 @@ ExecutionOption = Annotated[
     list[str] | None,
     typer.Option("--execution", help="NAME=VALUE as in an experiment: stop_loss=0.02, limit_bps=5, life=30m."),
 ]
+PLACEBO_FILE = Path("placebo.jsonl")
 Tier = Annotated[int | None, typer.Option(help="Alpaca's fee tier; 1 where no other fees are given.")]
 Slippage = Annotated[float | None, typer.Option(help="How much worse than the open a market order fills.")]
 Pairs = Annotated[list[str], typer.Argument(help="Pairs such as BTC/USD.")]
@@ -97,10 +105,14 @@ def walk_forward(
     html: Annotated[Path, typer.Option(help="Where to write the report's page.")] = Path("report.html"),
     register: Annotated[str | None, typer.Option(help="Register the study's bundle under this name.")] = None,
     store: Annotated[str | None, typer.Option(help="Folder of the store; by default the experiment's.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Folder of finished folds: a killed study goes on there.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep the report here, to be read by `report`.")] = None,
     json: Json = False,
 ) -> None:
     """Run a walk-forward study and say what speaks for it."""
-    study = _study(experiment, store)
+    study = _study(experiment, store, resume)
+    if save is not None:
+        study.report.save(save)
     page = study.report.to_html(html)
     version = None if register is None else Registry().register(register, study)
     if json:
@@ -125,10 +137,51 @@ def register(
     say(f"registered: {version}")
 
 
-def _study(experiment: Path, store: str | None) -> Study:
+def placebo(
+    experiment: Annotated[
+        Path | None, typer.Argument(help="The experiment's TOML file; by default a ridge regression on hourly BTC/USD.")
+    ] = None,
+    runs: Annotated[int, typer.Option(help="Studies on each market without an edge.")] = RUNS,
+    power_runs: Annotated[int, typer.Option(help="Studies for each planted Sharpe ratio; 0 for none.")] = POWER_RUNS,
+    days: Annotated[int, typer.Option(help="Length of the markets, where no experiment says it.")] = 730,
+    gate: Annotated[Path | None, typer.Option(help="TOML file of the gate; by default the default gate.")] = None,
+    storage: Annotated[Path, typer.Option(help="Where runs are kept: a stopped call goes on there.")] = PLACEBO_FILE,
+    budget: Annotated[str | None, typer.Option(help="Begin no study after this time, for example 60m.")] = None,
+    store: Annotated[str | None, typer.Option(help="Folder of the store; by default the experiment's.")] = None,
+    json: Json = False,
+) -> None:
+    """Count how often the gate lets a pipeline through on markets without an edge, and with a planted one."""
+    if experiment is None:
+        plan = cheap_plan(SyntheticMarket(symbols=["BTC/USD"], days=days, timeframe="1h").bars())
+        markets = [default_markets(plan)[0]]
+    else:
+        plan = Experiment.read(experiment).plan(None if store is None else Store(store))
+        markets = list(default_markets(plan))
+    judge = Gate() if gate is None else Gate.from_toml(gate)
+    ends = None if budget is None else time.monotonic() + span(budget).total_seconds()
+    with progress("placebo") as advance:
+        none = run_placebo(plan, markets, runs=runs, gate=judge, storage=storage, budget=_left(ends), progress=advance)
+    found = [none]
+    if power_runs:
+        with progress("power") as advance:
+            found.append(
+                power(plan, runs=power_runs, gate=judge, storage=storage, budget=_left(ends), progress=advance)
+            )
+    rates = pl.concat([one.rates for one in found if one.runs], how="vertical_relaxed")
+    if json:
+        answer({"rates": rates.to_dicts(), "gate": judge.to_dict()})
+        return
+    table(rates, "how often the gate said yes, with 95 % intervals")
+
+
+def _left(ends: float | None) -> timedelta | None:
+    return None if ends is None else timedelta(seconds=max(0.0, ends - time.monotonic()))
+
+
+def _study(experiment: Path, store: str | None, resume: Path | None = None) -> Study:
     plan = Experiment.read(experiment)
     with progress("folds") as advance:
-        return plan.run(None if store is None else Store(store), progress=advance)
+        return plan.run(None if store is None else Store(store), progress=advance, resume=resume)
 
 
 def _made_with(name: str, **parameters: Any) -> Any:

@@ -368,6 +368,11 @@ def _lively(value: Any, strategies: Mapping[str, type[Any]]) -> Any:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that a result depends on."""
+    return dict(_versions())
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

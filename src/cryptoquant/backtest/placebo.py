@@ -1,0 +1,368 @@
+"""How often a gate would have said yes where there is nothing to find, and how often where there is."""
+
+import hashlib
+import json
+import math
+import time as clock
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from cryptoquant.backtest.placebo_markets import PlaceboMarket, Planted, RandomWalk, Shuffled
+from cryptoquant.backtest.plan import Plan
+from cryptoquant.backtest.study import Study
+from cryptoquant.backtest.walk_forward import Progress, run_plan
+from cryptoquant.data.synthetic import SyntheticMarket
+from cryptoquant.errors import DataError
+from cryptoquant.features import (
+    FeatureSet,
+    ema,
+    forward_return,
+    log_return,
+    realized_volatility,
+    rsi,
+    zscore,
+)
+from cryptoquant.market.time import to_datetime
+from cryptoquant.models import Ridge
+from cryptoquant.models.bundle import code_fingerprint
+from cryptoquant.models.dataset import Dataset
+from cryptoquant.models.objectives import squared_error
+from cryptoquant.models.splits import WalkForward
+from cryptoquant.models.tune import MEMORY, Tune
+from cryptoquant.performance.evidence import Evidence, Gate
+from cryptoquant.performance.figures import print_frame
+from cryptoquant.performance.progress import bar
+from cryptoquant.performance.proportion import share_interval
+from cryptoquant.performance.trials import TrialLedger, complete_length, strict_json
+from cryptoquant.settings import settings
+from cryptoquant.trading.strategy import LongFlat
+from cryptoquant.trading.venue import Costs
+
+NANOSECONDS_A_DAY = 86_400_000_000_000
+SHARPES = (0.0, 1.0, 2.0, 3.0, 4.0)
+RUNS, POWER_RUNS = 200, 100
+# Edges of the synthetic market at which the pipeline is tried before the power curve, and how often each.
+EDGES = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3, 0.36)
+CALIBRATION_RUNS = 8
+CALIBRATION_SEED = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceboRun:
+    """What one study on one market said; ``seconds`` is how long it took."""
+
+    market: str
+    seed: int
+    evidence: Evidence
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Placebo:
+    """Studies of one pipeline on markets whose edge is known.
+
+    Attributes
+    ----------
+    gate
+        Which is judged.
+    runs
+        One for each market and seed.
+    targets
+        By market name with a planted edge: the Sharpe ratio that it was meant to give.
+    """
+
+    gate: Gate
+    runs: tuple[PlaceboRun, ...]
+    targets: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """One row for each run: market, seed, sharpe (after costs), passed, reasons, seconds."""
+        rows = []
+        for run in self.runs:
+            reasons = self.gate.check(run.evidence)
+            told = (run.market, run.seed, run.evidence.sharpe, not reasons, "; ".join(reasons), run.seconds)
+            rows.append(told)
+        kinds = (pl.String, pl.Int64, pl.Float64, pl.Boolean, pl.String, pl.Float64)
+        names = ("market", "seed", "sharpe", "passed", "reasons", "seconds")
+        return pl.DataFrame(rows, schema=dict(zip(names, kinds, strict=True)), orient="row")
+
+    @cached_property
+    def rates(self) -> pl.DataFrame:
+        """One row for each market: runs, passed, share with its 95 % interval (Clopper and Pearson 1934), mean sharpe.
+
+        ``target`` is the Sharpe ratio that a planted edge was meant to give, null without one.
+        """
+        rows = []
+        for (market,), part in self.frame.group_by("market", maintain_order=True):
+            passed, runs = int(part["passed"].sum()), part.height
+            low, high = share_interval(passed, runs)
+            spread = part["sharpe"].std() if runs > 1 else None
+            rows.append(
+                {
+                    "market": market,
+                    "target": self.targets.get(str(market)),
+                    "runs": runs,
+                    "passed": passed,
+                    "share": passed / runs,
+                    "low": low,
+                    "high": high,
+                    "sharpe": part["sharpe"].mean(),
+                    "sharpe_error": None if spread is None else float(spread) / math.sqrt(runs),  # type: ignore[arg-type]
+                }
+            )
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def judged_by(self, gate: Gate) -> "Placebo":
+        """Return the same runs judged by another gate; nothing is run again."""
+        return replace(self, gate=gate)
+
+    def show(self) -> None:
+        """Print the rates."""
+        print_frame(self.rates)
+
+    def to_json(self) -> str:
+        """Return rates and gate as JSON."""
+        return json.dumps(strict_json({"rates": self.rates.to_dicts(), "gate": self.gate.to_dict()}), indent=1)
+
+
+def placebo(
+    pipeline: Study | Plan,
+    markets: Sequence[PlaceboMarket] | None = None,
+    *,
+    runs: int = RUNS,
+    gate: Gate | None = None,
+    storage: str | Path | None = None,
+    budget: timedelta | None = None,
+    jobs: int | None = None,
+    progress: Progress | bool = False,
+) -> Placebo:
+    """Run a pipeline on markets without an edge and count how often the gate lets it through.
+
+    Parameters
+    ----------
+    pipeline
+        A study, or the plan of one: its features, label, model, strategy, splits, costs and search are used as they
+        are, on other bars. No trial is written into a ledger.
+    markets
+        By default random walks with clustered volatility, and the pipeline's own bars in shuffled blocks with random
+        signs, as long as its own.
+    runs
+        Studies for each market; their seeds are 0, 1, 2 and so on.
+    storage
+        A file of JSON lines in which runs are kept: what is there for the same pipeline and code is not run again.
+    budget
+        No study is begun after that time; the result holds what there is.
+    jobs
+        Processes; -1 uses every core. The result does not depend on it.
+    """
+    plan = _apart(pipeline)
+    chosen = tuple(markets) if markets is not None else default_markets(plan)
+    wanted = [(market, seed) for seed in range(runs) for market in chosen]
+    bench = _Bench(plan, storage, budget, jobs, progress)
+    return Placebo(gate or Gate(), tuple(bench.run(wanted)))
+
+
+def power(
+    pipeline: Study | Plan,
+    sharpes: Sequence[float] = SHARPES,
+    *,
+    runs: int = POWER_RUNS,
+    gate: Gate | None = None,
+    storage: str | Path | None = None,
+    budget: timedelta | None = None,
+    jobs: int | None = None,
+    progress: Progress | bool = False,
+) -> Placebo:
+    """Run a pipeline on markets with a planted edge that it trades at given Sharpe ratios, and count what passes.
+
+    The edges are found first: the pipeline is run on a few markets of each of several edges, and the mean Sharpe ratio
+    after costs is interpolated. What the edges gave in the end is the column ``sharpe`` of ``rates``.
+
+    Parameters
+    ----------
+    sharpes
+        Annual, after costs; 0 stands for no edge at all.
+    """
+    plan = _apart(pipeline)
+    bench = _Bench(plan, storage, budget, jobs, progress)
+    edges = bench.edges_for(sharpes)
+    markets = {Planted(_like(plan), edge): sharpe for sharpe, edge in zip(sharpes, edges, strict=True)}
+    wanted = [(market, seed) for seed in range(runs) for market in markets]
+    targets = {market.name: sharpe for market, sharpe in markets.items()}
+    return Placebo(gate or Gate(), tuple(bench.run(wanted)), targets)
+
+
+def cheap_plan(bars: pl.DataFrame) -> Plan:
+    """Return a small pipeline by which a gate can be measured in an hour: ridge regression, five trials a fold.
+
+    It learns the return of the next 24 hours from eight features of price and volume, four months at a time, moves on
+    by a month, and is long while it expects 0.3 % or more, at Alpaca's first tier.
+    """
+    features = [log_return(1), log_return(24), zscore("volume", 24), zscore("volume", 96), ema(24, relative=True)]
+    features += [ema(48, relative=True), rsi(14), realized_volatility(48)]
+    day = timedelta(days=1)
+    return Plan.of(
+        Dataset.build(bars, FeatureSet(features), forward_return(day)),
+        Ridge(),
+        LongFlat(threshold=0.003, exit=-0.001),
+        WalkForward(120 * day, 30 * day, day),
+        Costs.alpaca(),
+        Tune(trials=5, space={"penalty": (1e-3, 1.0, "log")}, objective=squared_error),
+        name="placebo",
+    )
+
+
+def default_markets(plan: Plan) -> tuple[PlaceboMarket, ...]:
+    """Return random walks like the plan's market, and its own bars shuffled."""
+    return RandomWalk(_like(plan)), Shuffled(plan.bars)
+
+
+def _like(plan: Plan) -> SyntheticMarket:
+    """Return a synthetic market of the same symbols, timeframe and length."""
+    panel = plan.panel
+    length = int(panel.times[-1]) - int(panel.times[0]) + panel.width
+    return SyntheticMarket(
+        symbols=panel.symbols,
+        start=to_datetime(int(panel.times[0]) - panel.width),
+        days=max(1, round(length / NANOSECONDS_A_DAY)),
+        timeframe=timedelta(microseconds=panel.width // 1_000),
+    )
+
+
+def _apart(pipeline: Study | Plan) -> Plan:
+    """Return the plan with a search that leaves nothing behind."""
+    plan = pipeline.plan if isinstance(pipeline, Study) else pipeline
+    return plan if plan.tune is None else replace(plan, tune=replace(plan.tune, storage=MEMORY))
+
+
+class _Bench:
+    """Runs studies side by side, keeps what is done, and stops beginning when the time is up."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        storage: str | Path | None,
+        budget: timedelta | None,
+        jobs: int | None,
+        progress: Progress | bool,
+    ) -> None:
+        self.plan = plan
+        self.jobs = settings().jobs if jobs is None else jobs
+        self.progress = progress
+        self.kept = _Kept(None if storage is None else Path(storage), _digest(plan))
+        self.ends = math.inf if budget is None else clock.monotonic() + budget.total_seconds()
+
+    def run(self, wanted: Sequence[tuple[PlaceboMarket, int]]) -> list[PlaceboRun]:
+        """Return the runs that are there at the end, in the order in which they were wanted."""
+        from joblib import Parallel, delayed
+
+        done = self.kept.read()
+        waiting = [(market, seed) for market, seed in wanted if (market.name, seed) not in done]
+        workers = Parallel(n_jobs=self.jobs, prefer="processes", return_as="generator_unordered")
+        with ExitStack() as stack:
+            tell = stack.enter_context(bar("studies")) if self.progress is True else self.progress or _silent
+            ready = len(wanted) - len(waiting)
+            for run in workers(delayed(run_once)(self.plan, *one) for one in self._in_time(waiting)):
+                self.kept.write(run)
+                done[run.market, run.seed] = run
+                ready += 1
+                tell(ready, len(wanted))
+        return [done[market.name, seed] for market, seed in wanted if (market.name, seed) in done]
+
+    def edges_for(self, sharpes: Sequence[float]) -> list[float]:
+        """Return the edges at which the mean Sharpe ratio after costs is what is wanted, by interpolation.
+
+        Raises
+        ------
+        DataError
+            The pipeline does not reach the largest of them on the strongest market that is tried.
+        """
+        like = _like(self.plan)
+        markets = [Planted(like, edge) for edge in EDGES]
+        seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + CALIBRATION_RUNS)
+        found = self.run([(market, seed) for seed in seeds for market in markets])
+        means = []
+        for market in markets:
+            values = [run.evidence.sharpe for run in found if run.market == market.name]
+            means.append(sum(0.0 if math.isnan(value) else value for value in values) / max(1, len(values)))
+        return [0.0 if sharpe == 0.0 else _crossing(EDGES, means, sharpe) for sharpe in sharpes]
+
+    def _in_time(self, waiting: Iterable[tuple[PlaceboMarket, int]]) -> Iterable[tuple[PlaceboMarket, int]]:
+        for one in waiting:
+            if clock.monotonic() >= self.ends:
+                return
+            yield one
+
+
+def _silent(done: int, total: int) -> None:
+    return
+
+
+def _crossing(edges: Sequence[float], means: Sequence[float], wanted: float) -> float:
+    """Return the first edge, between two neighbours, at which the mean reaches a value."""
+    for place in range(1, len(edges)):
+        low, high = means[place - 1], means[place]
+        if low <= wanted <= high and high > low:
+            return edges[place - 1] + (edges[place] - edges[place - 1]) * (wanted - low) / (high - low)
+    reached = ", ".join(f"{edge:g}: {mean:.2f}" for edge, mean in zip(edges, means, strict=True))
+    raise DataError(f"no planted edge gives this pipeline a Sharpe ratio of {wanted:g}; edges gave {reached}")
+
+
+def run_once(plan: Plan, market: PlaceboMarket, seed: int) -> PlaceboRun:
+    """Run the study of a plan on one market; its trials are counted in a ledger of its own."""
+    started = clock.perf_counter()
+    study = run_plan(plan.on(market.bars(seed)), ledger=TrialLedger(), jobs=1)
+    return PlaceboRun(market.name, seed, study.evidence, clock.perf_counter() - started)
+
+
+def _digest(plan: Plan) -> str:
+    """Return a digest of the pipeline, whatever its data, and of the code."""
+    chosen = {name: value for name, value in plan.chosen.items() if name != "data"}
+    if plan.dataset is not None:
+        chosen["features"] = plan.dataset.feature_set.fingerprint
+        chosen["label"] = plan.dataset.label.to_dict()
+    said = json.dumps([chosen, code_fingerprint()], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+class _Kept:
+    """Runs in a file of JSON lines, those of other pipelines among them."""
+
+    def __init__(self, path: Path | None, digest: str) -> None:
+        self.path = path
+        self.digest = digest
+
+    def read(self) -> dict[tuple[str, int], PlaceboRun]:
+        """Return what is there of this pipeline by market and seed; a torn last line is left out."""
+        found: dict[tuple[str, int], PlaceboRun] = {}
+        if self.path is None or not self.path.exists():
+            return found
+        for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):
+            try:
+                told: dict[str, Any] = json.loads(line)
+                if told.pop("pipeline") != self.digest:
+                    continue
+                run = PlaceboRun(**{**told, "evidence": Evidence.from_dict(told["evidence"])})
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{self.path}: line {number} is no run: {error}") from error
+            found[run.market, run.seed] = run
+        return found
+
+    def write(self, run: PlaceboRun) -> None:
+        """Add a run."""
+        if self.path is None:
+            return
+        told = {"pipeline": self.digest, **asdict(run), "evidence": run.evidence.to_json()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b") as file:
+            file.truncate(complete_length(file))
+            file.write(json.dumps(told).encode() + b"\n")
+            file.flush()
