@@ -57,7 +57,7 @@ class Checkpoints:
 
     def _read(self, fold: Fold) -> FoldResult | None:
         try:
-            with np.load(self._place(fold), allow_pickle=False) as kept:
+            with self._place(fold).open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 facts, predicted = json.loads(str(kept["facts"])), kept["predicted"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
