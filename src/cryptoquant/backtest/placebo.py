@@ -175,6 +175,7 @@ def power(
     sharpes: Sequence[float] = SHARPES,
     *,
     runs: int = POWER_RUNS,
+    calibration: int = CALIBRATION_RUNS,
     gate: Gate | None = None,
     storage: str | Path | None = None,
     budget: timedelta | None = None,
@@ -190,10 +191,12 @@ def power(
     ----------
     sharpes
         Annual, after costs; 0 stands for no edge at all.
+    calibration
+        Markets of each edge that is tried first; none of them is among those that are counted.
     """
     plan = _apart(pipeline)
     bench = _Bench(plan, storage, budget, jobs, progress)
-    edges = bench.edges_for(sharpes)
+    edges = bench.edges_for(sharpes, calibration)
     markets = {Planted(_like(plan), edge): sharpe for sharpe, edge in zip(sharpes, edges, strict=True)}
     wanted = [(market, seed) for seed in range(runs) for market in markets]
     targets = {market.name: sharpe for market, sharpe in markets.items()}
@@ -277,7 +280,7 @@ class _Bench:
                 tell(ready, len(wanted))
         return [done[market.name, seed] for market, seed in wanted if (market.name, seed) in done]
 
-    def edges_for(self, sharpes: Sequence[float]) -> list[float]:
+    def edges_for(self, sharpes: Sequence[float], calibration: int) -> list[float]:
         """Return the edges at which the mean Sharpe ratio after costs is what is wanted, by interpolation.
 
         Raises
@@ -287,7 +290,7 @@ class _Bench:
         """
         like = _like(self.plan)
         markets = [Planted(like, edge) for edge in EDGES]
-        seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + CALIBRATION_RUNS)
+        seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + calibration)
         found = self.run([(market, seed) for seed in seeds for market in markets])
         means = []
         for market in markets:
