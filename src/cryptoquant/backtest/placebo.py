@@ -49,7 +49,7 @@ NANOSECONDS_A_DAY = 86_400_000_000_000
 SHARPES = (0.0, 1.0, 2.0, 3.0, 4.0)
 RUNS, POWER_RUNS = 200, 100
 # Edges of the synthetic market at which the pipeline is tried before the power curve, and how often each.
-EDGES = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3, 0.36)
+EDGES = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.21, 0.25)
 CALIBRATION_RUNS = 8
 CALIBRATION_SEED = 1_000_000
 
@@ -207,7 +207,8 @@ def cheap_plan(bars: pl.DataFrame) -> Plan:
     """Return a small pipeline by which a gate can be measured in an hour: ridge regression, five trials a fold.
 
     It learns the return of the next 24 hours from eight features of price and volume, four months at a time, moves on
-    by a month, and is long while it expects 0.3 % or more, at Alpaca's first tier.
+    by a month, and holds a quarter of its equity from an expected rise of 1 % until an expected fall of 1 %, at
+    Alpaca's first tier.
     """
     features = [log_return(1), log_return(24), zscore("volume", 24), zscore("volume", 96), ema(24, relative=True)]
     features += [ema(48, relative=True), rsi(14), realized_volatility(48)]
@@ -215,7 +216,7 @@ def cheap_plan(bars: pl.DataFrame) -> Plan:
     return Plan.of(
         Dataset.build(bars, FeatureSet(features), forward_return(day)),
         Ridge(),
-        LongFlat(threshold=0.003, exit=-0.001),
+        LongFlat(threshold=0.01, exit=-0.01, max_weight=0.25),
         WalkForward(120 * day, 30 * day, day),
         Costs.alpaca(),
         Tune(trials=5, space={"penalty": (1e-3, 1.0, "log")}, objective=squared_error),
