@@ -66,7 +66,7 @@ OWNERS = {
         "features/quality_figures.py",
         "models/explain_figures.py",
     },
-    "joblib": {"backtest/placebo.py", "backtest/walk_forward.py", "backtest/sweep.py", "models/tune.py"},
+    "joblib": {"backtest/parallel.py", "models/tune.py"},
     "typer": {"cli/"},
     "sqlite3": {"live/journal.py"},
     "requests": {"data/alpaca.py", "live/broker.py", "data/clock.py"},

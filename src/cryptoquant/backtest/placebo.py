@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from cryptoquant.backtest.parallel import side_by_side
 from cryptoquant.backtest.placebo_markets import PlaceboMarket, Planted, RandomWalk, Shuffled
 from cryptoquant.backtest.plan import Plan
 from cryptoquant.backtest.study import Study
@@ -41,7 +42,6 @@ from cryptoquant.performance.figures import print_frame
 from cryptoquant.performance.progress import bar
 from cryptoquant.performance.proportion import share_interval
 from cryptoquant.performance.trials import TrialLedger, complete_length, strict_json
-from cryptoquant.settings import settings
 from cryptoquant.trading.strategy import LongFlat
 from cryptoquant.trading.venue import Costs
 
@@ -259,22 +259,20 @@ class _Bench:
         progress: Progress | bool,
     ) -> None:
         self.plan = plan
-        self.jobs = settings().jobs if jobs is None else jobs
+        self.jobs = jobs
         self.progress = progress
         self.kept = _Kept(None if storage is None else Path(storage), _digest(plan))
         self.ends = math.inf if budget is None else clock.monotonic() + budget.total_seconds()
 
     def run(self, wanted: Sequence[tuple[PlaceboMarket, int]]) -> list[PlaceboRun]:
         """Return the runs that are there at the end, in the order in which they were wanted."""
-        from joblib import Parallel, delayed
-
         done = self.kept.read()
         waiting = [(market, seed) for market, seed in wanted if (market.name, seed) not in done]
-        workers = Parallel(n_jobs=self.jobs, prefer="processes", return_as="generator_unordered")
+        tasks = ((self.plan, *one) for one in self._in_time(waiting))
         with ExitStack() as stack:
             tell = stack.enter_context(bar("studies")) if self.progress is True else self.progress or _silent
             ready = len(wanted) - len(waiting)
-            for run in workers(delayed(run_once)(self.plan, *one) for one in self._in_time(waiting)):
+            for run in side_by_side(run_once, tasks, self.jobs, prefer="processes"):
                 self.kept.write(run)
                 done[run.market, run.seed] = run
                 ready += 1

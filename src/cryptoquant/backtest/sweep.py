@@ -9,10 +9,10 @@ import polars as pl
 
 from cryptoquant.backtest.checking import checked
 from cryptoquant.backtest.drive import drive
+from cryptoquant.backtest.parallel import side_by_side
 from cryptoquant.backtest.simulator import rules_of, simulate_weights
 from cryptoquant.market.slice import Panel
 from cryptoquant.performance.metrics import Statistics
-from cryptoquant.settings import settings
 from cryptoquant.trading.engine import Engine
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.strategy import RuleOverBars, Strategy
@@ -98,8 +98,6 @@ def sweep(
     ValueError
         The grid is empty, or the strategy refuses a combination.
     """
-    from joblib import Parallel, delayed
-
     names = tuple(grid)
     combinations = list(itertools.product(*(list(values) for values in grid.values())))
     if not names or not combinations:
@@ -111,8 +109,8 @@ def sweep(
     is_one_kind = is_compiled and len({type(one) for one in strategies}) == 1
     prepare = getattr(strategies[0], "prepare", None) if is_one_kind else None
     shared = prepare(panel) if prepare is not None else None
-    run = Parallel(n_jobs=settings().jobs if jobs is None else jobs, prefer="threads" if is_compiled else "processes")
-    rows = run(delayed(_judge)(one, panel, terms, shared) for one in strategies)
+    tasks = ((one, panel, terms, shared) for one in strategies)
+    rows = list(side_by_side(_judge, tasks, jobs, prefer="threads" if is_compiled else "processes"))
     columns = {name: [values[place] for values in combinations] for place, name in enumerate(names)}
     frame = pl.DataFrame(columns | {name: [getattr(row, name) for row in rows] for name in NUMBERS})
     return Sweep(frame, names)

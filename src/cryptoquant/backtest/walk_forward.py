@@ -13,6 +13,7 @@ import polars as pl
 from cryptoquant.backtest.checkpoints import Checkpoints
 from cryptoquant.backtest.evidence import judge
 from cryptoquant.backtest.learning import FoldResult, Learner, Retraining, fit_fold, keys_of, signal_frame
+from cryptoquant.backtest.parallel import side_by_side
 from cryptoquant.backtest.plan import Plan
 from cryptoquant.backtest.scenario import Scenario
 from cryptoquant.backtest.strategy_search import TuneStrategy
@@ -150,19 +151,16 @@ def run_plan(
 
 def _learned(plan: Plan, jobs: int | None, progress: Progress | bool, resume: str | Path | None) -> list[FoldResult]:
     """Learn the eras side by side, in threads unless a joblib configuration says otherwise: fits release the lock."""
-    from joblib import Parallel, delayed
-
     kept = None if resume is None else Checkpoints(resume, plan)
     done = {place: kept.read(era) for place, era in enumerate(plan.eras)} if kept is not None else {}
     waiting = [era for place, era in enumerate(plan.eras) if done.get(place) is None]
     results = [result for era in done.values() if era is not None for result in era]
-    workers = Parallel(n_jobs=settings().jobs if jobs is None else jobs, prefer="threads", return_as="generator")
     with ExitStack() as stack:
         tell = stack.enter_context(bar("folds")) if progress is True else progress or _silent
         if results:
             tell(len(results), len(plan.folds))
         learner = plan.learner() if waiting else None
-        for era in workers(delayed(_learn)(learner, era) for era in waiting):
+        for era in side_by_side(_learn, ((learner, era) for era in waiting), jobs):
             if kept is not None:
                 kept.write(era)
             results += era
