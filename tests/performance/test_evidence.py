@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cryptoquant.performance.evidence import Criterion, Evidence, Gate
-from cryptoquant.performance.words import deflation_in_words, evidence_lines, track_record_in_words
+from cryptoquant.performance.evidence_lines import deflation_in_words, evidence_lines, track_record_in_words
 from tests.performance.reports import GOOD
 
 NAN = math.nan
