@@ -43,15 +43,15 @@ def test_evidence_of_an_older_version_is_read_with_what_it_lacks_not_defined():
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
-        ({"luck": 1.0}, "evidence has no number luck"),
-        ({"sharpe": None}, "evidence: sharpe must be a number, found None"),
-        ({"sharpe": "high"}, "evidence: sharpe must be a number, found 'high'"),
+        ({"luck": 1.0}, "Evidence has no number luck"),
+        ({"sharpe": None}, "Evidence: sharpe must be a number, found None"),
+        ({"sharpe": "high"}, "Evidence: sharpe must be a number, found 'high'"),
     ],
 )
 def test_evidence_that_makes_no_sense_is_refused(changed, text):
     with pytest.raises(ValueError, match=text):
         Evidence.from_dict({**GOOD.to_dict(), **changed})
-    with pytest.raises(ValueError, match="evidence lacks days, psr"):
+    with pytest.raises(ValueError, match="Evidence lacks days, psr"):
         Evidence.from_dict({name: value for name, value in GOOD.to_dict().items() if name not in ("days", "psr")})
 
 

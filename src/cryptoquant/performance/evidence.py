@@ -118,14 +118,14 @@ class Evidence:
             texts = [f"has no number {', '.join(unknown)}"] * bool(unknown) + [f"lacks {', '.join(missing)}"] * bool(
                 missing
             )
-            raise ValueError(f"evidence {' and '.join(texts)}")
+            raise ValueError(f"Evidence {' and '.join(texts)}")
         read: dict[str, Any] = {}
         for name, value in numbers.items():
             try:
                 read[name] = float(value) if isinstance(value, str) else value
                 float(read[name])
             except (TypeError, ValueError) as error:
-                raise ValueError(f"evidence: {name} must be a number, found {value!r}") from error
+                raise ValueError(f"Evidence: {name} must be a number, found {value!r}") from error
         return cls(**read)
 
     def show(self) -> None:

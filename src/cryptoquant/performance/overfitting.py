@@ -120,8 +120,8 @@ def backtest_overfitting(returns: Floats, blocks: int = 16, *, seed: int = 0) ->
     error = _error(sums, probability, seed) if blocks % 4 == 0 else math.nan
     return Overfitting(
         probability=probability,
-        low=max(0.0, probability - NORMAL_95 * error),
-        high=min(1.0, probability + NORMAL_95 * error),
+        low=float(np.clip(probability - NORMAL_95 * error, 0.0, 1.0)),
+        high=float(np.clip(probability + NORMAL_95 * error, 0.0, 1.0)),
         logits=np.log(ranks / (1.0 - ranks)),
         slope=_slope(best, later),
         probability_of_loss=float(np.mean(later < 0.0)),
