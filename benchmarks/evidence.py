@@ -1,9 +1,9 @@
 """What the statistics of evidence cost beside their peers, and how often the intervals cover the truth.
 
-Run with ``python benchmarks/evidence.py [series]`` on one thread. Times are medians of five runs, in milliseconds; a ratio
-is the peer's time over ours. Without ``series`` coverage is left out; with it, so many seeded histories of 500 days with
-an annual Sharpe ratio of 1 are drawn of each kind, and a fresh one of each for the drawdown. The plain percentile
-intervals beside ours are arch's, with the same block length.
+Run with ``python benchmarks/evidence.py [series]`` on one thread. Times are medians of five runs, in milliseconds; a
+ratio is the peer's time over ours. Without ``series`` coverage is left out; with it, so many seeded histories of 500
+days with an annual Sharpe ratio of 1 are drawn of each kind, and a fresh one of each for the drawdown. The plain
+percentile intervals beside ours are arch's, with the same block length.
 """
 
 import math
@@ -115,9 +115,8 @@ def histories(kind: str, series: int) -> Iterator[tuple[np.ndarray, np.ndarray]]
 def coverage(series: int) -> None:
     from arch.bootstrap import StationaryBootstrap
 
-    print(
-        f"\n{'95 % intervals cover, of ' + str(series):<24} Sharpe   growth   drawdown band (below)   arch: Sharpe   growth"
-    )
+    head = f"95 % cover, of {series}"
+    print(f"\n{head:<24} Sharpe   growth   drawdown band (below)   arch: Sharpe   growth")
     for kind in ("normal", "fat tails, t5", "memory, AR(1) of 0.2", "volatility clusters"):
         long = scores(kind, np.random.default_rng(99), 400_000)
         growth = float(np.log1p(DEVIATION * (SHARPE + (long - long.mean()) / long.std())).mean())

@@ -29,7 +29,8 @@ def stationary_blocks(
     starts = rng.integers(0, length, (draws, length))
     position = np.where(fresh, np.arange(length), 0)
     anchor = np.maximum.accumulate(position, axis=1)
-    rows: Rows = (np.take_along_axis(starts, anchor, axis=1) + np.arange(length) - anchor) % length
+    rows: Rows = np.take_along_axis(starts, anchor, axis=1) + np.arange(length) - anchor
+    np.subtract(rows, length, out=rows, where=rows >= length)
     return rows, fresh
 
 

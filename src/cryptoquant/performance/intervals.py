@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.performance.bootstrap import Rows, long_run_variance, optimal_block, stationary_blocks
+from cryptoquant.performance.curve import ROUNDING
 from cryptoquant.performance.metrics import sharpe_ratio
 
 Floats = NDArray[np.float64]
 FEWEST = 10
-VALUES_AT_ONCE = 300_000
+VALUES_AT_ONCE = 100_000
 SMALLEST_WEALTH = 1e-300
 STRONGEST_MEMORY = 0.97
 
@@ -46,10 +47,9 @@ class Draws(NamedTuple):
 
 
 class _Blocks(NamedTuple):
-    """The blocks of all draws in a row: where each begins, how many rows it has and which draw it is of."""
+    """The blocks of all draws in a row: the row at which each begins, and the block with which each draw begins."""
 
-    first: Rows
-    length: Rows
+    row: Rows
     draw: Rows
 
 
@@ -126,42 +126,29 @@ def resample(returns: Floats, growth: Floats, draws: int, seed: int) -> Draws:
     at_once, parts = max(2, VALUES_AT_ONCE // len(returns)), []
     for start in range(0, draws, at_once):
         rows, fresh = stationary_blocks(len(returns), block, min(at_once, draws - start), rng)
-        first = np.flatnonzero(fresh)
-        blocks = _Blocks(first, np.diff(first, append=fresh.size), first // len(returns))
-        error, distance = _growth_distances(growth, rows, blocks)
-        fall = _falls(growth[rows] + np.roll(error, 1)[:, None])
-        parts.append(Draws(_sharpe_distances(returns, rows, blocks), distance, fall))
+        count = np.count_nonzero(fresh, axis=1)
+        blocks = _Blocks(np.flatnonzero(fresh), np.cumsum(count) - count)
+        drawn = growth[rows]
+        error = drawn.mean(axis=1) - growth.mean()
+        distance = _studentised(error, drawn - drawn.mean(axis=1, keepdims=True), blocks)
+        fall = _falls(drawn + np.roll(error, 1)[:, None])
+        parts.append(Draws(_sharpe_distances(returns[rows], sharpe_ratio(returns), blocks), distance, fall))
     return Draws(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _sharpe_distances(returns: Floats, rows: Rows, blocks: _Blocks) -> Floats:
-    drawn = (returns - returns.mean())[rows]
-    squares = drawn * drawn
-    count = rows.shape[1]
-    mean = drawn.mean(axis=1)
-    spread = np.sqrt(np.maximum(squares.mean(axis=1) - mean * mean, 0.0))
-    sums, square_sums = (np.add.reduceat(one.ravel(), blocks.first) for one in (drawn, squares))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = (mean + returns.mean()) / spread * math.sqrt((count - 1) / count)
-        m, s = mean[blocks.draw], spread[blocks.draw]
-        scores = (sums - blocks.length * m) / s
-        square_scores = (square_sums - 2.0 * m * sums + blocks.length * m * m) / (s * s)
-        added = scores - ratio[blocks.draw] / 2.0 * (square_scores - blocks.length)
-        return _studentised(ratio - sharpe_ratio(returns), added, blocks, rows.shape)
+def _sharpe_distances(drawn: Floats, seen: float, blocks: _Blocks) -> Floats:
+    mean, deviation = drawn.mean(axis=1, keepdims=True), drawn.std(axis=1, keepdims=True)
+    moves = deviation > ROUNDING * np.abs(mean)
+    deviation = np.where(moves, deviation, np.nan)
+    ratio = mean / deviation * math.sqrt((drawn.shape[1] - 1) / drawn.shape[1])
+    scores = (drawn - mean) / deviation
+    return _studentised(ratio[:, 0] - seen, scores - ratio / 2.0 * (scores * scores - 1.0), blocks)
 
 
-def _growth_distances(growth: Floats, rows: Rows, blocks: _Blocks) -> tuple[Floats, Floats]:
-    """Return the error of each draw's mean, and the same in its own standard errors."""
-    drawn = (growth - growth.mean())[rows]
-    error = drawn.mean(axis=1)
-    added = np.add.reduceat(drawn.ravel(), blocks.first) - blocks.length * error[blocks.draw]
-    return error, _studentised(error, added, blocks, rows.shape)
-
-
-def _studentised(error: Floats, added: Floats, blocks: _Blocks, shape: tuple[int, ...]) -> Floats:
+def _studentised(error: Floats, influence: Floats, blocks: _Blocks) -> Floats:
     """Return errors in standard errors of the draws themselves, by their blocks (Goetze & Kuensch 1996)."""
-    draws, count = shape
-    own = np.sqrt(np.bincount(blocks.draw, added * added, draws)) / count
+    added = np.add.reduceat(influence.ravel(), blocks.row)
+    own = np.sqrt(np.add.reduceat(added * added, blocks.draw)) / influence.shape[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         distance: Floats = np.abs(error) / own
     return np.where(np.isfinite(distance), distance, math.inf)
