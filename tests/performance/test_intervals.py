@@ -93,11 +93,12 @@ def test_bootstrap_intervals_repeat_by_seed_and_differ_between_seeds():
     assert once["max_drawdown"].low < once["max_drawdown"].high <= 0
 
 
+SHORT = np.array([0.01, -0.02, 0.03, 0.01, 0.02, -0.01, 0.0, 0.01, 0.02])
 SELDOM = np.zeros(200)
 SELDOM[7] = 0.1
 
 
-@pytest.mark.parametrize("returns", [np.zeros(30), np.empty(0), np.array([0.01]), np.full(9, 0.01), SELDOM])
+@pytest.mark.parametrize("returns", [np.zeros(30), np.empty(0), np.array([0.01]), np.full(9, 0.01), SHORT, SELDOM])
 def test_too_little_to_resample_has_no_interval(returns):
     intervals = bootstrap_intervals(returns, 365, draws=50)
     for name in ("sharpe", "cagr"):

@@ -114,6 +114,14 @@ def test_idle_trials_break_nothing_and_copies_share_their_rank():
     assert math.isnan(backtest_overfitting(np.zeros((40, 2)), 4).slope)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_two_that_are_best_alike_share_what_became_of_them(sign):
+    """Both idle at first; then one gains and one loses: ranks 2 and 1 of 2, on average the median."""
+    late = np.array([0.0] * 4 + [2.0, 1.0, 2.0, 1.0])
+    found = backtest_overfitting(np.column_stack([sign * late, -sign * late]), 4)
+    assert found.logits[0] == 0.0
+
+
 def test_the_splits_are_all_halves_and_each_faces_its_complement():
     found = half_splits(6)
     assert found.shape == (20, 6)
