@@ -50,7 +50,7 @@ OWNERS = {
     "alpaca": {"data/alpaca.py", "live/broker.py"},
     "websockets": {"data/alpaca.py"},
     "vectorbt": {"backtest/vectorized.py"},
-    "arch": {"performance/significance.py"},
+    "arch": set(),
     "fsspec": {"data/object_store.py"},
     "s3fs": {"data/object_store.py"},
     "cryptography": {"data/encryption.py"},

@@ -26,6 +26,7 @@ GOOD = Evidence(
     round_trips=120,
     study_trials=7,
     tuning_trials=80,
+    pbo=0.2,
 )
 
 

@@ -1,20 +1,58 @@
 """The gate: what passes, what fails and why, and what is not defined."""
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cryptoquant.performance.evidence import Criterion, Evidence, Gate
-from cryptoquant.performance.words import deflation_in_words, evidence_lines, track_record_in_words
+from cryptoquant.performance.evidence_lines import deflation_in_words, evidence_lines, track_record_in_words
 from tests.performance.reports import GOOD
 
 NAN = math.nan
+OLDER = (
+    "days", "sharpe", "sharpe_before_costs", "sharpe_double_costs", "sharpe_low", "sharpe_high", "psr", "dsr",
+    "minimum_track_record_days", "max_drawdown", "max_drawdown_low", "round_trips", "study_trials", "tuning_trials",
+)  # fmt: skip
+DEFLATED = {
+    "DSR (2014)", "DSR (2026)", "Years needed", "Overfitting (PBO)", "PBO, lower end", "PBO, upper end",
+    "Reality check", "SPA", "SPA, lower", "SPA, upper", "Effective trials",
+}  # fmt: skip
+
+
+def same(one: Evidence, other: Evidence) -> bool:
+    return repr(one.to_dict()) == repr(other.to_dict())
 
 
 def test_good_evidence_passes_and_survives_a_round_trip():
     assert Gate().check(GOOD) == ()
-    assert Evidence.from_dict(GOOD.to_dict()) == GOOD
+    assert same(Evidence.from_dict(GOOD.to_dict()), GOOD)
+    assert same(Evidence.from_dict(json.loads(json.dumps(GOOD.to_json(), allow_nan=False))), GOOD)
+
+
+def test_evidence_of_an_older_version_is_read_with_what_it_lacks_not_defined():
+    older = {name: value for name, value in GOOD.to_dict().items() if name in OLDER}
+    read = Evidence.from_dict(older)
+    assert {name: getattr(read, name) for name in OLDER} == older
+    assert all(math.isnan(value) for name, value in read.to_dict().items() if name not in OLDER)
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"luck": 1.0}, "Evidence has no number luck"),
+        ({"sharpe": None}, "Evidence: sharpe must be a number, found None"),
+        ({"sharpe": "high"}, "Evidence: sharpe must be a number, found 'high'"),
+    ],
+)
+def test_evidence_that_makes_no_sense_is_refused(changed, text):
+    with pytest.raises(ValueError, match=text):
+        Evidence.from_dict({**GOOD.to_dict(), **changed})
+    with pytest.raises(ValueError, match="Evidence lacks days, psr"):
+        Evidence.from_dict({name: value for name, value in GOOD.to_dict().items() if name not in ("days", "psr")})
 
 
 @pytest.mark.parametrize(
@@ -25,6 +63,7 @@ def test_good_evidence_passes_and_survives_a_round_trip():
         ("dsr", 0.5, "the same, deflated by all study trials: 0.5, wanted >= 0.95"),
         ("sharpe_low", 0.0, "lower end of the bootstrap interval of the Sharpe ratio: 0, wanted > 0"),
         ("sharpe_double_costs", -0.1, "Sharpe ratio at twice the costs: -0.1, wanted > 0"),
+        ("pbo", 0.51, "probability of backtest overfitting: 0.51, wanted <= 0.5"),
         ("round_trips", 29, "closed positions: 29, wanted >= 30"),
         ("days", 89, "days out of sample: 89, wanted >= 90"),
     ],
@@ -33,11 +72,20 @@ def test_each_demand_fails_with_its_own_reason(number, value, words):
     assert Gate().check(replace(GOOD, **{number: value})) == (words,)
 
 
-def test_a_missing_deflation_is_waived_for_the_first_study_trial_only():
-    assert Gate().check(replace(GOOD, dsr=NAN, study_trials=1)) == ()
-    assert Gate().check(replace(GOOD, dsr=NAN, study_trials=2)) == (
-        "the same, deflated by all study trials: not defined",
-    )
+@pytest.mark.parametrize("number", ["dsr", "pbo"])
+def test_a_missing_deflation_is_waived_for_the_first_study_trial_only(number):
+    assert Gate().check(replace(GOOD, **{number: NAN}, study_trials=1)) == ()
+    (reason,) = Gate().check(replace(GOOD, **{number: NAN}, study_trials=2))
+    assert reason.endswith(": not defined")
+
+
+@given(st.floats(allow_nan=False), st.floats(allow_nan=False))
+def test_a_relation_is_what_its_sign_says(value, bound):
+    found = {
+        sign: not Gate((Criterion("sharpe", sign, bound, "ratio"),)).check(replace(GOOD, sharpe=value))
+        for sign in (">=", ">", "<=")
+    }
+    assert found == {">=": value >= bound, ">": value > bound, "<=": value <= bound}
 
 
 def test_a_gate_is_data():
@@ -53,6 +101,26 @@ def test_every_number_is_explained_in_words():
     assert by_name["DSR (2014)"].meaning.endswith("deflated by 7 study trials")
     assert (by_name["DSR (2014)"].wanted, by_name["DSR (2014)"].passed) == (">= 0.95", True)
     assert by_name["Study trials"].passed is None
+
+
+def test_each_number_that_depends_on_trials_says_by_how_many_and_no_other_does():
+    full = Evidence.from_dict({name: 0.5 if value != value else value for name, value in GOOD.to_dict().items()})
+    lines = {line.name: line for line in evidence_lines(replace(full, effective_trials=4.25))}
+    deflated = {name for name, line in lines.items() if "deflated by 7 study trials (4.2 effective)" in line.meaning}
+    assert deflated == DEFLATED
+    alone = {line.name: line for line in evidence_lines(replace(full, study_trials=1))}
+    undefined = {name for name, line in alone.items() if line.meaning == "not defined: fewer than two study trials"}
+    assert undefined == DEFLATED
+
+
+def test_both_variants_are_named_and_groups_stand_together():
+    lines = evidence_lines(GOOD)
+    names = {line.name for line in lines}
+    assert {"PSR (2012)", "PSR (2026)", "DSR (2014)", "DSR (2026)", "Days needed (2012)", "Days needed (2026)"} <= names
+    assert len(names) == len(lines)
+    groups = [line.group for line in lines]
+    assert groups == sorted(groups, key=list(dict.fromkeys(groups)).index)
+    assert all(groups)
 
 
 def test_what_is_not_defined_says_why():
@@ -77,7 +145,7 @@ def test_a_gate_is_read_from_a_file_and_written_as_plain_values(tmp_path):
     ("changed", "text"),
     [
         ({"number": "sharp"}, "evidence has no number 'sharp'"),
-        ({"relation": "<"}, "relation must be >= or >"),
+        ({"relation": "<"}, "relation must be >=, > or <="),
         ({"bound": "high"}, "bound must be a number"),
         ({"limit": 3}, "wanted criteria, each with number"),
         ({"bound": float("nan")}, "bound must be a number"),

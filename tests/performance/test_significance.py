@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from cryptoquant.performance.metrics import moments, sharpe_ratio
 from cryptoquant.performance.significance import (
     SharpeEstimate,
-    bootstrap_intervals,
+    autocorrelation,
     deflated_sharpe,
     expected_maximum,
+    minimum_backtest_years,
     minimum_track_record,
     probabilistic_sharpe,
-    stationary_indices,
 )
 
 
@@ -48,7 +48,7 @@ def test_the_minimum_track_records_of_the_published_examples(per_year, years):
 
 def test_returns_and_their_estimate_give_the_same_probability():
     returns = np.random.default_rng(5).normal(0.001, 0.01, 300)
-    estimate = SharpeEstimate(sharpe_ratio(returns), 300, *moments(returns))
+    estimate = SharpeEstimate(sharpe_ratio(returns), 300, *moments(returns), autocorrelation(returns))
     assert SharpeEstimate.of(returns) == estimate
     assert probabilistic_sharpe(returns, 0.02) == probabilistic_sharpe(estimate, 0.02)
     assert minimum_track_record(returns) == minimum_track_record(estimate)
@@ -82,37 +82,38 @@ def test_what_never_moves_or_never_gains_is_said_so():
     assert minimum_track_record(SharpeEstimate(-0.1, 50)) == math.inf
 
 
-def test_blocks_of_the_stationary_bootstrap_have_the_asked_mean_length_and_wrap_around():
-    rows = stationary_indices(400, 8.0, 200, seed=2)
-    assert rows.shape == (200, 400)
-    assert rows.min() >= 0
-    assert rows.max() < 400
-    jumps = (np.diff(rows, axis=1) % 400 != 1).mean()
-    assert 1 / jumps == pytest.approx(8.0 * 400 / 399, rel=0.03)
-    counts = np.bincount(rows.ravel(), minlength=400)
-    assert counts.std() / counts.mean() < 0.25
+def test_the_deflated_sharpe_ratio_is_that_of_skfolio_and_vectorbt():
+    from scipy.stats import kurtosis, skew
+    from skfolio.measures import deflated_sharpe_ratio
+    from vectorbt.returns import metrics
+
+    returns = 0.001 + 0.01 * np.random.default_rng(8).standard_t(5, (500, 12))
+    sharpes = np.array([sharpe_ratio(column) for column in returns.T])
+    ours = [deflated_sharpe(column, sharpes) for column in returns.T]
+    theirs = metrics.deflated_sharpe_ratio(
+        est_sharpe=sharpes,
+        var_sharpe=np.var(sharpes, ddof=1),
+        nb_trials=12,
+        backtest_horizon=500,
+        skew=skew(returns),
+        kurtosis=kurtosis(returns, fisher=False),
+    )
+    assert ours == pytest.approx(theirs, abs=1e-12)
+    assert ours == pytest.approx(deflated_sharpe_ratio(returns, sharpes), abs=1e-12)
+    assert 0.01 < min(ours) < max(ours) < 0.999
 
 
-def test_bootstrap_intervals_repeat_by_seed_and_differ_between_seeds():
-    returns = np.random.default_rng(4).normal(0.001, 0.02, 120)
-    once, again, other = (bootstrap_intervals(returns, 365, draws=200, seed=seed) for seed in (1, 1, 2))
-    assert once == again
-    assert once != other
-    assert once["sharpe"].low < sharpe_ratio(returns, 365) < once["sharpe"].high
-    assert once["max_drawdown"].low < once["max_drawdown"].high <= 0
+def test_autocorrelation_is_computed_by_hand_and_of_a_constant_series_not_defined():
+    """Deviations -1.5, -0.5, 0.5, 1.5: (0.75 - 0.25 + 0.75) / 5."""
+    assert autocorrelation(np.array([1.0, 2.0, 3.0, 4.0])) == pytest.approx(0.25)
+    assert math.isnan(autocorrelation(np.full(4, 0.01)))
 
 
-def test_bootstrap_intervals_cover_the_true_sharpe_ratio_about_as_often_as_they_say():
-    truth, covered = 0.1, 0
-    for seed in range(60):
-        returns = np.random.default_rng([9, seed]).normal(truth * 0.01, 0.01, 200)
-        interval = bootstrap_intervals(returns, 1.0, confidence=0.9, draws=150, seed=seed)["sharpe"]
-        covered += interval.low <= truth <= interval.high
-    assert 46 <= covered <= 60
-
-
-@pytest.mark.parametrize("returns", [np.zeros(30), np.empty(0), np.array([0.01])])
-def test_too_little_to_resample_has_no_interval_of_the_sharpe_ratio(returns):
-    interval = bootstrap_intervals(returns, 365, draws=20)["sharpe"]
-    assert math.isnan(interval.low)
-    assert math.isnan(interval.high)
+def test_the_minimum_backtest_length_shrinks_with_the_ratio_and_grows_with_the_trials():
+    """Bailey, Borwein, Lopez de Prado & Zhu (2014): five years of data allow at most 45 trials at a ratio of 1."""
+    assert minimum_backtest_years(1.0, 45) == pytest.approx(5.0, abs=0.1)
+    assert minimum_backtest_years(2.0, 45) == pytest.approx(minimum_backtest_years(1.0, 45) / 4)
+    assert minimum_backtest_years(1.0, 46) > minimum_backtest_years(1.0, 45)
+    assert minimum_backtest_years(-0.5, 3) == math.inf
+    assert math.isnan(minimum_backtest_years(1.0, 1))
+    assert math.isnan(minimum_backtest_years(math.nan, 5))

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 from cryptoquant.errors import DataError
 from cryptoquant.performance.metrics import sharpe_ratio
-from cryptoquant.performance.trials import StudyTrial, TrialLedger
+from cryptoquant.performance.selection import NUMBERS
+from cryptoquant.performance.trials import StudyTrial, TrialLedger, recount
+from tests.performance.reports import GOOD
 
 
 def trial(key: str, returns, first: int = 0, study: str = "s") -> StudyTrial:
@@ -113,15 +116,21 @@ def test_two_processes_append_at_once_without_losing_a_trial(tmp_path):
     assert len(TrialLedger(path).study_trials("s")) == 600
 
 
+def test_the_returns_stand_side_by_side_on_their_common_days(ledger):
+    assert ledger.returns("s").matrix.shape == (0, 0)
+    ledger.add_study_trial(trial("a", [0.01, 0.02, -0.01, 0.03]))
+    ledger.add_study_trial(trial("b", [0.05, 0.06, 0.07, 0.08], first=2))
+    times, matrix, keys = ledger.returns("s")
+    assert (times.tolist(), keys) == ([2, 3], ("a", "b"))
+    assert matrix.tolist() == [[-0.01, 0.05], [0.03, 0.06]]
+    ledger.add_study_trial(trial("later", [0.1], first=100))
+    assert ledger.returns("s").matrix.shape == (0, 3)
+
+
 def test_evidence_is_deflated_anew_by_the_trials_that_came_later(ledger):
-    from dataclasses import replace
-
-    from cryptoquant.performance.trials import recount
-    from tests.performance.reports import GOOD
-
     rng = np.random.default_rng(0)
     ledger.add_study_trial(trial("own", 0.001 + 0.01 * rng.standard_normal(200)))
-    first = replace(GOOD, study_trials=1, dsr=float("nan"))
+    first = replace(GOOD, study_trials=1, **dict.fromkeys(NUMBERS, float("nan")))
     assert recount(first, ledger, "s", "own") is first
     assert recount(first, ledger, "s", "stranger") is first
     for number in range(30):
@@ -129,3 +138,15 @@ def test_evidence_is_deflated_anew_by_the_trials_that_came_later(ledger):
     later = recount(first, ledger, "s", "own")
     assert later.study_trials == 31
     assert 0 < later.dsr < 0.95
+    found = {name: value for name, value in later.to_dict().items() if np.isfinite(value)}
+    assert set(found) - {name for name, value in first.to_dict().items() if np.isfinite(value)} == set(NUMBERS)
+    assert recount(later, ledger, "s", "own") == later
+    assert recount(replace(later, study_trials=40), ledger, "s", "own").study_trials == 40
+
+
+def test_evidence_of_an_older_version_gets_the_numbers_that_it_lacks(ledger):
+    rng = np.random.default_rng(2)
+    for key in ("own", "other"):
+        ledger.add_study_trial(trial(key, 0.01 * rng.standard_normal(100)))
+    older = replace(GOOD, study_trials=2, pbo=float("nan"))
+    assert 0.0 <= recount(older, ledger, "s", "own").pbo <= 1.0

@@ -3,7 +3,7 @@
 from cryptoquant.market.time import iso, timeframe_name
 from cryptoquant.models.bundle import Bundle, strategy_to_dict
 from cryptoquant.performance.evidence import Gate
-from cryptoquant.performance.words import evidence_lines
+from cryptoquant.performance.evidence_lines import evidence_lines
 
 
 def model_card(bundle: Bundle) -> str:

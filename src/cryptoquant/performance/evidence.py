@@ -1,11 +1,14 @@
 """What speaks for an edge: numbers that count every trial, and the gate that they must pass, which is data."""
 
 import math
+import operator
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
+
+RELATIONS = {">=": operator.ge, ">": operator.gt, "<=": operator.le}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,28 @@ class Evidence:
 
     @classmethod
     def from_dict(cls, numbers: Mapping[str, Any]) -> "Evidence":
-        """Return the evidence of ``to_dict`` or ``to_json``."""
-        read: dict[str, Any] = {n: float(value) if isinstance(value, str) else value for n, value in numbers.items()}
+        """Return the evidence of ``to_dict`` or ``to_json``; numbers that an older version did not know are NaN.
+
+        Raises
+        ------
+        ValueError
+            A name is unknown, a number that every version knew is missing, or a value is no number.
+        """
+        known = {one.name: one.default is MISSING for one in fields(cls)}
+        unknown = sorted(set(numbers) - set(known))
+        missing = [name for name, is_wanted in known.items() if is_wanted and name not in numbers]
+        if unknown or missing:
+            texts = [f"has no number {', '.join(unknown)}"] * bool(unknown) + [f"lacks {', '.join(missing)}"] * bool(
+                missing
+            )
+            raise ValueError(f"Evidence {' and '.join(texts)}")
+        read: dict[str, Any] = {}
+        for name, value in numbers.items():
+            try:
+                read[name] = float(value) if isinstance(value, str) else value
+                float(read[name])
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"Evidence: {name} must be a number, found {value!r}") from error
         return cls(**read)
 
     def show(self) -> None:
@@ -121,7 +144,7 @@ class Criterion:
     """
 
     number: str
-    relation: Literal[">=", ">"]
+    relation: Literal[">=", ">", "<="]
     bound: float
     meaning: str
     required: bool = True
@@ -132,7 +155,7 @@ class Criterion:
         if math.isnan(value):
             waived = not self.required and evidence.study_trials < 2
             return "" if waived else f"{self.meaning}: not defined"
-        passed = value >= self.bound if self.relation == ">=" else value > self.bound
+        passed = RELATIONS[self.relation](value, self.bound)
         return "" if passed else f"{self.meaning}: {value:.3g}, wanted {self.relation} {self.bound:g}"
 
 
@@ -144,6 +167,7 @@ class Gate:
         default_factory=lambda: (
             Criterion("psr", ">=", 0.95, "probability of a Sharpe ratio above zero"),
             Criterion("dsr", ">=", 0.95, "the same, deflated by all study trials", required=False),
+            Criterion("pbo", "<=", 0.5, "probability of backtest overfitting", required=False),
             Criterion("sharpe_low", ">", 0.0, "lower end of the bootstrap interval of the Sharpe ratio"),
             Criterion("sharpe_double_costs", ">", 0.0, "Sharpe ratio at twice the costs"),
             Criterion("round_trips", ">=", 30, "closed positions"),
@@ -178,8 +202,10 @@ class Gate:
                 raise ValueError(
                     f"gate: evidence has no number {criterion.number!r}; it has {', '.join(sorted(known))}"
                 )
-            if criterion.relation not in (">=", ">"):
-                raise ValueError(f"gate: {criterion.number}: relation must be >= or >, found {criterion.relation!r}")
+            if criterion.relation not in RELATIONS:
+                raise ValueError(
+                    f"gate: {criterion.number}: relation must be >=, > or <=, found {criterion.relation!r}"
+                )
             if type(criterion.required) is not bool:
                 raise ValueError(f"gate: {criterion.number}: required must be true or false")
             if type(criterion.bound) not in (int, float) or math.isnan(criterion.bound):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cryptoquant.performance.axes import MONTHS
 from cryptoquant.performance.decimation import extreme_rows
 from cryptoquant.performance.evidence import Evidence
+from cryptoquant.performance.evidence_lines import evidence_lines
 from cryptoquant.performance.metrics import drawdowns
 from cryptoquant.performance.report import Report
 from cryptoquant.performance.words import (
@@ -18,7 +19,6 @@ from cryptoquant.performance.words import (
     cautions,
     currency_of,
     drawdown_rows,
-    evidence_lines,
     evidence_of,
     number,
     parameters,

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from cryptoquant.performance.axes import MONTHS
+from cryptoquant.performance.evidence_lines import evidence_lines
 from cryptoquant.performance.report import Report
 from cryptoquant.performance.words import (
     before_costs_of,
     currency_of,
     drawdown_rows,
-    evidence_lines,
     evidence_of,
     money,
     number,

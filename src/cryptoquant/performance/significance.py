@@ -1,16 +1,16 @@
-"""How sure one can be of a Sharpe ratio: its probability, its deflation by trials, and bootstrap intervals.
+"""How sure one can be of a Sharpe ratio, by the formulas of 2012 and 2014: its probability and its deflation by trials.
 
 Sharpe ratios are per observation inside every formula here, never annual; kurtosis is Pearson's (normal: 3).
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoquant.performance.metrics import drawdowns, moments, sharpe_ratio
+from cryptoquant.performance.bootstrap import stationary_indices as stationary_indices
+from cryptoquant.performance.metrics import moments, sharpe_ratio
 
 Floats = NDArray[np.float64]
 EULER_MASCHERONI = 0.577_215_664_901_532_9
@@ -18,22 +18,34 @@ EULER_MASCHERONI = 0.577_215_664_901_532_9
 
 @dataclass(frozen=True, slots=True)
 class SharpeEstimate:
-    """A Sharpe ratio per observation with what its uncertainty needs: every formula here reads returns through it."""
+    """A Sharpe ratio per observation with what its uncertainty needs: every formula reads returns through it.
+
+    The autocorrelation, at lag one, is of the 2026 formulas in ``sharpe_test`` only.
+    """
 
     sharpe: float
     observations: int
     skewness: float = 0.0
     kurtosis: float = 3.0
+    autocorrelation: float = 0.0
 
     @classmethod
     def of(cls, returns: Floats) -> "SharpeEstimate":
         """Return the estimate of a series of returns, shape (observations,)."""
-        return cls(sharpe_ratio(returns), len(returns), *moments(returns))
+        return cls(sharpe_ratio(returns), len(returns), *moments(returns), autocorrelation(returns))
 
     @property
     def variance(self) -> float:
         """``1 - g3 SR + (g4 - 1)/4 SR^2``: the variance of the estimate times the observations (Mertens 2002)."""
         return 1.0 - self.skewness * self.sharpe + (self.kurtosis - 1.0) / 4.0 * self.sharpe**2
+
+
+def autocorrelation(returns: Floats) -> float:
+    """Return the autocorrelation at lag one, between -1 and 1; NaN for a constant series."""
+    if math.isnan(sharpe_ratio(returns)):
+        return math.nan
+    centred = returns - returns.mean()
+    return float(centred[1:] @ centred[:-1]) / float(centred @ centred)
 
 
 def probabilistic_sharpe(returns: Floats | SharpeEstimate, benchmark: float = 0.0) -> float:
@@ -89,6 +101,19 @@ def deflated_sharpe(returns: Floats | SharpeEstimate, trial_sharpes: Floats) -> 
     return probabilistic_sharpe(returns, expected_maximum(variance, len(trial_sharpes)))
 
 
+def minimum_backtest_years(annual_sharpe: float, trials: int) -> float:
+    """Return the years below which so many skill-less trials are expected to find a Sharpe ratio this high.
+
+    ``(E[max of N] / SR)^2``; infinite when the ratio is not above zero, NaN below two trials or without a ratio.
+
+    Source: Bailey, Borwein, Lopez de Prado & Zhu (2014), "Pseudo-Mathematics and Financial Charlatanism", Notices of
+    the AMS 61(5), theorem 1.
+    """
+    if trials < 2 or math.isnan(annual_sharpe):
+        return math.nan
+    return (expected_maximum(1.0, trials) / annual_sharpe) ** 2 if annual_sharpe > 0.0 else math.inf
+
+
 def minimum_track_record(returns: Floats | SharpeEstimate, benchmark: float = 0.0, confidence: float = 0.95) -> float:
     """Return how many observations would show a Sharpe ratio above ``benchmark`` with this confidence.
 
@@ -108,50 +133,3 @@ def minimum_track_record(returns: Floats | SharpeEstimate, benchmark: float = 0.
 
 def _estimate(returns: Floats | SharpeEstimate) -> SharpeEstimate:
     return returns if isinstance(returns, SharpeEstimate) else SharpeEstimate.of(returns)
-
-
-def stationary_indices(length: int, block: float, draws: int, seed: int | Sequence[int]) -> NDArray[np.int64]:
-    """Return resampled row numbers, shape (draws, length), in blocks of geometric length with mean ``block``.
-
-    Source: Politis & Romano (1994), "The Stationary Bootstrap", JASA 89(428).
-    """
-    rng = np.random.default_rng(seed)
-    fresh = rng.random((draws, length)) < 1.0 / block
-    fresh[:, 0] = True
-    starts = rng.integers(0, length, (draws, length))
-    position = np.where(fresh, np.arange(length), 0)
-    anchor = np.maximum.accumulate(position, axis=1)
-    rows: NDArray[np.int64] = (np.take_along_axis(starts, anchor, axis=1) + np.arange(length) - anchor) % length
-    return rows
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A two-sided bootstrap interval."""
-
-    low: float
-    high: float
-    confidence: float
-
-
-def bootstrap_intervals(
-    returns: Floats, per_year: float, *, confidence: float = 0.95, draws: int = 1_000, seed: int = 0
-) -> dict[str, Interval]:
-    """Return percentile intervals of the annual Sharpe ratio and of the largest drawdown by the stationary bootstrap.
-
-    The mean block is the cube root of the length times 1.5, at least 5 (a plain rule; Politis & White 2004 refine it).
-    """
-    block = max(5.0, 1.5 * len(returns) ** (1 / 3))
-    sharpes, worst = np.full(draws, np.nan), np.full(draws, np.nan)
-    for draw in range(draws if len(returns) else 0):
-        rows = stationary_indices(len(returns), block, 1, (seed, draw))[0]
-        sample = returns[rows]
-        sharpes[draw] = sharpe_ratio(sample, per_year)
-        worst[draw] = drawdowns(np.cumprod(1.0 + sample), 1.0).min()
-    tail = (1.0 - confidence) / 2.0
-    found = {}
-    for name, values in (("sharpe", sharpes), ("max_drawdown", worst)):
-        finite = values[np.isfinite(values)]
-        low, high = np.quantile(finite, [tail, 1.0 - tail]) if len(finite) else (math.nan, math.nan)
-        found[name] = Interval(float(low), float(high), confidence)
-    return found

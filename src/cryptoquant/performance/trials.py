@@ -4,18 +4,18 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.errors import DataError
 from cryptoquant.performance.evidence import Evidence
-from cryptoquant.performance.metrics import sharpe_ratio
-from cryptoquant.performance.significance import deflated_sharpe
+from cryptoquant.performance.selection import selection_numbers, trial_sharpes
+from cryptoquant.performance.significance import SharpeEstimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,24 @@ class StudyTrial:
     times: NDArray[np.int64]
     returns: NDArray[np.float64]
     settings: Mapping[str, Any]
+
+
+class TrialReturns(NamedTuple):
+    """The study trials side by side on the days that all of them have.
+
+    Attributes
+    ----------
+    times
+        Nanoseconds UTC, shape (days,).
+    matrix
+        Daily returns, shape (days, trials).
+    keys
+        Of the trials, in the order of their first appearance.
+    """
+
+    times: NDArray[np.int64]
+    matrix: NDArray[np.float64]
+    keys: tuple[str, ...]
 
 
 class TrialLedger:
@@ -103,14 +121,11 @@ class TrialLedger:
 
         A trial that never moved has a ratio of 0: it was tried, too. NaN where the trials share fewer than two days.
         """
-        trials = self.study_trials(study)
-        if not trials:
-            return np.empty(0)
-        common = trials[0].times
-        for trial in trials[1:]:
-            common = np.intersect1d(common, trial.times)
-        rows = [trial.returns[np.isin(trial.times, common)] for trial in trials]
-        return np.array([_sharpe(row) for row in rows])
+        return trial_sharpes(self.returns(study).matrix)
+
+    def returns(self, study: str) -> TrialReturns:
+        """Return the study trials' daily returns on the days common to all."""
+        return side_by_side(self.study_trials(study))
 
     def _append(self, line: dict[str, Any]) -> None:
         if self.path is None:
@@ -146,9 +161,18 @@ def strict_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _sharpe(returns: NDArray[np.float64]) -> float:
-    is_flat = len(returns) > 1 and bool(np.ptp(returns) == 0.0)
-    return 0.0 if is_flat else sharpe_ratio(returns)
+def side_by_side(trials: Sequence[StudyTrial]) -> TrialReturns:
+    """Return trials on the days common to all; of a day that a trial holds twice, the first counts."""
+    if not trials:
+        return TrialReturns(np.empty(0, dtype=np.int64), np.empty((0, 0)), ())
+    common = trials[0].times
+    for trial in trials[1:]:
+        common = np.intersect1d(common, trial.times)
+    common = np.unique(common)
+    columns = [trial.returns[np.unique(trial.times, return_index=True)[1]] for trial in trials]
+    kept = [np.isin(np.unique(trial.times), common) for trial in trials]
+    matrix = np.column_stack([column[mask] for column, mask in zip(columns, kept, strict=True)])
+    return TrialReturns(common, matrix, tuple(trial.key for trial in trials))
 
 
 def complete_length(file: BinaryIO) -> int:
@@ -165,14 +189,13 @@ def complete_length(file: BinaryIO) -> int:
 
 
 def recount(evidence: Evidence, ledger: TrialLedger, study: str, key: str) -> Evidence:
-    """Return the evidence with its deflation taken over all trials that the ledger holds of the study by now.
+    """Return the evidence with all that depends on trials taken over those that the ledger holds of the study by now.
 
-    Unchanged when the ledger does not hold the trial ``key``.
+    Unchanged when the ledger does not hold the trial ``key``, holds one trial only, or fewer than the evidence counted.
     """
     trials = ledger.study_trials(study)
     own = next((trial for trial in trials if trial.key == key), None)
-    if own is None or len(trials) <= evidence.study_trials:
+    if own is None or len(trials) < max(2, evidence.study_trials):
         return evidence
-    sharpes = ledger.sharpes(study)
-    deflated = math.nan if np.isnan(sharpes).any() else deflated_sharpe(own.returns, sharpes)
-    return replace(evidence, dsr=deflated, study_trials=len(trials))
+    numbers = selection_numbers(SharpeEstimate.of(own.returns), evidence.sharpe, side_by_side(trials).matrix)
+    return replace(evidence, study_trials=len(trials), **numbers)
