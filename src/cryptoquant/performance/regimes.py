@@ -35,10 +35,8 @@ def without_calendar(days: pl.DataFrame, limit: float) -> list[Stress]:
     days
         Columns time (midnight at the day's end) and return, as of ``daily_returns``.
     """
-    inside = days["time"] - pl.duration(nanoseconds=1)
-    within = days.with_columns(inside.alias("inside")).select(
-        "return", year=pl.col("inside").dt.year().cast(pl.String), quarter=pl.col("inside").dt.quarter()
-    )
+    inside = pl.col("time") - pl.duration(nanoseconds=1)
+    within = days.select("return", year=inside.dt.year().cast(pl.String), quarter=inside.dt.quarter())
     part = pl.col("year")
     if days.height < SHORT_CALENDAR_DAYS:
         part = pl.format("{} Q{}", "year", "quarter")
