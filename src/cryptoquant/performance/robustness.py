@@ -3,9 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
+
+PARAMETERS = "parameters"
+TEXTS = ("family", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class Stress:
         """Whether the limit is exceeded; None where none is demanded. A ratio that is not defined does not pass."""
         return None if math.isnan(self.limit) else self.sharpe > self.limit
 
+    def __str__(self) -> str:
+        found = "not defined" if math.isnan(self.sharpe) else f"{self.sharpe:.2f}"
+        wanted = "" if math.isnan(self.limit) else f", wanted above {self.limit:.2f}"
+        return f"{self.name}: Sharpe {found}{wanted}"
+
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
@@ -53,14 +61,48 @@ class Robustness:
     def frame(self) -> pl.DataFrame:
         """One row for each change: family, name, sharpe, total_return, max_drawdown, limit, passed."""
         rows = [{**asdict(stress), "passed": stress.passed} for stress in self.stresses]
-        kinds = {"family": pl.String, "name": pl.String}
-        schema = {one.name: kinds.get(one.name, pl.Float64) for one in fields(Stress)} | {"passed": pl.Boolean}
-        return pl.DataFrame(rows, schema=schema)
+        schema: dict[str, Any] = {one.name: pl.String if one.name in TEXTS else pl.Float64 for one in fields(Stress)}
+        return pl.DataFrame(rows, schema=schema | {"passed": pl.Boolean})
 
     @property
     def failures(self) -> tuple[Stress, ...]:
         """Changes whose limit was missed."""
         return tuple(stress for stress in self.stresses if stress.passed is False)
+
+    @property
+    def neighbourhood(self) -> Literal["plateau", "spike", "unknown"]:
+        """Whether other parameters nearby do about as well (a plateau) or the chosen ones stand alone (a spike)."""
+        judged = [
+            stress.passed for stress in self.stresses if stress.family == PARAMETERS and stress.passed is not None
+        ]
+        return "unknown" if not judged else "plateau" if all(judged) else "spike"
+
+    @property
+    def summary(self) -> str:
+        """The table in words: how many demands are kept, what the parameters stand on, and every demand missed.
+
+        Examples
+        --------
+        >>> Robustness((Stress("costs", "costs x 2", -0.4, -0.1, -0.2, 0.0),)).summary
+        '0 of 1 demands are kept. Missed: costs x 2: Sharpe -0.40, wanted above 0.00.'
+        """
+        demanded = [stress for stress in self.stresses if stress.passed is not None]
+        if not demanded:
+            return "Nothing was demanded of any change."
+        words = f"{len(demanded) - len(self.failures)} of {len(demanded)} demands are kept."
+        if self.neighbourhood != "unknown":
+            words += f" The parameters stand on a {self.neighbourhood}."
+        missed = "; ".join(map(str, self.failures))
+        return f"{words} Missed: {missed}." if missed else words
+
+    def show(self) -> None:
+        """Print the table and its summary."""
+        from rich.console import Console
+
+        from cryptoquant.performance.figures import print_frame
+
+        print_frame(pl.DataFrame([_shown(stress) for stress in self.stresses], orient="row"))
+        Console().print(self.summary, markup=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rows as plain values."""
@@ -68,5 +110,43 @@ class Robustness:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Robustness":
-        """Return what ``to_dict`` gave."""
-        return cls(tuple(Stress(**row) for row in saved["stresses"]))
+        """Return what ``to_dict`` gave; a number that is null, as strict JSON writes NaN, is NaN.
+
+        Raises
+        ------
+        ValueError
+            A name is missing or surplus, or a value is of another kind; the message names the row.
+        """
+        rows = saved.get("stresses") if isinstance(saved, Mapping) else None
+        if not isinstance(rows, list | tuple) or set(saved) != {"stresses"}:
+            raise ValueError(f"robustness: wanted stresses, a list of rows, found {_kind_of(saved)}")
+        return cls(tuple(_stress(number, row) for number, row in enumerate(rows)))
+
+
+def _stress(number: int, row: Any) -> Stress:
+    names = [one.name for one in fields(Stress)]
+    if not isinstance(row, Mapping) or set(row) - set(names) or set(names[:-1]) - set(row):
+        raise ValueError(f"robustness: row {number} holds {_kind_of(row)}, wanted {', '.join(names)}")
+    for name, value in row.items():
+        wanted: Any = str if name in TEXTS else float | int | None
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            kind = "a text" if name in TEXTS else "a number"
+            raise ValueError(f"robustness: row {number}: {name} is {value!r}, wanted {kind}")
+    numbers = {name: math.nan if row[name] is None else float(row[name]) for name in row if name not in TEXTS}
+    return Stress(str(row["family"]), str(row["name"]), **numbers)
+
+
+def _shown(stress: Stress) -> dict[str, str]:
+    """Return a row as a person reads it."""
+    return {
+        "change": stress.name,
+        "Sharpe": "" if math.isnan(stress.sharpe) else f"{stress.sharpe:.2f}",
+        "wanted": "" if math.isnan(stress.limit) else f"> {stress.limit:.2f}",
+        "kept": {None: "", True: "yes", False: "NO"}[stress.passed],
+        "return": f"{stress.total_return:+.1%}",
+        "drawdown": f"{stress.max_drawdown:.1%}",
+    }
+
+
+def _kind_of(value: Any) -> str:
+    return ", ".join(map(str, value)) or "nothing" if isinstance(value, Mapping) else type(value).__name__
