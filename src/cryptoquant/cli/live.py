@@ -159,10 +159,8 @@ def report(
     """Report what a journal's trader did, or show a saved report again."""
     if saved is not None and journal is not None:
         raise ValueError("a saved report and --journal are two things: give one")
-    if saved is None or is_journal(saved):
-        found = read_again(_place(saved or journal)).report()
-    else:
-        found = Report.read(saved)
+    known = None if saved is None or is_journal(saved) else Report.read(saved)
+    found = known or read_again(_place(saved or journal)).report()
     if html is not None:
         say(f"report: {found.to_html(html)}")
     if json:

@@ -1,12 +1,12 @@
 """A report as one page: a single file without a script or anything from outside, the same bytes for the same report."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cryptoquant.performance.alarms import alarms
+from cryptoquant.performance.alarms import Alarm, alarms
 from cryptoquant.performance.page_costs import costs_part
 from cryptoquant.performance.page_folds import fold_picture, folds_part
 from cryptoquant.performance.page_pictures import (
@@ -124,12 +124,12 @@ def _head(report: Report) -> str:
     return (
         f"<header><h1>{escape(report.name)}</h1><p>{escape(span)}{f' of {width}' if width else ''}</p>"
         f'<div class="verdict {found.tone}"><strong>{MARKS[found.tone]}{escape(found.headline)}</strong>'
-        f"<ul>{reasons}</ul></div>{_alarms(report)}{notes}</header>"
+        f"<ul>{reasons}</ul></div>{alarm_box(alarms(report))}{notes}</header>"
     )
 
 
-def _alarms(report: Report) -> str:
-    raised = alarms(report)
+def alarm_box(raised: Sequence[Alarm]) -> str:
+    """Return alarms as a box with a sign for each, empty without any."""
     if not raised:
         return ""
     sign = '<svg class="sign" width="18" height="16" aria-hidden="true"><use href="#alarm" x="9" y="8"/></svg>'
