@@ -35,7 +35,7 @@ def robustness_part(report: Report) -> str:
     failed = len(found.failures)
     words = f"{len(judged) - failed} of {len(judged)} limits are kept. " if judged else "No limit is set. "
     keys = legend([("dot", "Sharpe ratio"), ("failed", "Limit missed"), ("limit", "Limit"), ("own", "The run itself")])
-    note = f"<p>{words}Sharpe ratios are annual, from daily returns.</p>"
+    note = f"<p>{words}Sharpe ratios are annual, from daily returns; the thin line is zero.</p>"
     return f'{note}{keys}{scrolling(f"""<table class="stresses">{whole}</table>""", "Robustness")}'
 
 

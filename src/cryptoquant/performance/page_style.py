@@ -120,7 +120,7 @@ th{color:var(--soft);font-weight:600;white-space:nowrap}
 .up4,.down4{background:color-mix(in srgb,var(--tone) 40%,transparent)}
 """
 NARROW = """
-@media (max-width:720px){main{padding:20px 14px 40px}.cards{grid-template-columns:1fr 1fr}
+@media screen and (max-width:720px){main{padding:20px 14px 40px}.cards{grid-template-columns:1fr 1fr}
 .halves{grid-template-columns:minmax(0,1fr)}
 .card b{font-size:19px}.plot{padding-left:52px;padding-right:18px}.letters .wide,.grid .wide{display:none}
 h1{font-size:20px}nav{gap:5px}.alarms{padding:4px 12px}
@@ -133,7 +133,8 @@ PAPER = """
 @media print{@page{margin:14mm}body{font-size:11px}main{max-width:none;padding:0}nav{display:none}
 .wide-table{overflow:visible}table{font-size:9.5px}th,td{padding:3px 5px}.cards{gap:6px}.card b{font-size:16px}
 h2{margin-top:22px}tr,.plot,figure,.verdict,.alarms,.card{break-inside:avoid}thead{display:table-header-group}
-.legend,.unit,section>p{break-after:avoid}.folds td{white-space:normal}
+.legend,.unit,section>p{break-after:avoid}th{white-space:normal}
+.folds th,.folds td{padding:2px 3px;font-size:8.5px}.chosen td:last-child{min-width:90px}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 STYLE = COLOURS + LETTERS + PICTURES + TABLES + NARROW + PAPER
