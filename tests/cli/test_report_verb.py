@@ -28,7 +28,7 @@ def test_a_saved_report_is_shown_again_with_the_same_page(tmp_path, monkeypatch)
         (("absent.cqr",), "absent.cqr: no such file"),
         (("page.html",), "page.html: no saved report"),
         (("page.html", "--journal", "j.sqlite"), "give one"),
-        (("other.sqlite",), "other.sqlite"),
+        (("other.sqlite",), "other.sqlite is not a journal"),
     ],
 )
 def test_a_file_that_is_neither_is_one_line(tmp_path, monkeypatch, arguments, text):

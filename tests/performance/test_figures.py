@@ -12,7 +12,7 @@ import pytest
 
 from cryptoquant.performance.dossier import Dossier
 from cryptoquant.performance.figures import show, show_evidence
-from cryptoquant.performance.plots import PLOTS, drawdown_figure, equity_figure, price_figure
+from cryptoquant.performance.plots import drawdown_figure, equity_figure, price_figure
 from cryptoquant.performance.robustness import Robustness, Stress
 from cryptoquant.performance.words import ABSENT, result_rows
 from tests.performance.reports import GOOD, folds_frame, report_over
@@ -86,7 +86,9 @@ def test_a_report_that_knows_everything_has_every_figure_and_one_that_knows_noth
     signals = pl.DataFrame({"kind": ["probability"] * 3, "value": [0.1, 0.5, math.nan]})
     full = replace(report_over(900, trades=40), folds=folds, dossier=dossier, signals=signals)
     found = full.figures()
-    assert set(found) == {*PLOTS, "price BTC/USD"}
+    curves = ["equity", "drawdown", "rolling Sharpe", "exposure", "turnover", "months", "folds", "hit rates", "trades"]
+    others = ["time held", "costs", "importance", "robustness", "paths", "signals", "price BTC/USD"]
+    assert list(found) == curves + others
     assert found["months"].data[0].z.shape == (1, 12)
     assert list(found["importance"].data[0].y) == ["age", "rsi"]
     assert sum(found["trades"].data[0].y) == full.trades.height

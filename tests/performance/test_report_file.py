@@ -59,6 +59,8 @@ def test_everything_comes_back_to_the_bit_and_the_same_report_is_the_same_file(t
     report = whole()
     first, second = report.save(tmp_path / "deep" / "one.cqr"), report.save(tmp_path / "two.cqr")
     assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     back = Report.read(first)
     assert page_text(back) == page_text(report)
     for name in TABLES:
@@ -99,6 +101,7 @@ def changed(path, head=None, extra=None, without=None):
         ({"extra": {"macro.py": b"print(1)"}}, "found beside or missing: macro.py"),
         ({"extra": {"../equity.parquet": b""}}, "found beside or missing: ../equity"),
         ({"without": "fills.parquet"}, "found beside or missing: fills"),
+        ({"without": "fills.parquet", "extra": {"macro.py": b""}}, "found beside or missing: fills, macro.py"),
         ({"without": "report.json"}, "holds no report.json"),
         ({"head": lambda head: {**head, "layout": 2}}, "layout 2; this version reads layout 1"),
         ({"head": lambda head: {**head, "hook": 1}}, "missing: hook"),
