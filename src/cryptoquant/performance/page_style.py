@@ -123,6 +123,7 @@ NARROW = """
 @media screen and (max-width:720px){main{padding:20px 14px 40px}.cards{grid-template-columns:1fr 1fr}
 .halves{grid-template-columns:minmax(0,1fr)}
 .card b{font-size:19px}.plot{padding-left:52px;padding-right:18px}.letters .wide,.grid .wide{display:none}
+th,td{padding:5px 7px}.stresses td:nth-child(2){padding:6px 9px;min-width:84px}
 h1{font-size:20px}nav{gap:5px}.alarms{padding:4px 12px}
 .evidence,.evidence tbody{display:block}.evidence thead{display:none}
 .evidence tr{display:grid;grid-template-columns:1fr auto 64px 76px;padding:6px 0;border-bottom:1px solid var(--line)}
