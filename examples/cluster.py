@@ -1,7 +1,8 @@
 """A study on a Ray cluster of two nodes, equal to the study in one process.
 
-Run with ``python examples/cluster.py``. Ray runs what anyone on the network sends it. This example therefore lives in a network of its own that holds nothing
-but the loopback (``unshare``, Linux); a real cluster belongs behind a firewall. Needs ``cryptoquant[ray]``.
+Run with ``python examples/cluster.py``; needs ``cryptoquant[ray]``. Ray runs what anyone on the network sends it, so
+this example lives in a network of its own that holds nothing but the loopback (``unshare``, Linux); a real cluster
+belongs behind a firewall.
 """
 
 import os

@@ -49,7 +49,7 @@ OWNERS = {
     "llvmlite": {"compiled.py"},
     "alpaca": {"data/alpaca.py", "live/broker.py"},
     "websockets": {"data/alpaca.py"},
-    "vectorbt": {"backtest/vectorized.py"},
+    "vectorbt": {"backtest/vectorized.py", "performance/vectorbt_portfolio.py"},
     "arch": set(),
     "fsspec": {"data/object_store.py"},
     "s3fs": {"data/object_store.py"},
@@ -61,7 +61,7 @@ OWNERS = {
     "uvicorn": {"backtest/sandbox/"},
     "msgpack": {"backtest/sandbox/"},
     "plotly": {
-        "performance/figures.py",
+        "performance/plots.py",
         "backtest/sweep.py",
         "features/quality_figures.py",
         "models/explain_figures.py",

@@ -15,6 +15,7 @@ ORDERS = ROOT / "examples" / "orders.py"
 STRATEGIES = ROOT / "examples" / "strategies.py"
 FEATURES = ROOT / "examples" / "features.py"
 RECORDING = ROOT / "examples" / "recording.py"
+REPORT = ROOT / "examples" / "report.py"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def run(reference, folder, **variables):
 
 
 def test_every_script_of_the_examples_is_tested_here():
-    assert SCRIPTS == [FEATURES, ORDERS, PAPER_TRADE, RECORDING, STRATEGIES]
+    assert SCRIPTS == [FEATURES, ORDERS, PAPER_TRADE, RECORDING, REPORT, STRATEGIES]
 
 
 def test_the_paper_trading_script_trades_six_hours_on_a_running_sandbox(venue, champion, folder):

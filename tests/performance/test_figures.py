@@ -1,15 +1,19 @@
 """What is printed, and what a notebook draws."""
 
+import math
 import sys
 import types
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 
 from cryptoquant.performance.dossier import Dossier
-from cryptoquant.performance.figures import drawdown_figure, equity_figure, price_figure, show, show_evidence
+from cryptoquant.performance.figures import show, show_evidence
+from cryptoquant.performance.plots import drawdown_figure, equity_figure, price_figure
+from cryptoquant.performance.robustness import Robustness, Stress
 from cryptoquant.performance.words import ABSENT, result_rows
 from tests.performance.reports import GOOD, folds_frame, report_over
 
@@ -55,7 +59,46 @@ def test_a_notebook_also_gets_the_pictures(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     show(report_over(60, trades=6, symbols=("BTC/USD", "ETH/USD")))
-    assert [figure.layout.title.text for figure in shown] == ["a run: equity", "a run: drawdown", "BTC/USD", "ETH/USD"]
+    titles = [figure.layout.title.text for figure in shown]
+    assert titles[:2] == ["a run: equity", "a run: drawdown"]
+    assert titles[-2:] == ["BTC/USD", "ETH/USD"]
+
+
+def test_show_prints_the_robustness_with_what_was_missed(capsys):
+    stresses = (Stress("costs", "costs x 2", -0.5, -0.1, -0.3, 0.0), Stress("luck", "order", math.nan, math.nan, -0.2))
+    replace(report_over(900, trades=40), dossier=Dossier(robustness=Robustness(stresses))).show()
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if "costs x 2" in line]
+    assert line.split() == ["costs", "costs", "x", "2", "-0.50", ">", "0.00", "MISSED", "-10.0", "%", "-30.0", "%"]
+
+
+def test_a_report_that_knows_everything_has_every_figure_and_one_that_knows_nothing_a_few():
+    folds = folds_frame().with_columns(
+        (pl.col("test_start") - timedelta(days=31)).alias("train_start"),
+        (pl.col("test_start") - timedelta(days=1)).alias("train_end"),
+    )
+    dossier = Dossier(
+        GOOD,
+        robustness=Robustness((Stress("costs", "costs x 2", -0.5, -0.1, -0.3, 0.0),)),
+        importance=pl.DataFrame({"feature": ["rsi", "age"], "importance": [0.7, 0.3]}),
+        paths=pl.DataFrame({"path": [0, 1], "sharpe": [0.1, 0.9]}),
+    )
+    signals = pl.DataFrame({"kind": ["probability"] * 3, "value": [0.1, 0.5, math.nan]})
+    full = replace(report_over(900, trades=40), folds=folds, dossier=dossier, signals=signals)
+    found = full.figures()
+    curves = ["equity", "drawdown", "rolling Sharpe", "exposure", "turnover", "months", "folds", "hit rates", "trades"]
+    others = ["time held", "costs", "importance", "robustness", "paths", "signals", "price BTC/USD"]
+    assert list(found) == curves + others
+    assert found["months"].data[0].z.shape == (1, 12)
+    assert list(found["importance"].data[0].y) == ["age", "rsi"]
+    assert sum(found["trades"].data[0].y) == full.trades.height
+    assert found["costs"].data[0].y[-1] == pytest.approx(full.statistics.fees)
+    assert len(found["folds"].data) == 2
+    for figure in found.values():
+        assert figure.layout.title.text
+        assert len(figure.to_json()) > 100
+    assert {"equity", "drawdown", "price BTC/USD"} <= set(report_over(1).figures())
+    assert not {"folds", "importance", "trades", "paths"} & set(report_over(1).figures())
 
 
 def test_figures_are_thin_but_keep_the_extremes():

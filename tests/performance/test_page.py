@@ -13,10 +13,11 @@ import pytest
 
 from cryptoquant.backtest.simulator import simulate
 from cryptoquant.market.schema import SIGNALS
+from cryptoquant.performance.alarms import Alarm
 from cryptoquant.performance.axes import Scale, number_ticks, scale_over, time_ticks
 from cryptoquant.performance.decimation import extreme_rows
 from cryptoquant.performance.dossier import Dossier
-from cryptoquant.performance.page import page_text, write_page
+from cryptoquant.performance.page import alarm_box, page_text, write_page
 from cryptoquant.performance.report import REJECTIONS
 from cryptoquant.trading.venue import Costs
 from tests.market_makers import HOUR, START, gapping_panel
@@ -109,6 +110,15 @@ def test_the_page_is_well_formed_and_holds_every_part(full):
     words = " ".join(found.text)
     for part in ("Equity", "Drawdown", "Evidence", "Prices and fills", "Returns by month", "Folds", "Statistics"):
         assert part in words
+    for part in (
+        "Rolling Sharpe ratio",
+        "Exposure and turnover",
+        "Best trades",
+        "Worst trades",
+        "Time held",
+        "Paid so far",
+    ):
+        assert part in words
     for part in ("Costs", "Refused orders", "insufficient cash", "Signals", "Last 50 of 70 trades", "A seeded market."):
         assert part in words
     for part in ("Risk", "Against buy and hold", "Deepest drawdowns", "Closed trades", "Ulcer index", "Impact"):
@@ -119,7 +129,7 @@ def test_the_page_is_well_formed_and_holds_every_part(full):
     assert "95 % interval 0.40 to 3.50, daily returns" in words
     assert "Caution: 30 orders were refused" in words
     drawn = pictures(text)
-    assert len(drawn) == 6
+    assert len(drawn) == 12
     assert all(any(element.tag in DRAWN for element in picture.iter()) for picture in drawn)
 
 
@@ -159,15 +169,15 @@ def test_a_hundred_thousand_slices_stay_below_a_megabyte(tmp_path):
     path = write_page(report, tmp_path / "long.html")
     assert path.stat().st_size < 1_000_000
     text = path.read_text(encoding="utf-8")
-    assert "the 300 largest of 2,000 fills are marked" in text
+    assert "300 of 2,000 fills are marked: forced exits, then the largest" in text
     assert text.count('<use href="#buy"') + text.count('<use href="#sell"') == 600 + 2
 
 
 def test_many_symbols_are_capped_and_the_page_says_so():
-    symbols = tuple(f"C{number}/USD" for number in range(30))
+    symbols = tuple(f"C{number}/USD" for number in range(100))
     text = page_text(report_over(200, trades=20, symbols=symbols))
-    assert "The 12 most traded of 30 symbols are drawn." in text
-    assert len(pictures(text)) == 2 + 12
+    assert "The 12 most traded of 100 symbols are drawn." in text
+    assert text.count('aria-label="Price of C') == 12
 
 
 @pytest.mark.parametrize("slices", [1, 2, 50])
@@ -208,6 +218,35 @@ def test_a_simulated_run_has_a_page():
     words = " ".join(outline(page_text(report)).text)
     assert "Fees, taker" in words
     assert f"{report.statistics.trades:,}" in words
+
+
+def test_every_part_has_an_anchor_and_every_picture_and_table_a_name(full):
+    text = page_text(full)
+    anchors = re.findall(r'<a href="#([a-z-]+)">', text)
+    assert anchors == re.findall(r'<section id="([a-z-]+)">', text)
+    assert len(anchors) == len(set(anchors)) >= 12
+    for tag, attributes in outline(text).tags:
+        if attributes.get("role") in ("img", "region"):
+            assert attributes.get("aria-label")
+        if tag == "use" and attributes["href"] != "#alarm":
+            assert f'id="{attributes["href"][1:]}"' in text
+
+
+def test_alarms_stand_right_under_the_verdict_with_a_sign_and_are_escaped():
+    box = alarm_box([Alarm("few days", "only <b>3</b> of them"), Alarm("costs", "the edge dies")])
+    found = outline(box)
+    assert "".join(found.text) == "Few days only <b>3</b> of themCosts the edge dies"
+    assert [attributes["href"] for tag, attributes in found.tags if tag == "use"] == ["#alarm"] * 2
+    assert alarm_box([]) == ""
+
+
+@pytest.mark.parametrize("column", ["equity", "benchmark", "exposure"])
+def test_holes_in_a_curve_do_not_break_the_page(column):
+    report = report_over(900, trades=40)
+    holed = pl.when(pl.int_range(pl.len()).is_between(300, 400)).then(math.nan).otherwise(column).alias(column)
+    text = page_text(replace(report, equity=report.equity.with_columns(holed)))
+    assert not re.search(r'd="[^"]*nan', text)
+    assert "nan" not in " ".join(outline(text).text).lower().split()
 
 
 def test_thinning_keeps_the_extremes_and_the_ends():

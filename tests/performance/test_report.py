@@ -64,3 +64,16 @@ def test_a_pickled_report_holds_its_tables(lazy):
             assert getattr(back, name).equals(getattr(whole, name))
         assert back.statistics == whole.statistics
         assert back.folds.is_empty()
+
+
+@pytest.mark.parametrize("slices", [1, 30, 900])
+def test_quantstats_reads_the_daily_returns_as_we_do(slices):
+    quantstats = pytest.importorskip("quantstats")
+    report = report_over(slices)
+    returns = report.to_quantstats_returns()
+    assert returns.index.tz is None
+    assert returns.index[0].isoformat() == "2024-01-01T00:00:00"
+    assert (1.0 + returns).prod() - 1.0 == pytest.approx(report.statistics.total_return, abs=1e-12)
+    if slices > 30:
+        assert quantstats.stats.sharpe(returns, periods=365) == pytest.approx(report.risk.daily_sharpe, abs=1e-9)
+        assert quantstats.stats.max_drawdown(returns) <= 0.0

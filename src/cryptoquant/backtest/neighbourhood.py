@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cryptoquant.backtest.learning import FoldResult, keys_of, signal_frame
+from cryptoquant.backtest.parallel import side_by_side
 from cryptoquant.backtest.scenario import Scenario
 from cryptoquant.backtest.strategy_search import strategy_params, with_strategy_params
 from cryptoquant.backtest.study import Study
@@ -117,18 +118,14 @@ def refitted(study: Study, change: Callable[[dict[str, Any]], dict[str, Any]], j
     jobs
         Fits side by side.
     """
-    from joblib import Parallel, delayed
-
     plan, every = study.plan, study.plan.retraining.fit
     if plan.model is None:
         raise ModelError(f"{study.name}: a rule over bars has no model to fit")
     fits = [study.folds[first : first + every] for first in range(0, len(study.folds), every)]
-    learn = delayed(_predicted)
     changed = [plan.model.with_params(**change({**plan.model.get_params(), **part[0].params})) for part in fits]
     examples = study.dataset.examples
-    found = Parallel(n_jobs=jobs, prefer="threads")(
-        learn(model, examples, part) for model, part in zip(changed, fits, strict=True)
-    )
+    tasks = ((model, examples, part) for model, part in zip(changed, fits, strict=True))
+    found = list(side_by_side(_predicted, tasks, jobs))
     rows = np.concatenate([result.fold.test for result in study.folds])
     values = np.concatenate([values for values, _ in found])
     keys = keys_of(study.dataset)[rows]

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cryptoquant.backtest.learning import Learner, keys_of, signal_frame
+from cryptoquant.backtest.parallel import side_by_side
 from cryptoquant.backtest.plan import Plan
 from cryptoquant.backtest.robustness import outcome_of
 from cryptoquant.backtest.scenario import Scenario
@@ -20,7 +21,6 @@ from cryptoquant.models.examples import Examples
 from cryptoquant.models.splits import CombinatorialPurged, Fold
 from cryptoquant.models.windows import predict_rows
 from cryptoquant.performance.progress import bar
-from cryptoquant.settings import settings
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -127,8 +127,6 @@ def path_signals(
     Rows whose label is not known belong to the block that they lie in: they are predicted, but never learned from.
     Errors as of ``combinatorial``.
     """
-    from joblib import Parallel, delayed
-
     if plan.dataset is None or plan.model is None:
         raise ModelError(f"{plan.name}: a rule over bars learns nothing, so that all its paths would be one")
     if plan.tune_strategy is not None:
@@ -136,12 +134,10 @@ def path_signals(
             f"{plan.name}: paths do not search a strategy's parameters; wanted a plan with tune_strategy=None"
         )
     learner, examples, blocks = plan.learner(), plan.dataset.examples, block_rows(plan, splits)
-    workers = Parallel(n_jobs=settings().jobs if jobs is None else jobs, prefer="threads", return_as="generator")
-    tasks = zip(splits.split(plan.dataset), splits.choices, strict=True)
+    cuts = zip(splits.split(plan.dataset), splits.choices, strict=True)
+    tasks = ((learner, examples, fold, {block: blocks[block] for block in chosen}) for fold, chosen in cuts)
     told: list[tuple[str, dict[int, Floats]]] = []
-    for one in workers(
-        delayed(_learned)(learner, examples, fold, {block: blocks[block] for block in chosen}) for fold, chosen in tasks
-    ):
+    for one in side_by_side(_learned, tasks, jobs):
         told.append(one)
         if tell is not None:
             tell(len(told))

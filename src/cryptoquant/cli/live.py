@@ -21,10 +21,12 @@ from cryptoquant.live.replay import replay as read_again
 from cryptoquant.live.trader import Trader
 from cryptoquant.market.time import span
 from cryptoquant.models.registry import Registry
+from cryptoquant.performance.report import Report
 from cryptoquant.settings import settings
 from cryptoquant.trading.engine import Command
 from cryptoquant.trading.risk import RiskLimits
 
+DATABASE = b"SQLite format 3\x00"
 JournalOption = Annotated[
     Path | None, typer.Option("--journal", help="The trader's journal; by default CQ_JOURNAL, or journal.sqlite.")
 ]
@@ -149,12 +151,16 @@ def replay(journal: JournalOption = None, json: Json = False) -> None:
 
 
 def report(
+    saved: Annotated[Path | None, typer.Argument(help="A report saved by Report.save, or a journal.")] = None,
     journal: JournalOption = None,
     html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,
     json: Json = False,
 ) -> None:
-    """Report what a journal's trader did."""
-    found = read_again(_place(journal)).report()
+    """Report what a journal's trader did, or show a saved report again."""
+    if saved is not None and journal is not None:
+        raise ValueError("a saved report and --journal are two things: give one")
+    known = None if saved is None or is_journal(saved) else Report.read(saved)
+    found = known or read_again(_place(saved or journal)).report()
     if html is not None:
         say(f"report: {found.to_html(html)}")
     if json:
@@ -164,6 +170,14 @@ def report(
         if found.fills.height:
             columns = ["time", "symbol", "side", "quantity", "price", "fee"]
             table(found.fills.select(pl.col(columns)).tail(10), "last fills")
+
+
+def is_journal(path: Path) -> bool:
+    """Return whether a file is a SQLite database, as journals are and saved reports are not."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(DATABASE)) == DATABASE
 
 
 def _place(journal: Path | None) -> Path:

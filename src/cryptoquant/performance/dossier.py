@@ -30,6 +30,8 @@ class Dossier:
         One row for each path of a combinatorial cross-validation: path, sharpe, total_return, max_drawdown.
     fingerprints
         Digests by what they are of: data, configuration, code.
+    barriers
+        What ends each position or label, where it is known: symbol, opened, closed, take, stop (prices, NaN for none).
     """
 
     evidence: Evidence | None = None
@@ -39,3 +41,4 @@ class Dossier:
     quality: pl.DataFrame = field(default_factory=pl.DataFrame)
     paths: pl.DataFrame = field(default_factory=pl.DataFrame)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    barriers: pl.DataFrame = field(default_factory=pl.DataFrame)

@@ -1,18 +1,17 @@
-"""A report in the terminal and in a notebook: tables by rich, pictures by plotly at screen resolution."""
+"""A report in the terminal and in a notebook: tables by rich, and the figures of ``plots``."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from cryptoquant.performance.alarms import alarms
 from cryptoquant.performance.axes import MONTHS
-from cryptoquant.performance.decimation import extreme_rows
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.performance.evidence_lines import evidence_lines
-from cryptoquant.performance.metrics import drawdowns
+from cryptoquant.performance.plots import PLOTS, price_figure
 from cryptoquant.performance.report import Report
 from cryptoquant.performance.words import (
     before_costs_of,
@@ -34,14 +33,13 @@ from cryptoquant.performance.words import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-BLUE, GREY, VERMILION, GREEN = "#0072B2", "#8D959E", "#D55E00", "#009E73"
-LOGARITHMIC_FROM = 5.0
 MOST_YEARS = 10
+SIGNS = {True: "met", False: "MISSED", None: ""}
 TONES = {"passed": "bold green", "failed": "bold red", "open": "bold"}
 
 
 def show(report: Report) -> None:
-    """Print a report's tables; in a notebook also display equity, drawdown and each symbol's price with its fills."""
+    """Print a report's verdict, alarms and tables; in a notebook also display its figures."""
     from rich.console import Console
     from rich.text import Text
 
@@ -49,6 +47,8 @@ def show(report: Report) -> None:
     found = verdict(report)
     console.print(Text(report.name, style="bold"))
     console.print(Text(found.headline, style=TONES[found.tone]))
+    for alarm in alarms(report):
+        console.print(Text(f"  ! {alarm.name}: {alarm.words}", style="bold"))
     for words in (*found.reasons, *report.notes, *cautions(report)):
         console.print(Text(f"  {words}"))
     console.print(_statistics_table(report))
@@ -60,9 +60,12 @@ def show(report: Report) -> None:
     evidence = evidence_of(report)
     if evidence is not None:
         console.print(_evidence_table(evidence))
+    robustness = _robustness_table(report)
+    if robustness is not None:
+        console.print(robustness)
     display = notebook_display()
     if display is not None:
-        for figure in figures(report):
+        for figure in figures(report).values():
             display(figure)
 
 
@@ -82,89 +85,16 @@ def print_frame(frame: pl.DataFrame) -> None:
     Console().print(_table(heads, rows))
 
 
-def figures(report: Report) -> list[Any]:
-    """Return the plotly figures of a report: equity, drawdown, and one for each symbol."""
-    symbols = report.prices["symbol"].unique().sort().to_list()
-    return [equity_figure(report), drawdown_figure(report), *(price_figure(report, symbol) for symbol in symbols)]
+def figures(report: Report) -> dict[str, Any]:
+    """Return the pictures of a report as plotly figures by name; what a report does not know is left out.
 
-
-def equity_figure(report: Report) -> Any:
-    """Return a plotly figure of the equity against buy and hold."""
-    import plotly.graph_objects as go
-
-    columns = {"equity": ("Strategy", BLUE), "benchmark": ("Buy and hold", GREY)}
-    there = {name: style for name, style in columns.items() if name in report.equity.columns}
-    values = np.concatenate([_finite(report.equity[name]) for name in there])
-    logarithmic = values.min() > 0 and values.max() > LOGARITHMIC_FROM * values.min()
-    lines = [
-        go.Scatter(name=title, line={"color": colour, "width": 1.5}, **_points(report.equity, name))
-        for name, (title, colour) in reversed(there.items())
-    ]
-    figure = go.Figure(lines)
-    figure.update_yaxes(type="log" if logarithmic else "linear", title=currency_of(report) or "quote currency")
-    return _dressed(figure, f"{report.name}: equity")
-
-
-def drawdown_figure(report: Report) -> Any:
-    """Return a plotly figure of the fraction below the highest equity so far."""
-    import plotly.graph_objects as go
-
-    fallen = drawdowns(report.equity["equity"].to_numpy(), report.initial)
-    frame = report.equity.select("time", pl.Series("drawdown", fallen))
-    line = go.Scatter(name="Drawdown", fill="tozeroy", line={"color": VERMILION}, **_points(frame, "drawdown"))
-    figure = go.Figure(line)
-    figure.update_yaxes(tickformat=".0%")
-    return _dressed(figure, f"{report.name}: drawdown")
-
-
-def price_figure(report: Report, symbol: str) -> Any:
-    """Return a plotly figure of a symbol's price with its buys and sells.
-
-    Raises
-    ------
-    ValueError
-        The report holds no price of the symbol.
+    Names are equity, drawdown, rolling Sharpe, exposure, turnover, months, folds, hit rates, trades, time held, costs,
+    importance, robustness, paths, signals, and ``price`` with each symbol.
     """
-    import plotly.graph_objects as go
-
-    prices = report.prices.filter(pl.col("symbol") == symbol)
-    if prices.is_empty():
-        known = ", ".join(report.prices["symbol"].unique().sort().to_list()) or "none"
-        raise ValueError(f"no prices of {symbol} in this report; there are: {known}")
-    figure = go.Figure(go.Scatter(name="Close", line={"color": GREY, "width": 1.2}, **_points(prices, "close")))
-    signs = (("buy", "triangle-up", GREEN), ("sell", "triangle-down", VERMILION))
-    for side, shape, colour in signs:
-        fills = report.fills.filter((pl.col("symbol") == symbol) & (pl.col("side") == side))
-        figure.add_scatter(
-            x=fills["time"].to_list(),
-            y=fills["price"].to_list(),
-            name=side.capitalize(),
-            mode="markers",
-            marker={"symbol": shape, "color": colour, "size": 8},
-            text=[f"{quantity:.6g}" for quantity in fills["quantity"]],
-        )
-    return _dressed(figure, symbol)
-
-
-def _points(frame: pl.DataFrame, column: str) -> dict[str, Any]:
-    rows = extreme_rows(frame[column].cast(pl.Float64).to_numpy())
-    thin = frame[rows]
-    return {"x": thin["time"].to_list(), "y": thin[column].to_list(), "mode": "lines"}
-
-
-def _finite(series: pl.Series) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = series.cast(pl.Float64).to_numpy()
-    return values[np.isfinite(values)]
-
-
-def _dressed(figure: Any, title: str) -> Any:
-    return figure.update_layout(
-        title=title,
-        template="plotly_white",
-        hovermode="x unified",
-        legend={"orientation": "h"},
-        margin={"l": 60, "r": 20, "t": 50, "b": 40},
-    )
+    found = {name: of(report) for name, of in PLOTS.items()}
+    symbols = report.prices["symbol"].unique().sort().to_list()
+    found |= {f"price {symbol}": price_figure(report, symbol) for symbol in symbols}
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def notebook_display() -> Any:
@@ -225,9 +155,27 @@ def _halves(rows: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
 
 
 def _evidence_table(evidence: Evidence) -> "Table":
-    signs = {True: "met", False: "MISSED", None: ""}
-    rows = [(e.name, e.value, e.wanted, signs[e.passed], e.meaning) for e in evidence_lines(evidence)]
+    rows = [(e.name, e.value, e.wanted, SIGNS[e.passed], e.meaning) for e in evidence_lines(evidence)]
     return _table(["Evidence", ">Value", ">Wanted", "", "Meaning"], rows)
+
+
+def _robustness_table(report: Report) -> "Table | None":
+    found = report.dossier.robustness
+    if found is None or not found.stresses:
+        return None
+    rows = [
+        (
+            stress.family,
+            stress.name,
+            number(stress.sharpe),
+            "" if math.isnan(stress.limit) else f"> {number(stress.limit)}",
+            SIGNS[stress.passed],
+            percent(stress.total_return, 1, signed=True),
+            percent(stress.max_drawdown, 1),
+        )
+        for stress in found.stresses
+    ]
+    return _table(["Robustness", "Change", ">Sharpe", ">Wanted", "", ">Return", ">Drawdown"], rows)
 
 
 def _folds_table(folds: pl.DataFrame) -> "Table":
@@ -237,6 +185,8 @@ def _folds_table(folds: pl.DataFrame) -> "Table":
         "test_end": ("to", "{:%Y-%m-%d}".format),
         "hit_rate_train": (">Hits train", lambda rate: percent(rate, 1)),
         "hit_rate_test": (">test", lambda rate: percent(rate, 1)),
+        "return": (">Return", lambda value: percent(value, 1, signed=True)),
+        "sharpe": (">Sharpe", number),
         "params": ("Parameters", parameters),
     }
     there = [name for name in writers if name in folds.columns]

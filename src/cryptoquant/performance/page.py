@@ -1,30 +1,38 @@
 """A report as one page: a single file without a script or anything from outside, the same bytes for the same report."""
 
 import math
+from collections.abc import Callable, Sequence
 from html import escape
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from cryptoquant.performance.alarms import Alarm, alarms
+from cryptoquant.performance.page_costs import costs_part
+from cryptoquant.performance.page_folds import fold_picture, folds_part
 from cryptoquant.performance.page_pictures import (
-    costs_in_words,
     drawdown_picture,
     equity_picture,
-    fold_picture,
-    paid_in_words,
-    price_pictures,
+    exposure_pictures,
+    rolling_picture,
     signal_pictures,
 )
-from cryptoquant.performance.page_style import STYLE
+from cryptoquant.performance.page_prices import price_pictures
+from cryptoquant.performance.page_study import (
+    fingerprints_part,
+    importance_part,
+    paths_part,
+    quality_part,
+    robustness_part,
+)
+from cryptoquant.performance.page_style import SIGNS, STYLE
 from cryptoquant.performance.page_tables import (
-    costs_table,
     evidence_table,
-    folds_table,
     months_table,
     refusals_table,
     risk_tables,
     statistics_tables,
-    trades_table,
-    trading_tables,
 )
+from cryptoquant.performance.page_trades import trades_part
 from cryptoquant.performance.report import Report
 from cryptoquant.performance.words import (
     ABSENT,
@@ -42,10 +50,27 @@ from cryptoquant.performance.words import (
 )
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-SIGNS = (
-    '<svg width="0" height="0" style="position:absolute" aria-hidden="true"><defs>'
-    '<path id="buy" d="M0-5.5L5 3.5H-5z"/><path id="sell" d="M0 5.5L5-3.5H-5z"/></defs></svg>'
+PARTS: tuple[tuple[str, str, Callable[[Report], str]], ...] = (
+    ("equity", "Equity", equity_picture),
+    ("drawdown", "Drawdown", drawdown_picture),
+    ("rolling-sharpe", "Rolling Sharpe ratio", rolling_picture),
+    ("evidence", "Evidence", evidence_table),
+    ("robustness", "Robustness", robustness_part),
+    ("paths", "Paths of the cross-validation", paths_part),
+    ("prices", "Prices and fills", price_pictures),
+    ("months", "Returns by month", months_table),
+    ("folds", "Folds", folds_part),
+    ("exposure", "Exposure and turnover", exposure_pictures),
+    ("trades", "Closed trades", trades_part),
+    ("costs", "Costs", costs_part),
+    ("importance", "Feature importance", importance_part),
+    ("signals", "Signals", signal_pictures),
+    ("statistics", "Statistics", statistics_tables),
+    ("risk", "Risk", risk_tables),
+    ("refusals", "Refused orders", refusals_table),
+    ("quality", "Data quality", quality_part),
 )
+MARKS = {"passed": "✓ ", "failed": "✗ ", "open": ""}
 
 
 def write_page(report: Report, path: Path) -> Path:
@@ -61,29 +86,21 @@ def write_page(report: Report, path: Path) -> Path:
 
 def page_text(report: Report) -> str:
     """Return the page as text."""
-    sections = [
-        equity_picture(report),
-        drawdown_picture(report),
-        evidence_table(report),
-        price_pictures(report),
-        months_table(report),
-        _folds(report),
-        statistics_tables(report),
-        risk_tables(report),
-        trading_tables(report),
-        costs_table(report),
-        refusals_table(report),
-        signal_pictures(report),
-        trades_table(report),
-    ]
-    body = "\n".join(f"<section>{section}</section>" for section in sections if section)
-    return _document(report.name, f"{_head(report)}{_cards(report)}\n{body}\n{_foot(report)}")
+    there = [(anchor, title, body) for anchor, title, of in PARTS if (body := of(report))]
+    body = "\n".join(f'<section id="{anchor}"><h2>{title}</h2>{part}</section>' for anchor, title, part in there)
+    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in there)
+    contents = f'<nav aria-label="Contents">{links}</nav>'
+    return _document(report.name, f"{_head(report)}{_cards(report)}{contents}\n{body}\n{_foot(report)}")
 
 
 def picture_pages(report: Report) -> dict[str, str]:
     """Return a small page for each of the main pictures, by its name."""
     pictures = {"equity": equity_picture(report), "drawdown": drawdown_picture(report), "folds": fold_picture(report)}
-    return {name: _document(f"{report.name}: {name}", text) for name, text in pictures.items() if text}
+    return {
+        name: _document(f"{report.name}: {name}", f"<h1>{escape(report.name)}: {name}</h1>{text}")
+        for name, text in pictures.items()
+        if text
+    }
 
 
 def _document(title: str, body: str) -> str:
@@ -106,9 +123,21 @@ def _head(report: Report) -> str:
     notes = "".join(f"<p>{escape(note)}</p>" for note in (*report.notes, *cautions(report)))
     return (
         f"<header><h1>{escape(report.name)}</h1><p>{escape(span)}{f' of {width}' if width else ''}</p>"
-        f'<div class="verdict {found.tone}"><strong>{escape(found.headline)}</strong><ul>{reasons}</ul></div>'
-        f"{notes}</header>"
+        f'<div class="verdict {found.tone}"><strong>{MARKS[found.tone]}{escape(found.headline)}</strong>'
+        f"<ul>{reasons}</ul></div>{alarm_box(alarms(report))}{notes}</header>"
     )
+
+
+def alarm_box(raised: Sequence[Alarm]) -> str:
+    """Return alarms as a box with a sign for each, empty without any."""
+    if not raised:
+        return ""
+    sign = '<svg class="sign" width="18" height="16" aria-hidden="true"><use href="#alarm" x="9" y="8"/></svg>'
+    rows = "".join(
+        f"<li>{sign}<span><b>{escape(one.name[:1].upper() + one.name[1:])}</b> {escape(one.words)}</span></li>"
+        for one in raised
+    )
+    return f'<ul class="alarms" aria-label="Alarms">{rows}</ul>'
 
 
 def _cards(report: Report) -> str:
@@ -166,14 +195,18 @@ def _sharpe_card(report: Report) -> tuple[str, str, str]:
     return "Sharpe ratio", number(evidence.sharpe), f"95 % interval {low} to {high}, daily returns"
 
 
-def _folds(report: Report) -> str:
-    body = folds_table(report)
-    return f"<h2>Folds</h2>{fold_picture(report)}{body}" if body else ""
-
-
 def _foot(report: Report) -> str:
+    costs = report.costs
+    rates = ((costs.maker_bps, "maker"), (costs.taker_bps, "taker"), (costs.slippage_bps, "slippage"))
+    charged = "fees by date and volume" if costs.schedule else ", ".join(f"{rate:g} bps {name}" for rate, name in rates)
     words = (
-        f"Costs charged: {costs_in_words(report)}; {paid_in_words(report)}. "
-        "Rates are simple returns; a year has 365 days; no risk-free rate. Times are UTC."
+        f"Costs charged: {charged}. Rates are simple returns; a year has 365 days; no risk-free rate. Times are UTC."
     )
-    return f"<footer>{escape(words)}</footer>"
+    return f"<footer><p>{escape(words)}</p>{fingerprints_part(report)}<p>cryptoquant {_version()}</p></footer>"
+
+
+def _version() -> str:
+    try:
+        return version("cryptoquant")
+    except PackageNotFoundError:
+        return ""

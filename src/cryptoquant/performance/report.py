@@ -160,8 +160,51 @@ class Report:
         """Return the equity table as a pandas frame indexed by time."""
         return self.equity.to_pandas().set_index("time")
 
+    def to_quantstats_returns(self) -> "pd.Series":
+        """Return the daily simple returns as quantstats takes them: a pandas series by UTC date, without a time zone.
+
+        Give quantstats ``periods=365`` (``periods_per_year=365`` for a page): its own year has 252 days.
+        """
+        import pandas as pd
+
+        daily = self.daily_returns()
+        dates = daily["time"].dt.offset_by("-1d").dt.replace_time_zone(None)
+        index = pd.DatetimeIndex(dates.to_numpy(), name="time")
+        return pd.Series(daily["return"].to_numpy(), index=index, name=self.name)
+
+    def to_vectorbt(self) -> Any:
+        """Return a ``vectorbt.Portfolio`` of the same fills; see ``performance.vectorbt_portfolio``."""
+        from cryptoquant.performance.vectorbt_portfolio import portfolio_of
+
+        return portfolio_of(self)
+
+    def figures(self) -> dict[str, Any]:
+        """Return the pictures of the page as plotly figures by name; a price is ``price BTC/USD``."""
+        from cryptoquant.performance.figures import figures
+
+        return figures(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything that the report holds into one file and return its path; ``read`` gives it back."""
+        from cryptoquant.performance.report_file import save_report
+
+        return save_report(self, Path(path))
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Report":
+        """Return the report that ``save`` wrote.
+
+        Raises
+        ------
+        DataError
+            The file is absent, no saved report, or holds something that a report has not.
+        """
+        from cryptoquant.performance.report_file import read_report
+
+        return read_report(Path(path))
+
     def show(self) -> None:
-        """Print the table; in a notebook also draw equity, drawdown and prices with entries and exits."""
+        """Print the verdict, the alarms and the tables; in a notebook also draw the figures."""
         from cryptoquant.performance.figures import show
 
         show(self)

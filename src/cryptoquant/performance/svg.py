@@ -4,7 +4,7 @@ Curves live in an inner drawing that stretches with the page; labels and marks a
 so they keep their size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -39,12 +39,15 @@ class Axes:
         How a value of the upward axis is written.
     ticks
         Places and labels across; by default calendar dates.
+    levels
+        Places and labels upwards; by default round numbers.
     """
 
     across: Scale
     up: Scale
     write: Callable[[float], str]
     ticks: tuple[Tick, ...] | None = None
+    levels: tuple[Tick, ...] | None = None
 
     def curve(self, times: Times, values: Floats, kind: str) -> str:
         """Return a line through the values, thinned to screen resolution."""
@@ -68,6 +71,19 @@ class Axes:
         """Return a horizontal stroke at a value."""
         (left, height), (right, _) = self._point(start, value), self._point(end, value)
         return f'<path class="{kind}" d="M{left} {height}H{right}"/>'
+
+    def levels_of(self, segments: Iterable[tuple[float, float, float]], kind: str) -> str:
+        """Return many horizontal strokes (start, end, value) as one shape."""
+        drawn = []
+        for start, end, value in segments:
+            (left, height), (right, _) = self._point(start, value), self._point(end, value)
+            drawn.append(f"M{left} {height}h{max(1, right - left)}")
+        return f'<path class="{kind}" d="{"".join(drawn)}"/>' if drawn else ""
+
+    def upright(self, place: float, kind: str) -> str:
+        """Return a stroke from the lower to the upper end at a place across."""
+        left, _ = self._point(place, self.up.low)
+        return f'<path class="{kind}" d="M{left} 0V{DOWN}"/>'
 
     def sign(self, mark: Mark) -> str:
         """Return a mark at its point, with words for the pointer."""
@@ -116,10 +132,11 @@ def _written(axes: Axes, height: int) -> tuple[str, str]:
     ticks = axes.ticks or time_ticks(round(axes.across.low), round(axes.across.high))
     every = -(-len(ticks) // 4)
     grid, letters = [], []
-    for value in number_ticks(axes.up, max(3, height // 50)):
+    upwards = axes.levels or [(value, axes.write(value)) for value in number_ticks(axes.up, max(3, height // 50))]
+    for value, text in upwards:
         top = _percent(1.0 - axes.up.share(value))
         grid.append(f'<line x1="0" x2="100%" y1="{top}" y2="{top}"/>')
-        letters.append(f'<text class="up" x="0" y="{top}" dx="-8" dy="4">{escape(axes.write(value))}</text>')
+        letters.append(f'<text class="up" x="0" y="{top}" dx="-8" dy="4">{escape(text)}</text>')
     for place, (value, text) in enumerate(ticks):
         left = _percent(axes.across.share(value))
         wide = ' class="wide"' if place % every else ""

@@ -89,6 +89,11 @@ class TrialLedger:
         """Keep the tuning trials of one fold: state, parameters and inner score of each."""
         self._append({"kind": "tuning", "study": study, "key": key, "fold": fold, "trials": trials})
 
+    def take(self, other: "TrialLedger") -> None:
+        """Keep all that another ledger holds."""
+        for line in other._read():
+            self._append(line)
+
     def study_trials(self, study: str) -> list[StudyTrial]:
         """Return the distinct study trials in the order of their first appearance; the last run of a key counts."""
         found: dict[str, StudyTrial] = {}
