@@ -72,6 +72,4 @@ def _run(plan: Plan) -> tuple[Study, TrialLedger]:
 
 def _recounted(study: Study, book: TrialLedger) -> Study:
     """Return the study with its evidence deflated by the trials of all symbols."""
-    evidence = recount(study.evidence, book, study.name, study.key)
-    papers = replace(study.report.dossier, evidence=evidence)
-    return replace(study, evidence=evidence, report=replace(study.report, dossier=papers))
+    return study.with_papers(evidence=recount(study.evidence, book, study.name, study.key))

@@ -47,7 +47,8 @@ class Checkpoints:
             written = place.with_suffix(f".{os.getpid()}")
             facts = {name: getattr(result, name) for name in FACTS}
             with written.open("wb") as file:
-                np.savez(file, predicted=result.predicted, facts=np.array(json.dumps(facts)))
+                arrays = {name: getattr(result, name) for name in ARRAYS}
+                np.savez(file, **arrays, facts=np.array(json.dumps(facts)))
                 file.flush()
                 os.fsync(file.fileno())
             written.replace(place)
@@ -58,11 +59,12 @@ class Checkpoints:
     def _read(self, fold: Fold) -> FoldResult | None:
         try:
             with self._place(fold).open("rb") as file, np.load(file, allow_pickle=False) as kept:
-                facts, predicted = json.loads(str(kept["facts"])), kept["predicted"]
+                facts, arrays = json.loads(str(kept["facts"])), {name: kept[name] for name in ARRAYS}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
         strategy = with_strategy_params(self._strategy, facts["strategy_params"])
-        return replace(FoldResult(fold=fold, predicted=predicted, **facts), strategy=strategy)
+        return replace(FoldResult(fold=fold, **arrays, **facts), strategy=strategy)
 
 
+ARRAYS = ("predicted", "reliance")
 FACTS = ("params", "trials", "hit_rate_train", "hit_rate_test", "seconds", "strategy_params", "strategy_trials")

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cryptoquant.backtest.reliance import reliance
 from cryptoquant.backtest.scenario import Scenario
 from cryptoquant.backtest.strategy_search import TuneStrategy
 from cryptoquant.errors import ModelError
@@ -42,6 +43,8 @@ class FoldResult:
         How the fold's signals are traded: what was chosen and every trial.
     predictor
         What the fold learned; None for a rule, and for a fold that was read back from a folder.
+    reliance
+        How much the test predictions rest on each feature, shape (features,); empty for a rule.
     """
 
     fold: Fold
@@ -55,6 +58,7 @@ class FoldResult:
     strategy_params: dict[str, Any] = field(default_factory=dict)
     strategy_trials: list[dict[str, Any]] = field(default_factory=list)
     predictor: Predictor | None = None
+    reliance: Floats = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +217,7 @@ def _told(examples: Examples, predictor: Predictor, train: Examples, fold: Fold)
         hit_rate_test=_hit_rate(predicted, examples.rises[fold.test], predictor.kind),
         seconds=0.0,
         predictor=predictor,
+        reliance=reliance(predictor, examples, fold.test, fold.number),
     )
 
 

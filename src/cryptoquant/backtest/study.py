@@ -85,6 +85,17 @@ class Study:
             raise ModelError(f"{self.name}: a rule over bars learns from no dataset")
         return self.plan.dataset
 
+    def with_papers(self, **papers: Any) -> "Study":
+        """Return the study with more in its report's dossier, such as ``robustness=cq.robustness(study)``.
+
+        Raises
+        ------
+        TypeError
+            A dossier holds no such paper.
+        """
+        dossier = replace(self.report.dossier, **papers)
+        return replace(self, report=replace(self.report, dossier=dossier), evidence=dossier.evidence or self.evidence)
+
     def fold_report(self, number: int) -> Report:
         """Return the report of one fold traded alone, with a purse of its own."""
         fold, result = self.folds[number].fold, self.folds[number]

@@ -13,6 +13,7 @@ import polars as pl
 from cryptoquant.backtest.checkpoints import Checkpoints
 from cryptoquant.backtest.evidence import judge
 from cryptoquant.backtest.learning import FoldResult, Learner, Retraining, fit_fold, keys_of, signal_frame
+from cryptoquant.backtest.papers import barriers_of, importance_of, quality_of
 from cryptoquant.backtest.parallel import side_by_side
 from cryptoquant.backtest.plan import Plan
 from cryptoquant.backtest.scenario import Scenario
@@ -135,7 +136,14 @@ def run_plan(
     book = ledger if ledger is not None else TrialLedger(settings().trials)
     _count(plan, results, report, book)
     free, evidence = _judged(plan, results, scenario, report, book)
-    papers = Dossier(evidence, free.statistics, fingerprints=fingerprints(plan))
+    papers = Dossier(
+        evidence,
+        free.statistics,
+        importance=importance_of(plan, results),
+        quality=quality_of(scenario.panel),
+        barriers=barriers_of(plan, report),
+        fingerprints=fingerprints(plan),
+    )
     return Study(
         plan=plan,
         folds=results,
