@@ -180,7 +180,7 @@ def test_a_later_start_is_the_same_plan_on_what_is_left(study, table):
 
 
 def test_the_same_seed_gives_the_same_table_and_nothing_is_written(study, table, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CQ_TRIALS", str(tmp_path / "trials.jsonl"))
     seen = []
     first = robustness(study, seed=4, refit=False, progress=lambda done, total: seen.append((done, total)))
     assert [stress for stress in first.stresses if stress.limit == 0.0] == [
@@ -286,6 +286,23 @@ def test_a_parameter_that_fits_one_cell_is_a_spike_and_one_on_broad_ground_a_pla
         dict.fromkeys(range(5, 17), 0.006))).report))  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Padded(AtHour):
+    """With a number that changes nothing."""
+
+    padding: int = 50
+
+
+def test_a_parameter_without_effect_is_shown_but_cannot_make_a_plateau_of_a_spike():
+    table = robustness(rule_study(market_of({11: 0.006}), Padded()), refit=False)
+    rows = family(table, "parameters")
+    idle = [stress for stress in rows if stress.name.startswith("padding")]
+    assert len(idle) == 4
+    assert all(stress.sharpe > 3 for stress in idle)
+    assert rows[0].name == "middle of 4 neighbours"
+    assert table.neighbourhood == "spike"
+
+
 def test_an_edge_of_one_and_a_half_costs_dies_at_twice_the_costs():
     """A round trip costs 20 basis points, the hour brings 30."""
     thin, raised = names_of(rule_study(market_of({11: 0.003})))
@@ -305,9 +322,11 @@ def test_an_edge_that_lasts_one_bar_dies_with_one_bar_of_delay_and_one_that_last
     assert "The edge dies with one bar of delay" not in raised
 
 
-def test_a_rule_is_disturbed_on_its_bars_alone_and_a_later_history_moves_its_folds():
+def test_a_rule_is_disturbed_on_its_bars_alone_and_a_later_history_moves_its_folds(tmp_path, monkeypatch):
+    monkeypatch.setenv("CQ_TRIALS", str(tmp_path / "trials.jsonl"))
     study = rule_study(market_of({11: 0.006}))
     table = robustness(study)
+    assert list(tmp_path.iterdir()) == []
     assert {"2% of bars missing", "10% of bars missing"} <= set(table.frame["name"])
     assert not [name for name in table.frame["name"] if "signals" in name or ("anew" in name and "trades" not in name)]
     assert not family(table, "universe")

@@ -113,8 +113,8 @@ def test_just_inside_the_border_there_is_none(changed):
 def test_costs_and_delay_are_read_from_the_table_where_the_evidence_is_silent():
     silent = replace(GOOD, sharpe_double_costs=math.nan, sharpe_delayed=math.nan)
     rows = (
-        Stress("costs", "costs x 2", -0.3, 0.0, 0.0, 0.0),
         Stress("costs", "costs x 3", -0.9, 0.0, 0.0),
+        Stress("costs", "costs x 2", -0.3, 0.0, 0.0, 0.0),
         Stress("delay", "orders arrive one bar later", -0.5, 0.0, 0.0, 0.0),
     )
     found = alarms(run_of(STRONG, evidence=silent, table=Robustness(rows)))
