@@ -62,7 +62,7 @@ def real_bars(path: str) -> pl.DataFrame:
     """Return the first two years of a file as bars of BTC/USD."""
     store = cq.Store(Path(os.environ.get("TMPDIR", "/tmp")) / "placebo-bars")
     store.import_file(Path(path))
-    bars = store.bars(timeframe="1h")
+    bars = store.bars(store.symbols("bars"), "1h")
     return bars.filter(pl.col("time") <= bars["time"].min() + LENGTH)
 
 
