@@ -7,11 +7,21 @@ if TYPE_CHECKING:
     from cryptoquant import errors as errors
     from cryptoquant import features as features
     from cryptoquant import models as models
+    from cryptoquant.backtest.by_symbol import walk_forward_by_symbol as walk_forward_by_symbol
     from cryptoquant.backtest.experiment import Experiment as Experiment
+    from cryptoquant.backtest.learning import Retraining as Retraining
+    from cryptoquant.backtest.paths import Paths as Paths
+    from cryptoquant.backtest.paths import combinatorial as combinatorial
+    from cryptoquant.backtest.placebo import Placebo as Placebo
+    from cryptoquant.backtest.placebo import placebo as placebo
+    from cryptoquant.backtest.placebo import power as power
+    from cryptoquant.backtest.plan import Plan as Plan
+    from cryptoquant.backtest.robustness import robustness as robustness
     from cryptoquant.backtest.sandbox import Sandbox as Sandbox
     from cryptoquant.backtest.simulator import simulate as simulate
+    from cryptoquant.backtest.strategy_search import TuneStrategy as TuneStrategy
+    from cryptoquant.backtest.study import Study as Study
     from cryptoquant.backtest.sweep import sweep as sweep
-    from cryptoquant.backtest.walk_forward import Study as Study
     from cryptoquant.backtest.walk_forward import walk_forward as walk_forward
     from cryptoquant.data.alpaca import Alpaca as Alpaca
     from cryptoquant.data.download import download as download
@@ -70,6 +80,9 @@ NAMES = {
     "KeyRing": "data.encryption",
     "Order": "trading.order",
     "Panel": "market.slice",
+    "Paths": "backtest.paths",
+    "Placebo": "backtest.placebo",
+    "Plan": "backtest.plan",
     "Portfolio": "trading.portfolio",
     "Protection": "trading.order",
     "PurgedKFold": "models.splits",
@@ -77,24 +90,31 @@ NAMES = {
     "RecorderOptions": "data.recorder_status",
     "Registry": "models.registry",
     "Report": "performance.report",
+    "Retraining": "backtest.learning",
     "RiskLimits": "trading.risk",
     "Sandbox": "backtest.sandbox",
     "Signal": "market.signal",
     "Store": "data.store",
-    "Study": "backtest.walk_forward",
+    "Study": "backtest.study",
     "SyntheticMarket": "data.synthetic",
     "Trader": "live.trader",
     "TrialLedger": "performance.trials",
     "Tune": "models.tune",
+    "TuneStrategy": "backtest.strategy_search",
     "Venue": "trading.venue",
     "View": "trading.strategy",
     "WalkForward": "models.splits",
+    "combinatorial": "backtest.paths",
     "download": "data.download",
+    "placebo": "backtest.placebo",
+    "power": "backtest.placebo",
     "record": "data.recorder",
     "replay": "live.replay",
+    "robustness": "backtest.robustness",
     "simulate": "backtest.simulator",
     "sweep": "backtest.sweep",
     "walk_forward": "backtest.walk_forward",
+    "walk_forward_by_symbol": "backtest.by_symbol",
 }
 ROOMS = {
     "errors": "errors",
@@ -120,6 +140,9 @@ __all__ = [
     "KeyRing",
     "Order",
     "Panel",
+    "Paths",
+    "Placebo",
+    "Plan",
     "Portfolio",
     "Protection",
     "PurgedKFold",
@@ -127,6 +150,7 @@ __all__ = [
     "RecorderOptions",
     "Registry",
     "Report",
+    "Retraining",
     "RiskLimits",
     "Sandbox",
     "Signal",
@@ -136,19 +160,25 @@ __all__ = [
     "Trader",
     "TrialLedger",
     "Tune",
+    "TuneStrategy",
     "Venue",
     "View",
     "WalkForward",
+    "combinatorial",
     "download",
     "errors",
     "features",
     "models",
+    "placebo",
+    "power",
     "record",
     "replay",
+    "robustness",
     "simulate",
     "strategy",
     "sweep",
     "walk_forward",
+    "walk_forward_by_symbol",
 ]
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from cryptoquant import features as f
 from cryptoquant.backtest.experiment import Experiment
+from cryptoquant.backtest.strategy_search import TuneStrategy
+from cryptoquant.backtest.walk_forward import run_plan
 from cryptoquant.data.store import Store
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import ConfigurationError
@@ -17,6 +19,7 @@ from cryptoquant.models import Calibrated, Logistic, Scaled, Stacked, XGBoost
 from cryptoquant.models.objectives import SharpeAfterCosts, log_loss
 from cryptoquant.models.splits import WalkForward
 from cryptoquant.models.tune import Tune
+from cryptoquant.performance.page import page_text
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.strategy import Ensemble, LongFlat, OvernightHold, RiskParity, Schedule, Session
@@ -325,3 +328,97 @@ def test_the_example_reads_the_real_market(real_market, tmp_path):
     assert len(folds) == 7
     assert len(dataset) == 2 * (249 * 288 - plan.features.lookback)
     assert all(len(fold.test) == 2 * 25 * 288 for fold in folds[:-1])
+
+
+RULE = """
+name = "rule"
+
+[data]
+symbols = ["BTC/USD", "ETH/USD"]
+timeframe = "1h"
+
+[strategy]
+kind = "Momentum"
+window = 24
+
+[tune_strategy]
+trials = 4
+seed = 3
+
+[tune_strategy.space]
+window = [6, 48]
+threshold = [0.0, 0.02]
+
+[retraining]
+tune = 2
+
+[splits]
+train = "20d"
+test = "10d"
+"""
+TUNED = """
+[tune]
+trials = 2
+storage = "memory"
+
+[tune.space]
+strength = [0.1, 1.0, "log"]
+
+[tune_strategy]
+trials = 2
+
+[tune_strategy.space]
+threshold = [0.5, 0.55]
+"""
+
+
+def test_a_rule_is_an_experiment_without_features_label_and_model(tmp_path):
+    plan = Experiment.read(written(tmp_path, RULE))
+    assert (plan.features, plan.label, plan.model) == (None, None, None)
+    assert plan.tune_strategy == TuneStrategy(4, {"window": (6, 48), "threshold": (0.0, 0.02)}, seed=3)
+    bars = SyntheticMarket(seed=2, days=60, timeframe="1h").bars()
+    study = run_plan(plan.plan(bars=bars), ledger=TrialLedger(), jobs=1)
+    assert [len(result.strategy_trials) for result in study.folds] == [4, 0, 4, 0]
+    assert study.plan.dataset is None
+
+
+@pytest.mark.parametrize("text", [RULE, SMALL + TUNED], ids=["rule", "model"])
+def test_the_same_file_and_seed_give_the_same_page_byte_for_byte(tmp_path, text):
+    bars = SyntheticMarket(seed=2, days=60, timeframe="1h").bars()
+    plans = [Experiment.read(written(tmp_path, text)).plan(bars=bars) for _ in range(2)]
+    pages = [
+        page_text(run_plan(plan, ledger=TrialLedger(), jobs=jobs).report)
+        for plan, jobs in zip(plans, (1, 2), strict=True)
+    ]
+    assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("window = [6, 48]", "windows = [6, 48]", "tune_strategy.space.windows: unknown, did you mean 'window'?"),
+        ("trials = 4", "trials = 0", "tune_strategy: trials: wanted at least one, found 0"),
+        ("seed = 3", 'metric = "luck"', "tune_strategy.metric: Input should be 'sharpe'"),
+        ("tune = 2", "tune = 0", "retraining: wanted fit from 1"),
+        ("[retraining]", '[label]\nkind = "sign"\nhorizon = "6h"\n[retraining]', "features, label and model belong"),
+        ("[retraining]", "[tune]\n[tune.space]\nx = [0.0, 1.0]\n[retraining]", "tune: searches a model's parameters"),
+    ],
+)
+def test_mistakes_in_a_rules_file_are_named(tmp_path, old, new, words):
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        Experiment.read(written(tmp_path, RULE.replace(old, new)))
+
+
+def test_a_rule_that_reads_signals_needs_a_model(tmp_path):
+    text = RULE.replace('kind = "Momentum"\nwindow = 24', 'kind = "LongFlat"')
+    text = text.replace("window = [6, 48]\nthreshold = [0.0, 0.02]", "threshold = [0.5, 0.6]")
+    plan = Experiment.read(written(tmp_path, text))
+    with pytest.raises(ConfigurationError, match="LongFlat reads signals: give a dataset and a model"):
+        plan.plan(bars=SyntheticMarket(seed=2, days=60, timeframe="1h").bars())
+
+
+def test_every_example_file_is_read():
+    names = sorted(path.name for path in EXAMPLE.parent.glob("*.toml"))
+    assert names == ["btc_eth_5m.toml", "btc_eth_rule.toml"]
+    for name in names:
+        assert Experiment.read(EXAMPLE.parent / name).name == name.removesuffix(".toml").replace("_", "-")

@@ -27,6 +27,8 @@ GOOD = Evidence(
     study_trials=7,
     tuning_trials=80,
     pbo=0.2,
+    pbo_low=0.05,
+    sharpe_delayed=1.8,
 )
 
 

@@ -63,7 +63,8 @@ def test_evidence_that_makes_no_sense_is_refused(changed, text):
         ("dsr", 0.5, "the same, deflated by all study trials: 0.5, wanted >= 0.95"),
         ("sharpe_low", 0.0, "lower end of the bootstrap interval of the Sharpe ratio: 0, wanted > 0"),
         ("sharpe_double_costs", -0.1, "Sharpe ratio at twice the costs: -0.1, wanted > 0"),
-        ("pbo", 0.51, "probability of backtest overfitting: 0.51, wanted <= 0.5"),
+        ("pbo_low", 0.51, "probability of backtest overfitting, lower end: 0.51, wanted <= 0.5"),
+        ("sharpe_delayed", 0.0, "Sharpe ratio one bar later: 0, wanted > 0"),
         ("round_trips", 29, "closed positions: 29, wanted >= 30"),
         ("days", 89, "days out of sample: 89, wanted >= 90"),
     ],
@@ -72,7 +73,7 @@ def test_each_demand_fails_with_its_own_reason(number, value, words):
     assert Gate().check(replace(GOOD, **{number: value})) == (words,)
 
 
-@pytest.mark.parametrize("number", ["dsr", "pbo"])
+@pytest.mark.parametrize("number", ["dsr", "pbo_low"])
 def test_a_missing_deflation_is_waived_for_the_first_study_trial_only(number):
     assert Gate().check(replace(GOOD, **{number: NAN}, study_trials=1)) == ()
     (reason,) = Gate().check(replace(GOOD, **{number: NAN}, study_trials=2))

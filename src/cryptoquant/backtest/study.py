@@ -189,9 +189,15 @@ class Study:
                 "report.html": page_text(self.report),
                 "evidence/evidence.json": json.dumps(self.evidence.to_json(), indent=1),
                 "evidence/tuning_trials.json": json.dumps(strict_json(tried)),
+                **_robustness_file(self.report),
                 **{f"plots/{name}.html": text for name, text in picture_pages(self.report).items()},
             },
         )
+
+
+def _robustness_file(report: Report) -> dict[str, str]:
+    found = report.dossier.robustness
+    return {} if found is None else {"evidence/robustness.json": json.dumps(strict_json(found.to_dict()), indent=1)}
 
 
 def fingerprints(plan: Plan) -> dict[str, str]:

@@ -13,6 +13,7 @@ import typer
 from cryptoquant.backtest.experiment import Experiment, costs_of, execution_of, made
 from cryptoquant.backtest.placebo import POWER_RUNS, RUNS, cheap_plan, default_markets, power
 from cryptoquant.backtest.placebo import placebo as run_placebo
+from cryptoquant.backtest.robustness import robustness
 from cryptoquant.backtest.simulator import simulate
 from cryptoquant.backtest.study import Study
 from cryptoquant.backtest.sweep import sweep as sweep_grid
@@ -107,16 +108,22 @@ def walk_forward(
     store: Annotated[str | None, typer.Option(help="Folder of the store; by default the experiment's.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of finished folds: a killed study goes on there.")] = None,
     save: Annotated[Path | None, typer.Option(help="Keep the report here, to be read by `report`.")] = None,
+    stress: Annotated[bool, typer.Option(help="Trade the study again under other assumptions.")] = True,
+    refit: Annotated[bool, typer.Option(help="Learn neighbours and later starts anew; several times as long.")] = False,
     json: Json = False,
 ) -> None:
     """Run a walk-forward study and say what speaks for it."""
     study = _study(experiment, store, resume)
+    if stress:
+        with progress("robustness") as advance:
+            study = study.with_papers(robustness=robustness(study, refit=refit, progress=advance))
     if save is not None:
         study.report.save(save)
-    page = study.report.to_html(html)
+    page, stresses = study.report.to_html(html), study.report.dossier.robustness
     version = None if register is None else Registry().register(register, study)
     if json:
         numbers = {"statistics": study.report.statistics.to_dict(), "evidence": study.evidence.to_dict()}
+        numbers["robustness"] = [] if stresses is None else stresses.frame.to_dicts()
         answer({**numbers, "refused_by_gate": list(Gate().check(study.evidence)), "report": str(page)})
         return
     study.report.show()

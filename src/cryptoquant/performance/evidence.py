@@ -167,9 +167,10 @@ class Gate:
         default_factory=lambda: (
             Criterion("psr", ">=", 0.95, "probability of a Sharpe ratio above zero"),
             Criterion("dsr", ">=", 0.95, "the same, deflated by all study trials", required=False),
-            Criterion("pbo", "<=", 0.5, "probability of backtest overfitting", required=False),
+            Criterion("pbo_low", "<=", 0.5, "probability of backtest overfitting, lower end", required=False),
             Criterion("sharpe_low", ">", 0.0, "lower end of the bootstrap interval of the Sharpe ratio"),
             Criterion("sharpe_double_costs", ">", 0.0, "Sharpe ratio at twice the costs"),
+            Criterion("sharpe_delayed", ">", 0.0, "Sharpe ratio one bar later"),
             Criterion("round_trips", ">=", 30, "closed positions"),
             Criterion("days", ">=", 90, "days out of sample"),
         )
