@@ -1,72 +1,80 @@
-"""What a walk-forward study costs beyond its bare fits: splitting, predicting, trading three times and the evidence.
+"""What a walk-forward study costs beyond its bare fits: splitting, searching, predicting, trading and the evidence.
 
-Run with ``python benchmarks/walk_forward.py [days] [trees]``. Two pairs of 5-minute bars, one process and one thread.
-Figures are medians of repeated runs; compare the ratios, the seconds depend on the machine and on what else it does.
+Run with ``python benchmarks/walk_forward.py [rows] [folds] [trials] [trees]``; by default one symbol, 100,000 hourly
+bars, 30 features, 12 folds of 20 trials. One process and one thread. The bare fits are the same fits with the same
+parameters on the same rows, one after the other, and nothing else. Compare the ratio of CPU
+times, the seconds depend on the machine and on what else it does.
 """
 
-import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import timedelta
 
+import numpy as np
+
+import cryptoquant as cq
 from cryptoquant import features as f
-from cryptoquant.backtest.walk_forward import fit_fold, walk_forward
-from cryptoquant.data.synthetic import SyntheticMarket
-from cryptoquant.features import FeatureSet
-from cryptoquant.models import XGBoost
-from cryptoquant.models.dataset import Dataset
-from cryptoquant.models.splits import WalkForward
-from cryptoquant.performance.trials import TrialLedger
-from cryptoquant.trading.strategy import LongFlat
-from cryptoquant.trading.venue import Costs
+from cryptoquant.backtest.walk_forward import run_plan
+from cryptoquant.models.splits import PurgedKFold
 
-RUNS = 3
+DAY = timedelta(days=1)
 
 
-def median(work: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(RUNS):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
-
-
-def main(days: int = 150, trees: int = 100) -> None:
-    paths = [f.log_return(1), f.log_return(12), f.rsi(14), f.ema(48, relative=True), f.natr(48)]
-    spread = [f.realized_volatility(288)]
-    others = [f.zscore("volume", 288), f.donchian_position(144), f.bollinger(48), f.hour_of_day()]
-    features = FeatureSet([*paths, *spread, *others])
-    bars = SyntheticMarket(seed=7, days=days, timeframe="5m", edge=0.2).bars("5m")
-    dataset = Dataset.build(bars, features, f.triple_barrier(2.0, 2.0, timedelta(hours=4)))
-    splits = WalkForward(timedelta(days=60), timedelta(days=15), timedelta(hours=4))
-    model, strategy = XGBoost(n_estimators=trees, seed=7), LongFlat()
-    folds, examples = splits.split(dataset), dataset.examples
-
-    def fits() -> None:
-        """Fit each fold and the model to deploy (on as many rows as the last fold), and nothing else."""
-        for fold in [*folds, folds[-1]]:
-            train = examples.take(fold.train)
-            model.fit(train)
-
-    def study() -> None:
-        walk_forward(dataset, model, strategy, splits, Costs.alpaca(), ledger=TrialLedger(), jobs=1)
-
-    study()
-    bare, folded, whole = (
-        median(fits),
-        median(lambda: [fit_fold(examples, model, None, x) for x in folds]),
-        median(study),
+def plan_of(rows: int, folds: int, trials: int, trees: int) -> cq.Plan:
+    """Return the plan; the training window is a third of the rows, and the rest is tested."""
+    bars = cq.SyntheticMarket(seed=7, symbols=["BTC/USD"], days=rows // 24 + 20, timeframe="1h", edge=0.05).bars()
+    returns = [f.log_return(window) for window in (1, 2, 3, 6, 12, 24, 48, 72, 96)]
+    averages = [f.ema(window, relative=True) for window in (6, 12, 24, 48, 96, 168)]
+    volumes = [f.zscore("volume", window) for window in (24, 48, 96, 168)]
+    spreads = [f.realized_volatility(window) for window in (12, 24, 48, 96)]
+    others = [f.rsi(14), f.rsi(48), f.natr(24), f.donchian_position(48), f.bollinger(48), f.volume_ratio(24)]
+    features = cq.FeatureSet([*returns, *averages, *volumes, *spreads, *others, f.skew("close", 48)])
+    dataset = cq.Dataset.build(bars.head(rows), features, f.triple_barrier(2.0, 2.0, DAY))
+    test = timedelta(hours=2 * rows // 3 // folds)
+    return cq.Plan.of(
+        dataset,
+        cq.models.XGBoost(n_estimators=trees, seed=7),
+        cq.strategy.LongFlat(0.55),
+        cq.WalkForward(timedelta(hours=rows // 3), test, DAY),
+        cq.Costs.alpaca(),
+        cq.Tune(trials=trials, space={"max_depth": (3, 7), "learning_rate": (0.02, 0.2, "log")}, storage="memory"),
+        name="benchmark",
     )
-    slices = len({int(t) for fold in folds for t in dataset.times[fold.test]})
+
+
+def bare_fits(plan: cq.Plan, study: cq.Study) -> Iterator[None]:
+    """Do the fits of a study: each trial on its part of the training rows, then the chosen one on all of them."""
+    examples, model = plan.dataset.examples, plan.model
+    for result in study.folds:
+        train = examples.take(result.fold.train)
+        cuts = PurgedKFold(plan.tune.folds, plan.tune.embargo)
+        ((learned, _),) = cuts.cut(train.times, train.label_known, [plan.tune.folds - 1])
+        part = train.take(learned)
+        for trial in result.trials:
+            yield model.with_params(**trial["params"]).fit(part)
+        yield model.with_params(**result.params).fit(train)
+    yield model.with_params(**study.folds[-1].params).fit(examples.take(study.folds[-1].fold.train))
+
+
+def main(rows: int = 100_000, folds: int = 12, trials: int = 20, trees: int = 100) -> None:
+    plan = plan_of(rows, folds, trials, trees)
+    examples = plan.dataset.examples
+    warm = plan_of(6_000, 2, 2, 5)
+    run_plan(warm, ledger=cq.TrialLedger(), jobs=1)
+    started, cpu = time.perf_counter(), time.process_time()
+    study = run_plan(plan, ledger=cq.TrialLedger(), jobs=1)
+    whole, whole_cpu = time.perf_counter() - started, time.process_time() - cpu
+    started, cpu = time.perf_counter(), time.process_time()
+    fits = sum(1 for _ in bare_fits(plan, study))
+    bare, bare_cpu = time.perf_counter() - started, time.process_time() - cpu
+    sizes = [len(result.fold.train) for result in study.folds]
+    shape = f"{len(examples):,} rows x {len(plan.dataset.names)} features"
+    print(f"{shape}, {len(study.folds)} folds of {np.mean(sizes):,.0f} rows")
+    print(f"{fits} bare fits   {bare:8.1f} s   CPU {bare_cpu:8.1f} s   1.00")
     print(
-        f"{len(dataset):,} rows, {len(folds)} folds of {len(folds[0].train):,} rows, {trees} trees, {slices:,} slices"
+        f"the study       {whole:8.1f} s   CPU {whole_cpu:8.1f} s   {whole / bare:.3f}, CPU {whole_cpu / bare_cpu:.3f}"
     )
-    print(f"bare fits                 {bare:8.2f} s   1.00")
-    print(f"fit_fold of every fold    {folded:8.2f} s   {folded / bare * (len(folds) + 1) / len(folds):.2f} per fit")
-    print(f"walk_forward              {whole:8.2f} s   {whole / bare:.2f}")
-    print(f"beyond the fits           {1e6 * (whole - bare) / slices:8.0f} us for each slice traded three times")
 
 
 if __name__ == "__main__":

@@ -250,7 +250,8 @@ def _fold_table(plan: Plan, results: list[FoldResult], report: Report) -> pl.Dat
     rows = [
         {
             "fold": result.fold.number,
-            "train_start": _first_close(plan, result.fold),
+            "train_start": _close(plan, result.fold.train[0]),
+            "train_end": _close(plan, result.fold.train[-1]),
             "test_start": result.fold.test_start,
             "test_end": result.fold.test_end,
             "train_rows": len(result.fold.train),
@@ -264,13 +265,13 @@ def _fold_table(plan: Plan, results: list[FoldResult], report: Report) -> pl.Dat
         }
         for result in results
     ]
-    stamps = ("train_start", "test_start", "test_end")
+    stamps = ("train_start", "train_end", "test_start", "test_end")
     return pl.DataFrame(rows).with_columns(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in stamps)
 
 
-def _first_close(plan: Plan, fold: Fold) -> int:
+def _close(plan: Plan, row: int) -> int:
     times = plan.panel.times if plan.dataset is None else plan.dataset.times
-    return int(times[fold.train[0]])
+    return int(times[row])
 
 
 def _part(report: Report, fold: Fold) -> dict[str, float]:
