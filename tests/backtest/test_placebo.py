@@ -202,3 +202,15 @@ def test_the_users_ledger_and_journals_are_left_alone(plan, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     placebo(tuned, [RandomWalk(LIKE)], runs=1, jobs=1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.deep
+def test_the_default_gate_lets_little_through_and_finds_a_sharpe_ratio_of_three(tmp_path):
+    plan = cheap_plan(SyntheticMarket(symbols=["BTC/USD"], days=730, timeframe="1h").bars())
+    place = tmp_path / "runs.jsonl"
+    none = placebo(plan, default_markets(plan), runs=200, storage=place)
+    assert none.rates["runs"].to_list() == [200, 200]
+    assert max(none.rates["share"]) <= 0.05
+    some = power(plan, (3.0,), runs=100, storage=place)
+    assert some.rates["share"].item() >= 0.8
+    assert some.rates["sharpe"].item() == pytest.approx(3.0, abs=0.5)
