@@ -5,6 +5,7 @@ this example lives in a network of its own that holds nothing but the loopback (
 belongs behind a firewall.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -39,15 +40,15 @@ def on_a_cluster() -> cq.Study:
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
-    register_ray()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    register_ray()  # type: ignore[no-untyped-call]
     try:
-        print("nodes:", sum(node["Alive"] for node in ray.nodes()))
+        print("nodes:", sum(node["Alive"] for node in ray.nodes()))  # type: ignore[no-untyped-call]
         with joblib.parallel_config(backend="ray"):
             return study(jobs=2)
     finally:
-        ray.shutdown()
-        cluster.shutdown()
+        ray.shutdown()  # type: ignore[no-untyped-call]
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,11 @@ from tests.examples.notebook_cells import NOTEBOOKS, ROOT, SCRIPTS, code_cells, 
 
 # What the prose of a notebook promises: the last line of a cell, and the value that it shows.
 PROMISES = {
+    "evidence": {
+        "study.evidence.study_trials": "3",
+        "round(float(study.report.to_vectorbt().total_return() - study.report.statistics.total_return), 9)": "0.0",
+        "{symbol: one.evidence.study_trials for symbol, one in each.items()}": "{'BTC/USD': 2, 'ETH/USD': 2}",
+    },
     "learning": {
         "paths.paths.shape  # whole histories that are made of test blocks": "(5, 6)",
         "recurrent.fit(train).predict(test.features[:20]).shape  # one value for each complete window": "(5,)",
@@ -30,7 +35,7 @@ names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def test_the_notebooks_are_there():
-    assert [path.stem for path in NOTEBOOKS] == ["learning", "model", "rule"]
+    assert [path.stem for path in NOTEBOOKS] == ["evidence", "learning", "model", "rule"]
 
 
 @names
