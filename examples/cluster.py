@@ -48,7 +48,7 @@ def on_a_cluster() -> cq.Study:
             return study(jobs=2)
     finally:
         ray.shutdown()  # type: ignore[no-untyped-call]
-        cluster.shutdown()  # type: ignore[no-untyped-call]
+        cluster.shutdown()
 
 
 if __name__ == "__main__":
