@@ -47,8 +47,8 @@ def on_a_cluster() -> cq.Study:
         with joblib.parallel_config(backend="ray"):
             return study(jobs=2)
     finally:
-        ray.shutdown()  # type: ignore[no-untyped-call]
-        cluster.shutdown()
+        ray.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
