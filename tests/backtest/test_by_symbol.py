@@ -85,3 +85,14 @@ def test_a_rule_goes_through_one_symbol_at_a_time_and_jobs_change_nothing():
     for symbol, study in one.items():
         assert study.report.equity.equals(two[symbol].report.equity)
         assert repr(study.evidence) == repr(two[symbol].evidence)
+
+
+def test_a_symbol_that_is_not_there_is_named_and_one_may_be_a_text(tmp_path):
+    rule = (BARS, None, Momentum(24), SPLITS, Costs.alpaca())
+    with pytest.raises(ValueError, match="no bars of XRP/USD; there are BTC/USD"):
+        walk_forward_by_symbol(*rule, symbols=("XRP/USD",), ledger=TrialLedger())
+    terms = {"symbols": "BTC/USD", "resume": tmp_path, "notes": ("seen",), "progress": True, "jobs": 1}
+    found = walk_forward_by_symbol(*rule, ledger=TrialLedger(), **terms)
+    assert list(found) == ["BTC/USD"]
+    assert found["BTC/USD"].report.notes == ("seen",)
+    assert len(list(tmp_path.rglob("*.npz"))) == len(found["BTC/USD"].folds)

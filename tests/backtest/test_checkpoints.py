@@ -12,7 +12,7 @@ from cryptoquant.backtest.learning import Retraining
 from cryptoquant.backtest.strategy_search import TuneStrategy
 from cryptoquant.backtest.walk_forward import Study, walk_forward
 from cryptoquant.data.synthetic import SyntheticMarket
-from cryptoquant.errors import ModelError
+from cryptoquant.errors import ConfigurationError, ModelError
 from cryptoquant.features import FeatureSet
 from cryptoquant.models import Logistic
 from cryptoquant.models.dataset import Dataset
@@ -114,3 +114,11 @@ def test_an_era_is_kept_whole(tmp_path):
     assert len(list(tmp_path.rglob("*.npz"))) == 2
     whole, again = study_of(None, retraining=Retraining(1, 2)), study_of(tmp_path, retraining=Retraining(1, 2))
     assert again.signals.equals(whole.signals)
+
+
+def test_a_place_that_is_no_folder_is_named_before_anything_is_learned(tmp_path):
+    place = tmp_path / "file"
+    place.write_text("")
+    with pytest.raises(ConfigurationError, match=r"resume .*file: wanted a folder"):
+        study_of(place)
+    assert FITS[0] == 0

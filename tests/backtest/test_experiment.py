@@ -22,8 +22,9 @@ from cryptoquant.models.tune import Tune
 from cryptoquant.performance.page import page_text
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.strategy import Ensemble, LongFlat, OvernightHold, RiskParity, Schedule, Session
-from cryptoquant.trading.venue import Costs
+from cryptoquant.trading.venue import Costs, Venue
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "btc_eth_5m.toml"
 SMALL = """
@@ -422,3 +423,34 @@ def test_every_example_file_is_read():
     assert names == ["btc_eth_5m.toml", "btc_eth_rule.toml"]
     for name in names:
         assert Experiment.read(EXAMPLE.parent / name).name == name.removesuffix(".toml").replace("_", "-")
+
+
+def test_choices_limits_and_the_venue_are_said_in_the_file(tmp_path):
+    text = RULE.replace("threshold = [0.0, 0.02]", "threshold = [0.0, 0.01, 0.02]\nskip = { choices = [0, 2] }")
+    more = "\n[venue]\nkind = 'research'\nlatency = '1h'\n[limits]\nmax_drawdown = 0.2\n"
+    found = Experiment.read(written(tmp_path, text + more))
+    assert found.tune_strategy.space == {"window": (6, 48), "threshold": [0.0, 0.01, 0.02], "skip": [0, 2]}
+    plan = found.plan(bars=SyntheticMarket(seed=2, days=60, timeframe="1h").bars())
+    assert plan.venue == replace(Venue.research(Costs.alpaca()), latency=timedelta(hours=1))
+    assert plan.limits == RiskLimits(max_drawdown=0.2)
+    assert Experiment.read(written(tmp_path, RULE)).limits is None
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("[venue]\nallows_short = true", "venue.allows_short: the venue has no shorts"),
+        ("[venue]\nparticipation = -1.0", "venue: participation must be above zero"),
+        ("[limits]\nmax_weight = 0.0", "limits: max_weight must be above zero"),
+        ("[limits]\nmax_wait = 1.0", "limits.max_wait: unknown"),
+    ],
+)
+def test_mistakes_in_limits_and_venue_are_named(tmp_path, more, words):
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        Experiment.read(written(tmp_path, RULE + more))
+
+
+def test_a_value_of_a_wrong_kind_is_no_traceback(tmp_path):
+    text = RULE.replace('kind = "Momentum"\nwindow = 24', 'kind = "TimeOfDay"\nstart = "09:00"')
+    with pytest.raises(ConfigurationError, match="strategy: "):
+        Experiment.read(written(tmp_path, text))

@@ -59,3 +59,19 @@ def test_tasks_are_taken_when_a_worker_is_free():
     assert next(results) == 0
     assert len(taken) < 10
     results.close()
+
+
+def test_a_joblib_configuration_says_how_many_unless_the_call_does(monkeypatch):
+    seen = []
+    original = joblib.Parallel.__init__
+
+    def noted(self, n_jobs=None, **options):
+        seen.append(n_jobs)
+        original(self, n_jobs=n_jobs, **options)
+
+    monkeypatch.setattr(joblib.Parallel, "__init__", noted)
+    with joblib.parallel_config(backend="threading", n_jobs=1):
+        assert list(side_by_side(squared, [(2,)])) == [4]
+        assert list(side_by_side(squared, [(2,)], 2)) == [4]
+    list(side_by_side(squared, [(2,)]))
+    assert seen == [1, 2, -1]

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,11 +19,11 @@ from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import ModelError
 from cryptoquant.market.slice import Panel
 from cryptoquant.models import Logistic
-from cryptoquant.models.splits import WalkForward
+from cryptoquant.models.splits import PurgedKFold, WalkForward
 from cryptoquant.models.tune import Tune
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.strategy import LongFlat, Momentum, MovingAverageCross, VolatilityScaled
+from cryptoquant.trading.strategy import LongFlat, Momentum, MovingAverageCross, VolatilityScaled, Voting
 from cryptoquant.trading.venue import Costs, Venue
 
 BARS = SyntheticMarket(seed=9, symbols=["BTC/USD"], days=80, timeframe="1h").bars()
@@ -180,3 +181,57 @@ def test_the_metric_decides():
         found[metric] = [trial["loss"] for trial in study.folds[0].strategy_trials]
     assert all(one != two for one, two in zip(*found.values(), strict=True) if one)
     assert list(itertools.chain(*found.values()))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ({"cash": -5.0}, ValueError, "cash must be above zero and finite, found -5.0"),
+        ({"cash": math.inf}, ValueError, "cash must be above zero"),
+        ({"tune_strategy": {"window": (1, 2)}}, TypeError, "tune_strategy: wanted TuneStrategy, found {'window'"),
+        ({"retraining": 2}, TypeError, "retraining: wanted Retraining, found 2"),
+        ({"execution": "fast"}, TypeError, "execution: wanted Execution, found 'fast'"),
+        ({"limits": 3}, TypeError, "limits: wanted RiskLimits, found 3"),
+        ({"name": None}, TypeError, "name: wanted a text, found ''"),
+        ({"name": 5}, TypeError, "name: wanted a text, found 5"),
+        ({"rule": Momentum}, TypeError, "strategy: wanted a strategy, found <class"),
+        ({"ledger": "trials.jsonl"}, TypeError, "ledger: wanted TrialLedger, found 'trials.jsonl'"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_anything_is_learned(change, kind, words):
+    with pytest.raises(kind, match=re.escape(words)):
+        study_of(**change)
+
+
+def test_cuts_that_are_no_walk_forward_and_costs_that_are_none_are_refused():
+    with pytest.raises(TypeError, match=r"splits: wanted WalkForward, found PurgedKFold\(folds=4"):
+        walk_forward(BARS, None, RULE, PurgedKFold(4), ledger=TrialLedger())
+    with pytest.raises(TypeError, match="costs: wanted Costs, found 10"):
+        walk_forward(BARS, None, RULE, SPLITS, 10, ledger=TrialLedger())
+    with pytest.raises(TypeError, match="fit and tune count folds"):
+        Retraining(1.5)
+
+
+def test_one_note_is_one_paragraph():
+    assert study_of(notes="said once", tune_strategy=None).report.notes == ("said once",)
+
+
+def test_members_of_a_composition_are_searched():
+    both = Voting((Momentum(24), MovingAverageCross(fast=6, slow=48)))
+    search = TuneStrategy(trials=3, space={"strategies__0__window": (6, 48), "strategies__1__fast": [4, 8]})
+    study = study_of(rule=both, tune_strategy=search)
+    first = study.folds[0]
+    assert first.strategy.strategies[0].window == first.strategy_params["strategies__0__window"]
+    assert first.strategy.strategies[1].fast in (4, 8)
+    assert first.strategy.strategies[1].slow == 48
+
+
+def test_a_space_that_the_rule_cannot_take_says_so():
+    with pytest.raises(ValueError, match="window is a whole number: wanted a range of whole numbers"):
+        study_of(tune_strategy=TuneStrategy(trials=2, space={"window": (2.0, 6.0)}))
+    with pytest.raises(ModelError, match="all 2 tuning trials failed"):
+        study_of(tune_strategy=TuneStrategy(trials=2, space={"window": ["a", "b"]}))
+    with pytest.raises(ValueError, match=r"trials: wanted at least one, found 1\.5"):
+        TuneStrategy(trials=1.5, space={"window": (1, 2)})
+    with pytest.raises(ValueError, match="window: a choice is a number, a text"):
+        TuneStrategy(trials=1, space={"window": [timedelta(1)]})

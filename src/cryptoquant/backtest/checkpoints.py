@@ -12,7 +12,9 @@ import numpy as np
 from cryptoquant.backtest.learning import FoldResult
 from cryptoquant.backtest.plan import Plan
 from cryptoquant.backtest.strategy_search import with_strategy_params
+from cryptoquant.errors import ConfigurationError
 from cryptoquant.models.bundle import code_fingerprint, library_versions
+from cryptoquant.models.space import restored
 from cryptoquant.models.splits import Fold
 
 
@@ -31,7 +33,11 @@ class Checkpoints:
     def __init__(self, folder: str | Path, plan: Plan) -> None:
         said = json.dumps([plan.key, code_fingerprint(), library_versions()], sort_keys=True)
         self.folder = Path(folder) / hashlib.sha256(said.encode()).hexdigest()[:32]
-        self._strategy = plan.strategy
+        self._plan = plan
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"resume {folder}: wanted a folder, found {error.strerror}") from error
 
     def read(self, folds: list[Fold]) -> list[FoldResult] | None:
         """Return the results of some folds, None when one of them is not there or not readable."""
@@ -41,7 +47,6 @@ class Checkpoints:
 
     def write(self, results: list[FoldResult]) -> None:
         """Keep the results of some folds."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         for result in results:
             place = self._place(result.fold)
             written = place.with_suffix(f".{os.getpid()}")
@@ -62,7 +67,12 @@ class Checkpoints:
                 facts, arrays = json.loads(str(kept["facts"])), {name: kept[name] for name in ARRAYS}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
-        strategy = with_strategy_params(self._strategy, facts["strategy_params"])
+        plan = self._plan
+        if plan.tune is not None:
+            facts["params"] = restored(facts["params"], plan.tune.space)
+        if plan.tune_strategy is not None:
+            facts["strategy_params"] = restored(facts["strategy_params"], plan.tune_strategy.space)
+        strategy = with_strategy_params(plan.strategy, facts["strategy_params"])
         return replace(FoldResult(fold=fold, **arrays, **facts), strategy=strategy)
 
 

@@ -22,6 +22,7 @@ from cryptoquant.backtest.sections import (
     Section,
     TuneSection,
     TuneStrategySection,
+    VenueSection,
 )
 from cryptoquant.backtest.strategy_search import TuneStrategy, strategy_params
 from cryptoquant.backtest.study import Study
@@ -39,8 +40,9 @@ from cryptoquant.models.splits import WalkForward
 from cryptoquant.models.tune import Tune
 from cryptoquant.performance.trials import TrialLedger
 from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.strategy import Strategy
-from cryptoquant.trading.venue import Costs
+from cryptoquant.trading.venue import Costs, Venue
 
 MODELS: Mapping[str, type[Any]] = {
     cls.__name__: cls
@@ -61,6 +63,7 @@ MODELS: Mapping[str, type[Any]] = {
         models.XGBoost,
     )
 }
+LIMITS: Mapping[str, Any] = {"RiskLimits": RiskLimits}
 OBJECTIVES: Mapping[str, Any] = {"log_loss": log_loss, "brier": brier, "squared_error": squared_error}
 S = TypeVar("S", bound=Section)
 READY = {"classic": catalogue.classic, "alpha158": catalogue.alpha158}
@@ -92,6 +95,9 @@ class Experiment:
         self.splits = made("splits", "WalkForward", contents.splits.model_dump(), {"WalkForward": WalkForward})
         self.costs = _costs(contents.costs)
         self.execution = _execution(contents.execution)
+        self.venue: Venue = _venue(contents.venue, self.costs)
+        limits = _given(contents.limits)
+        self.limits: RiskLimits | None = made("limits", "RiskLimits", limits, LIMITS) if limits else None
         self.tune = _tune(contents.tune, self.model, self.costs)
         self.tune_strategy = _tune_strategy(contents.tune_strategy, self.strategy)
         turns = contents.retraining.model_dump()
@@ -151,8 +157,10 @@ class Experiment:
                 self.model,
                 self.strategy,
                 self.splits,
-                self.costs,
+                None,
                 self.tune,
+                venue=self.venue,
+                limits=self.limits,
                 name=self.name,
                 cash=self.contents.cash,
                 execution=self.execution,
@@ -249,6 +257,18 @@ def _execution(section: ExecutionSection) -> Execution:
     return made("execution", "Execution", _given(section), {"Execution": Execution})  # type: ignore[no-any-return]
 
 
+def _venue(section: VenueSection, costs: Costs) -> Venue:
+    given = {name: value for name, value in _given(section).items() if name not in ("kind", "allows_short")}
+    shorts = section.allows_short
+    if section.kind == "alpaca" and shorts:
+        raise ConfigurationError("venue.allows_short: the venue has no shorts; kind = 'research' allows them")
+    base = Venue.alpaca(costs) if section.kind == "alpaca" else Venue.research(costs, allows_short=shorts is not False)
+    try:
+        return replace(base, **given)
+    except ValueError as error:
+        raise ConfigurationError(f"venue: {error}") from error
+
+
 def costs_of(values: Mapping[str, Any]) -> Costs:
     """Return the costs that a ``[costs]`` table says; errors as for a file."""
     return _costs(_section("costs", CostsSection, values))
@@ -295,11 +315,22 @@ def _tune_strategy(section: TuneStrategySection | None, strategy: Strategy) -> T
     return made("tune_strategy", "TuneStrategy", values, {"TuneStrategy": TuneStrategy})  # type: ignore[no-any-return]
 
 
-def _space(where: str, space: Mapping[str, list[Any]], known: Mapping[str, Any]) -> dict[str, Any]:
+def _space(where: str, space: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     for name in space:
         if name not in known:
             raise ConfigurationError(f"{where}.space.{name}: unknown{_nearest(name, known)}")
-    return {name: tuple(choice) for name, choice in space.items()}
+    return {name: _range(f"{where}.space.{name}", choice) for name, choice in space.items()}
+
+
+def _range(where: str, choice: list[Any] | dict[str, Any]) -> Any:
+    """Return a range, or a list of choices: two numbers are a range, unless they stand under ``choices``."""
+    if isinstance(choice, dict):
+        if set(choice) != {"choices"} or not isinstance(choice["choices"], list):
+            raise ConfigurationError(f"{where}: wanted {{ choices = [...] }}, found {choice}")
+        return list(choice["choices"])
+    numbers = [type(one) in (int, float) for one in choice]
+    is_range = numbers == [True, True] or (numbers == [True, True, False] and choice[2] == "log")
+    return tuple(choice) if is_range else list(choice)
 
 
 def _kind(where: str, values: dict[str, Any], known: Mapping[str, Any], naming: str = "kind") -> Any:
@@ -320,7 +351,7 @@ def made(where: str, name: Any, parameters: Mapping[str, Any], known: Mapping[st
             raise ConfigurationError(f"{where}.{key}: unknown{_nearest(key, taken)}")
     try:
         return known[name](**parameters)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"{where}: {error}") from error
 
 

@@ -77,6 +77,8 @@ class Retraining:
     tune: int | None = None
 
     def __post_init__(self) -> None:
+        if any(type(turn) is not int for turn in (self.fit, self.eras)):
+            raise TypeError(f"fit and tune count folds: wanted whole numbers, found {self.fit!r} and {self.tune!r}")
         if self.fit < 1 or self.eras < 1 or self.eras % self.fit:
             raise ValueError(f"wanted fit from 1 and tune a multiple of it, found fit {self.fit} and tune {self.tune}")
 

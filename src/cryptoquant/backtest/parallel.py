@@ -23,16 +23,20 @@ def side_by_side(
     tasks
         Arguments; they are taken when a worker is about to become free, not all at once.
     jobs
-        Workers; -1 uses every core, None what the settings say (``CQ_JOBS``).
+        Workers; -1 uses every core, None what a ``joblib.parallel_config`` around the call says, or the settings
+        (``CQ_JOBS``).
     prefer
         Where the work runs unless a ``joblib.parallel_config`` around the call names a backend. One that cannot hand
         over results one by one, such as Ray's, gets the tasks in rounds of one for each worker.
     """
-    from joblib import Parallel, delayed, effective_n_jobs
+    from joblib import Parallel, delayed, effective_n_jobs, parallel
     from joblib.parallel import get_active_backend
 
-    workers = settings().jobs if jobs is None else jobs
     backend, _ = get_active_backend(prefer=prefer)
+    workers = jobs
+    if workers is None:
+        configured = getattr(getattr(parallel, "_backend", None), "config", {}).get("n_jobs")
+        workers = configured if type(configured) is int else settings().jobs
     if workers == 1 or backend.supports_return_generator:
         yield from Parallel(n_jobs=workers, prefer=prefer, return_as="generator")(
             delayed(work)(*task) for task in tasks

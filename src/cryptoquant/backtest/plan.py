@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,7 @@ from cryptoquant.market.slice import FIELDS, Panel
 from cryptoquant.models.bundle import strategy_to_dict
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.estimator import as_model
-from cryptoquant.models.identity import identity
+from cryptoquant.models.identity import identity, user_code
 from cryptoquant.models.model import Model
 from cryptoquant.models.splits import Fold, WalkForward
 from cryptoquant.models.tune import Tune
@@ -55,6 +56,18 @@ class Plan:
     cash: float = 100_000.0
 
     def __post_init__(self) -> None:
+        kinds = {"splits": WalkForward, "venue": Venue, "retraining": Retraining, "execution": Execution}
+        optional = {"tune": Tune, "tune_strategy": TuneStrategy, "limits": RiskLimits, "dataset": Dataset}
+        for name, kind in {**kinds, **optional}.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) and not (name in optional and value is None):
+                raise TypeError(f"{name}: wanted {kind.__name__}, found {value!r}")
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(f"name: wanted a text, found {self.name!r}")
+        if not isinstance(self.strategy, Strategy) or isinstance(self.strategy, type):
+            raise TypeError(f"strategy: wanted a strategy, found {self.strategy!r}")
+        if not 0.0 < self.cash < math.inf:
+            raise ValueError(f"cash must be above zero and finite, found {self.cash}")
         reads = getattr(self.strategy, "reads_signals", False)
         if self.model is None and reads:
             raise ValueError(f"{type(self.strategy).__name__} reads signals: give a dataset and a model")
@@ -76,6 +89,7 @@ class Plan:
         **rest: Any,
     ) -> "Plan":
         """Return the plan of a dataset and a model, or of bars and None; parameters as of ``walk_forward``."""
+        rest["name"] = rest.get("name", "study") or ""
         is_rule = model is None and not isinstance(dataset, Dataset)
         if model is not None and not isinstance(dataset, Dataset):
             raise TypeError(f"a model learns from a Dataset, found {type(dataset).__name__}: Dataset.build makes one")
@@ -83,7 +97,7 @@ class Plan:
             bars=check_bars(validate(dataset, "bars")) if is_rule else dataset.bars,
             strategy=strategy,
             splits=splits,
-            venue=rules_of(venue, costs),
+            venue=rules_of(venue, _costs(costs)),
             dataset=None if model is None else dataset,
             model=None if model is None else as_model(model),
             tune=tune,
@@ -147,6 +161,9 @@ class Plan:
             chosen["venue"] = asdict(self.venue)
         if self.tune_strategy is not None:
             chosen["tune_strategy"] = self.tune_strategy.to_dict()
+        code = user_code([self.model, self.strategy])
+        if code:
+            chosen["code"] = code
         if self.retraining != Retraining():
             chosen["retraining"] = asdict(self.retraining)
         plain: dict[str, Any] = json.loads(json.dumps(identity(chosen), sort_keys=True))
@@ -167,3 +184,9 @@ class Plan:
         for name in FIELDS:
             digest.update(np.ascontiguousarray(self.panel.field(name)).tobytes())
         return digest.hexdigest()
+
+
+def _costs(costs: Any) -> Costs | None:
+    if costs is not None and not isinstance(costs, Costs):
+        raise TypeError(f"costs: wanted Costs, found {costs!r}")
+    return costs

@@ -95,7 +95,7 @@ class TuneSection(Section):
     """
 
     trials: int = 20
-    space: dict[str, list[Any]]
+    space: dict[str, list[Any] | dict[str, list[Any]]]
     objective: str | list[str] = "log_loss"
     threshold: float = 0.5
     folds: int = 4
@@ -112,7 +112,7 @@ class TuneStrategySection(Section):
     """How the strategy's parameters are searched in each fold, as in ``TuneStrategy``; ranges as in ``tune.space``."""
 
     trials: int = 20
-    space: dict[str, list[Any]]
+    space: dict[str, list[Any] | dict[str, list[Any]]]
     metric: Literal["sharpe", "sortino", "calmar", "total_return"] = "sharpe"
     folds: int = 4
     embargo: Span = timedelta(0)
@@ -127,6 +127,30 @@ class RetrainingSection(Section):
     tune: int | None = None
 
 
+class VenueSection(Section):
+    """Whose rules: Alpaca's, or those of a research account, with shorts unless it says otherwise; as in ``Venue``."""
+
+    kind: Literal["alpaca", "research"] = "alpaca"
+    allows_short: bool | None = None
+    participation: float | None = None
+    latency: Span | None = None
+    path: Literal["worst", "best", "ohlc", "olhc", "adaptive"] | None = None
+    minimum_notional: float | None = None
+    maximum_notional: float | None = None
+
+
+class LimitsSection(Section):
+    """What no order may exceed, as in ``RiskLimits``; without a value there are no limits."""
+
+    max_order_value: float | None = None
+    max_weight: float | None = None
+    max_gross: float | None = None
+    max_drawdown: float | None = None
+    max_daily_loss: float | None = None
+    max_orders_per_minute: int | None = None
+    max_age: float | None = None
+
+
 class Contents(Section):
     """The whole file; a rule over bars has no features, no label and no model."""
 
@@ -139,6 +163,8 @@ class Contents(Section):
     strategy: dict[str, Any]
     splits: SplitsSection
     costs: CostsSection = CostsSection()
+    venue: VenueSection = VenueSection()
+    limits: LimitsSection = LimitsSection()
     execution: ExecutionSection = ExecutionSection()
     tune: TuneSection | None = None
     tune_strategy: TuneStrategySection | None = None

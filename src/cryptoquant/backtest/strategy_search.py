@@ -73,6 +73,10 @@ class TuneStrategy:
                 f"{type(scenario.strategy).__name__} has no {', '.join(strange)}; it has {', '.join(known)}"
             )
 
+        for name, choice in self.space.items():
+            if type(known[name]) is int and isinstance(choice, tuple) and not all(type(n) is int for n in choice[:2]):
+                raise ValueError(f"{name} is a whole number: wanted a range of whole numbers, found {choice}")
+
         def loss(params: dict[str, Any]) -> float:
             candidate = replace(scenario, strategy=with_strategy_params(scenario.strategy, params))
             found = float(getattr(candidate.statistics(), self.metric))
@@ -86,27 +90,44 @@ class TuneStrategy:
 
 
 def strategy_params(strategy: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the parameters of a strategy and of its members, these as ``member__parameter``.
+    """Return the parameters of a strategy, and of its members and parts as ``member__parameter``.
+
+    Members in a tuple go by their place, ``strategies__0__window``.
 
     Examples
     --------
-    >>> from cryptoquant.trading.strategy import LongFlat, VolatilityTarget
+    >>> from cryptoquant.trading.strategy import LongFlat, Momentum, Voting
     >>> sorted(strategy_params(LongFlat()))
     ['exit', 'max_weight', 'threshold']
+    >>> strategy_params(Voting((Momentum(24), Momentum(48))))["strategies__1__window"]
+    48
     """
     found: dict[str, Any] = {}
-    for one in fields(strategy):
-        value = getattr(strategy, one.name)
-        found[f"{prefix}{one.name}"] = value
-        if is_dataclass(value) and hasattr(value, "decide"):
-            found |= strategy_params(value, f"{prefix}{one.name}__")
+    for name, value in _parts(strategy).items():
+        found[f"{prefix}{name}"] = value
+        if _has_parts(value):
+            found |= strategy_params(value, f"{prefix}{name}__")
     return found
 
 
 def with_strategy_params(strategy: Any, params: Mapping[str, Any]) -> Any:
-    """Return a strategy with other parameters, members' ones named ``member__parameter``."""
+    """Return a strategy with other parameters, those of members and parts named ``member__parameter``."""
     own = {name: value for name, value in params.items() if "__" not in name}
     for name in {key.partition("__")[0] for key in params if "__" in key}:
         inner = {key.partition("__")[2]: value for key, value in params.items() if key.startswith(f"{name}__")}
-        own[name] = with_strategy_params(getattr(strategy, name), inner)
+        own[name] = with_strategy_params(_parts(strategy)[name], inner)
+    if isinstance(strategy, tuple):
+        return tuple(own.get(str(place), value) for place, value in enumerate(strategy))
     return replace(strategy, **own)
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    if isinstance(value, tuple):
+        return {str(place): one for place, one in enumerate(value)}
+    return {one.name: getattr(value, one.name) for one in fields(value)}
+
+
+def _has_parts(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(_has_parts(one) for one in value)
+    return is_dataclass(value) and not isinstance(value, type)

@@ -64,7 +64,7 @@ def walk_forward(
     jobs: int | None = None,
     progress: Progress | bool = False,
     resume: str | Path | None = None,
-    notes: tuple[str, ...] = (),
+    notes: Sequence[str] = (),
 ) -> Study:
     """Judge a model and a strategy, or a rule over bars, on what they had not seen.
 
@@ -112,7 +112,8 @@ def walk_forward(
         retraining=retraining,
     )
     study = run_plan(plan, ledger=ledger, jobs=jobs, progress=progress, resume=resume)
-    return replace(study, report=replace(study.report, notes=notes))
+    told = (notes,) if isinstance(notes, str) else tuple(notes)
+    return replace(study, report=replace(study.report, notes=told))
 
 
 def run_plan(
@@ -124,6 +125,8 @@ def run_plan(
     resume: str | Path | None = None,
 ) -> Study:
     """Run a plan; parameters as of ``walk_forward``."""
+    if ledger is not None and not isinstance(ledger, TrialLedger):
+        raise TypeError(f"ledger: wanted TrialLedger, found {ledger!r}")
     results = _learned(plan, jobs, progress, resume)
     predictor, trained_until = _deployed(plan, results[-1])
     signals = _signals(plan, results, predictor)

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+# Whose code is told by the versions of libraries, or cannot change.
+OWN_MODULES = ("builtins", "abc", "typing", "cryptoquant", "datetime", "enum", "collections")
+
 
 def identity(thing: Any) -> Any:
     """Return plain JSON values that differ where the thing would behave differently, as far as its own code tells.
@@ -65,6 +68,43 @@ def _held(thing: Any, within: tuple[int, ...]) -> Any:
         return [name, _told(vars(thing), within)]
     text = repr(thing)
     return [name, "" if " at 0x" in text else text]
+
+
+def user_code(thing: Any) -> dict[str, str]:
+    """Return a digest of the code of every class that a setting is made of and that this library does not hold.
+
+    Keys are module and qualified name. Members of dataclasses, of containers and of estimators are visited too.
+    """
+    found: dict[str, str] = {}
+    _visit(thing, found, set())
+    return dict(sorted(found.items()))
+
+
+def _visit(thing: Any, found: dict[str, str], seen: set[int]) -> None:
+    if id(thing) in seen or thing is None or isinstance(thing, bool | int | float | str | bytes | np.ndarray):
+        return
+    seen.add(id(thing))
+    if isinstance(thing, Mapping):
+        parts = list(thing.values())
+    elif isinstance(thing, list | tuple | set | frozenset):
+        parts = list(thing)
+    else:
+        for kind in type(thing).__mro__:
+            if kind.__module__.split(".")[0] not in OWN_MODULES:
+                found[f"{kind.__module__}.{kind.__qualname__}"] = _class_code(kind)
+        parts = [getattr(thing, one.name) for one in fields(thing)] if is_dataclass(thing) else []
+        parts += list(getattr(thing, "__dict__", {}).values())
+    for part in parts:
+        _visit(part, found, seen)
+
+
+def _class_code(kind: type) -> str:
+    """Return a digest of the functions that a class itself defines."""
+    codes = []
+    for name, value in sorted(vars(kind).items()):
+        parts = (value.fget, value.fset) if isinstance(value, property) else (getattr(value, "__func__", value),)
+        codes += [f"{name} {_code(one.__code__)}" for one in parts if isinstance(one, FunctionType)]
+    return hashlib.sha256("\n".join(codes).encode()).hexdigest()[:16]
 
 
 def _code(code: CodeType) -> str:

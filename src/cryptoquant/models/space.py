@@ -1,5 +1,6 @@
 """What a parameter may be in a search: a range of numbers, on a linear or a logarithmic scale, or a list of choices."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 Range = tuple[int, int] | tuple[float, float] | tuple[float, float, Literal["log"]] | list[Any]
@@ -26,6 +27,9 @@ def check_range(name: str, choice: Range) -> None:
     if isinstance(choice, list):
         if not choice:
             raise ValueError(f"{name}: an empty list of choices")
+        strange = [one for one in choice if not _is_plain(one)]
+        if strange:
+            raise ValueError(f"{name}: a choice is a number, a text, true, false, none or a list, found {strange[0]!r}")
         return
     parts = choice if isinstance(choice, tuple) else ()
     log, numbers = parts[2:] == ("log",), parts[:2]
@@ -33,6 +37,26 @@ def check_range(name: str, choice: Range) -> None:
         raise ValueError(f'{name}: wanted (low, high), (low, high, "log") or a list, found {choice!r}')
     if not numbers[0] < numbers[1] or (log and numbers[0] <= 0):
         raise ValueError(f"{name}: wanted low < high{' and low > 0' if log else ''}, found {choice!r}")
+
+
+def _is_plain(choice: Any) -> bool:
+    if isinstance(choice, list | tuple):
+        return all(_is_plain(one) for one in choice)
+    return choice is None or isinstance(choice, bool | int | float | str)
+
+
+def restored(params: dict[str, Any], space: Mapping[str, Range]) -> dict[str, Any]:
+    """Return parameters that went through JSON as they were: a choice that is a tuple comes back as a list."""
+    found = dict(params)
+    for name, value in params.items():
+        choices = space.get(name)
+        if isinstance(choices, list) and isinstance(value, list):
+            found[name] = next((one for one in choices if isinstance(one, tuple) and _listed(one) == value), value)
+    return found
+
+
+def _listed(choice: Any) -> Any:
+    return [_listed(one) for one in choice] if isinstance(choice, list | tuple) else choice
 
 
 def suggest(trial: Trial, name: str, choice: Range) -> Any:

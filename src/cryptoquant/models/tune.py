@@ -18,7 +18,7 @@ import numpy as np
 from cryptoquant.errors import ConfigurationError, ModelError
 from cryptoquant.models.bundle import library_versions
 from cryptoquant.models.examples import COLUMNS, Examples
-from cryptoquant.models.identity import identity
+from cryptoquant.models.identity import identity, user_code
 from cryptoquant.models.model import Model
 from cryptoquant.models.objectives import Objective, check_kind, log_loss
 from cryptoquant.models.space import Range, check_range, suggest
@@ -84,7 +84,7 @@ class Tune:
     def __post_init__(self) -> None:
         PurgedKFold(self.folds, self.embargo)
         for name in ("trials", "batch"):
-            if getattr(self, name) < 1:
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise ValueError(f"{name}: wanted at least one, found {getattr(self, name)}")
         if self.inner not in ("last", "all"):
             raise ValueError(f"inner must be 'last' or 'all', found {self.inner!r}")
@@ -143,7 +143,7 @@ class Tune:
     def minimise(self, loss: Callable[[dict[str, Any]], float]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return the parameters of the space with the lowest loss and every trial; the objective is not used.
 
-        A loss that raises ``ValueError`` or ``ModelError`` is a failed trial, counted like any other.
+        A loss that raises ``ValueError``, ``TypeError`` or ``ModelError`` is a failed trial, counted like any other.
 
         Raises
         ------
@@ -158,7 +158,7 @@ class Tune:
                 trial = batch.ask(number)
                 try:
                     study.tell(trial, loss(batch.params(trial)))
-                except (ValueError, ModelError) as error:
+                except (ValueError, TypeError, ModelError) as error:
                     trial.set_user_attr("error", str(error))
                     study.tell(trial, state=optuna.trial.TrialState.FAIL)
             trials = [_told(trial, 1) for trial in study.get_trials(deepcopy=False)]
@@ -344,7 +344,7 @@ def _told(trial: Any, objectives: int) -> dict[str, Any]:
 def _digest(tune: Tune, model: Model, examples: Examples) -> str:
     """Return a digest of all that decides the trials but their number."""
     settled = {key: value for key, value in tune.to_dict().items() if key != "trials"}
-    said = [settled, type(model), type(model).fit, model.get_params(), library_versions()]
+    said = [settled, type(model), type(model).fit, model.get_params(), library_versions(), user_code(model)]
     digest = hashlib.sha256(json.dumps(identity(said), sort_keys=True).encode())
     for name in COLUMNS:
         digest.update(np.ascontiguousarray(getattr(examples, name)).tobytes())
