@@ -83,6 +83,36 @@ def test_placebo_counts_what_passes_and_goes_on_where_it_was(home):
     assert not (home / "trials.jsonl").exists()
 
 
+def test_what_is_done_is_shown_when_the_budget_ends_and_when_no_edge_is_strong_enough(home):
+    assert call("placebo", "tiny.toml", "--runs", "1", "--power-runs", "0")[0] == 0
+    code, out, _ = call("placebo", "tiny.toml", "--runs", "1", "--power-runs", "1", "--budget", "0s")
+    assert code == 0
+    assert "random walk" in out
+    assert "the budget ended before the edges of the power curve were found" in out
+    assert "no planted edge" not in out
+    code, out, _ = call("placebo", "tiny.toml", "--runs", "3", "--power-runs", "0", "--budget", "0s")
+    assert code == 0
+    assert "the budget ended after 2 of 6 placebo studies" in out
+    code, out, _ = call("placebo", "tiny.toml", "--runs", "3", "--power-runs", "0", "--budget", "0s", "--json")
+    assert [row["runs"] for row in json.loads(out)["rates"]] == [1, 1]
+    assert json.loads(out)["ended"] == ["the budget ended after 2 of 6 placebo studies"]
+    code, out, said = call("placebo", "--days", "200", "--runs", "1", "--budget", "0s", "--json")
+    assert code == 0, said
+    assert json.loads(out)["rates"] == []
+    lazy = (home / "tiny.toml").read_text().replace("threshold = 0.52", "threshold = 0.999")
+    (home / "lazy.toml").write_text(lazy)
+    code, out, said = call("placebo", "lazy.toml", "--runs", "1", "--power-runs", "1")
+    assert code == 1
+    assert "no planted edge gives this pipeline a Sharpe ratio of 1" in said
+    assert "random walk" in out
+
+
+def test_the_trials_that_deflate_are_an_option(home):
+    code, out, said = call("placebo", "tiny.toml", "--runs", "1", "--power-runs", "0", "--trials", "4", "--json")
+    assert code == 0, said
+    assert [row["trials"] for row in json.loads(out)["rates"]] == [4, 4]
+
+
 def test_a_budget_that_is_no_span_is_named(home):
     code, _, said = call("placebo", "tiny.toml", "--runs", "1", "--budget", "soon")
     assert code == 1
