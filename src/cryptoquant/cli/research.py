@@ -199,7 +199,9 @@ def _show_placebo(found: list[Placebo], ended: list[str], *, as_json: bool) -> N
     if as_json:
         answer({"rates": rates.to_dicts(), "gate": found[0].gate.to_dict(), "ended": ended})
         return
-    table(rates, "how often the gate said yes, with 95 % intervals; at 1 trial without its demands on DSR and PBO")
+    counted = max(rates["trials"].to_list(), default=1)
+    words = "its demands on DSR and PBO waived" if counted == 1 else f"deflated by {counted} study trials"
+    table(rates.drop("trials"), f"how often the gate said yes, with 95 % intervals, {words}")
     for text in ended:
         say(text)
 
