@@ -1,6 +1,7 @@
 """Studies from the command line: killed and gone on with, kept, read again, and held against placebo markets."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,52 @@ def test_placebo_counts_what_passes_and_goes_on_where_it_was(home):
     assert (home / "placebo.jsonl").read_text().splitlines() == lines
     assert "random walk" in out
     assert not (home / "trials.jsonl").exists()
+
+
+def test_what_is_done_is_shown_when_the_budget_ends(home):
+    many = ("placebo", "tiny.toml", "--runs", "50000", "--power-runs", "1", "--budget", "1s")
+    code, out, said = call(*many)
+    assert code == 0, said
+    assert "random walk" in out
+    assert "its demands on DSR and PBO waived" in out
+    assert re.search(r"the budget ended after \d+ of 100000 placebo studies", out)
+    assert "the budget ended before the edges of the power curve were found" in out
+    assert "no planted edge" not in out
+    told = json.loads(call(*many, "--json")[1])
+    done = sum(row["runs"] for row in told["rates"])
+    assert 0 < done == len((home / "placebo.jsonl").read_text().splitlines())
+    assert told["ended"][0] == f"the budget ended after {done} of 100000 placebo studies"
+    nothing = ("placebo", "--days", "200", "--runs", "0", "--power-runs", "0")
+    assert call(*nothing)[0] == 0
+    code, out, said = call(*nothing, "--json")
+    assert code == 0, said
+    assert (json.loads(out)["rates"], json.loads(out)["ended"]) == ([], [])
+
+
+def test_what_is_done_is_shown_when_no_edge_is_strong_enough(home):
+    (home / "lazy.toml").write_text(EXPERIMENT.replace("threshold = 0.52", "threshold = 0.999"))
+    code, out, said = call("placebo", "lazy.toml", "--runs", "1", "--power-runs", "1")
+    assert code == 1
+    assert "no planted edge gives this pipeline a Sharpe ratio of 1" in said
+    assert "random walk" in out
+
+
+def test_the_trials_that_deflate_are_an_option(home):
+    code, out, said = call("placebo", "tiny.toml", "--runs", "1", "--power-runs", "0", "--trials", "4", "--json")
+    assert code == 0, said
+    assert [row["trials"] for row in json.loads(out)["rates"]] == [4, 4]
+    code, out, _ = call("placebo", "tiny.toml", "--runs", "1", "--power-runs", "0", "--trials", "4")
+    assert "deflated by 4 study trials" in out
+
+
+def test_the_file_of_another_length_is_no_answer(home):
+    counted = []
+    for days in ("300", "200"):
+        code, out, said = call("placebo", "--days", days, "--runs", "1", "--power-runs", "0", "--json")
+        assert code == 0, said
+        counted.append(json.loads(out)["rates"][0]["sharpe"])
+    assert len((home / "placebo.jsonl").read_text().splitlines()) == 2
+    assert counted[0] != counted[1]
 
 
 def test_a_budget_that_is_no_span_is_named(home):

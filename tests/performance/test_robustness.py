@@ -161,7 +161,7 @@ def test_shares_of_trades_compound_to_what_the_trades_made():
 
 def test_reordered_trades_keep_their_sum_and_drawn_ones_do_not():
     profits = np.random.default_rng(5).normal(100.0, 400.0, 60)
-    trades = pl.DataFrame({"profit": profits})
+    trades = closed_trades(profits)
     drawn, ordered = by_luck(trades, 10_000.0, 2.0, 7, 0.0)
     shares = shares_of(profits, 10_000.0)
     assert ordered.total_return == pytest.approx(profits.sum() / 10_000.0)
@@ -182,7 +182,43 @@ def test_reordered_trades_keep_their_sum_and_drawn_ones_do_not():
     assert by_luck(trades, 10_000.0, 2.0, 8, 0.0)[0] != drawn
 
 
+def closed_trades(profits, symbols=None, opened=None):
+    count = len(profits)
+    return pl.DataFrame(
+        {"symbol": symbols or ["A/USD"] * count, "opened": opened or list(range(count)), "profit": profits},
+        schema={"symbol": pl.String, "opened": pl.Int64, "profit": pl.Float64},
+    )
+
+
+def test_the_closes_of_one_position_are_one_trade():
+    rng = np.random.default_rng(2)
+    profits = rng.normal(100.0, 400.0, 30)
+    whole = by_luck(closed_trades(profits), 10_000.0, 2.0, 7, 0.0)
+    thirds = closed_trades(np.repeat(profits / 3, 3), opened=np.repeat(np.arange(30), 3).tolist())
+    for one, other in zip(whole, by_luck(thirds, 10_000.0, 2.0, 7, 0.0), strict=True):
+        assert (one.sharpe, one.max_drawdown) == pytest.approx((other.sharpe, other.max_drawdown))
+    # A position that is closed in two parts around the close of another counts where its last part closed.
+    mixed = closed_trades(
+        [50.0, *profits, profits[0] - 50.0], ["B/USD", *["A/USD"] * 30, "B/USD"], [1, *range(1, 31), 1]
+    )
+    moved = closed_trades([*profits, profits[0]])
+    assert by_luck(mixed, 10_000.0, 2.0, 7, 0.0) == by_luck(moved, 10_000.0, 2.0, 7, 0.0)
+
+
+@pytest.mark.parametrize(("sign", "wanted"), [(1.0, math.inf), (-1.0, -math.inf)])
+def test_draws_of_one_size_are_as_certain_as_can_be(sign, wanted):
+    equal = closed_trades([sign * 10.0 * (1 + sign * 0.01) ** place for place in range(12)])
+    assert by_luck(equal, 1_000.0, 1.0, 0, 0.0)[0].sharpe == wanted
+    nothing = by_luck(closed_trades([0.0] * 12), 1_000.0, 1.0, 0, 0.0)[0]
+    assert nothing.sharpe == 0.0
+    # One trade that won among nothings: one draw in three misses it and earns nothing.
+    lucky = by_luck(closed_trades([*[0.0] * 11, 50.0]), 1_000.0, 1.0, 0, 0.0)[0]
+    assert lucky.sharpe == 0.0
+
+
 def test_too_few_trades_or_a_lost_purse_say_nothing():
-    assert by_luck(pl.DataFrame({"profit": [1.0] * 4}), 100.0, 1.0, 0, 0.0) == []
-    assert by_luck(pl.DataFrame({"profit": []}, schema={"profit": pl.Float64}), 100.0, 1.0, 0, 0.0) == []
-    assert by_luck(pl.DataFrame({"profit": [1.0, -200.0, 5.0, 5.0, 5.0]}), 100.0, 1.0, 0, 0.0) == []
+    assert by_luck(closed_trades([1.0, 2.0, 3.0] * 3), 100.0, 1.0, 0, 0.0) == []
+    assert by_luck(closed_trades([1.0] * 30, opened=[place // 5 for place in range(30)]), 100.0, 1.0, 0, 0.0) == []
+    assert len(by_luck(closed_trades([*[1.0, 2.0, 3.0] * 3, 4.0]), 100.0, 1.0, 0, 0.0)) == 2
+    assert by_luck(closed_trades([]), 100.0, 1.0, 0, 0.0) == []
+    assert by_luck(closed_trades([1.0, -200.0, *[5.0] * 10]), 100.0, 1.0, 0, 0.0) == []

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from cryptoquant.backtest.parallel import side_by_side
@@ -41,7 +42,7 @@ from cryptoquant.performance.evidence import Evidence, Gate
 from cryptoquant.performance.figures import print_frame
 from cryptoquant.performance.progress import bar
 from cryptoquant.performance.proportion import share_interval
-from cryptoquant.performance.trials import TrialLedger, complete_length, strict_json
+from cryptoquant.performance.trials import StudyTrial, TrialLedger, complete_length, recount, strict_json
 from cryptoquant.trading.strategy import LongFlat
 from cryptoquant.trading.venue import Costs
 
@@ -52,6 +53,20 @@ RUNS, POWER_RUNS = 200, 100
 EDGES = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.21, 0.25)
 CALIBRATION_RUNS = 8
 CALIBRATION_SEED = 1_000_000
+# Sets the draws of trials without skill apart from those of the market of the same seed.
+SKILL_STREAM = 2
+RATES: dict[str, type[pl.DataType]] = {
+    "market": pl.String,
+    "target": pl.Float64,
+    "trials": pl.Int64,
+    "runs": pl.Int64,
+    "passed": pl.Int64,
+    "share": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "sharpe": pl.Float64,
+    "sharpe_error": pl.Float64,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +113,21 @@ class Placebo:
     def rates(self) -> pl.DataFrame:
         """One row for each market: runs, passed, share with its 95 % interval (Clopper and Pearson 1934), mean sharpe.
 
-        ``target`` is the Sharpe ratio that a planted edge was meant to give, null without one.
+        ``target`` is the Sharpe ratio that a planted edge was meant to give, null without one. ``trials`` is the count
+        of study trials that the runs were deflated by: at 1 the gate's demands on DSR and PBO were waived, so that the
+        share says nothing of them. A run that never traded has a ratio of 0 in the mean.
         """
         rows = []
-        for (market,), part in self.frame.group_by("market", maintain_order=True):
+        trials = pl.Series("trials", [run.evidence.study_trials for run in self.runs], pl.Int64)
+        earned = self.frame.with_columns(trials, pl.col("sharpe").fill_nan(0.0))
+        for (market,), part in earned.group_by("market", maintain_order=True):
             passed, runs = int(part["passed"].sum()), part.height
-            low, high = share_interval(passed, runs)
             spread = part["sharpe"].std() if runs > 1 else None
-            rows.append(
-                {
-                    "market": market,
-                    "target": self.targets.get(str(market)),
-                    "runs": runs,
-                    "passed": passed,
-                    "share": passed / runs,
-                    "low": low,
-                    "high": high,
-                    "sharpe": part["sharpe"].mean(),
-                    "sharpe_error": None if spread is None else float(spread) / math.sqrt(runs),  # type: ignore[arg-type]
-                }
-            )
-        return pl.DataFrame(rows, infer_schema_length=None)
+            error = None if spread is None else float(spread) / math.sqrt(runs)  # type: ignore[arg-type]
+            target, counted = self.targets.get(str(market)), part["trials"].max()
+            interval = share_interval(passed, runs)
+            rows.append((market, target, counted, runs, passed, passed / runs, *interval, part["sharpe"].mean(), error))
+        return pl.DataFrame(rows, schema=RATES, orient="row")
 
     def judged_by(self, gate: Gate) -> "Placebo":
         """Return the same runs judged by another gate; nothing is run again."""
@@ -138,6 +147,7 @@ def placebo(
     markets: Sequence[PlaceboMarket] | None = None,
     *,
     runs: int = RUNS,
+    trials: int = 1,
     gate: Gate | None = None,
     storage: str | Path | None = None,
     budget: timedelta | None = None,
@@ -145,6 +155,9 @@ def placebo(
     progress: Progress | bool = False,
 ) -> Placebo:
     """Run a pipeline on markets without an edge and count how often the gate lets it through.
+
+    By default each run is the first trial of its study, for which the gate waives what deflates: DSR and PBO have no
+    part in the share. ``trials`` gives them one.
 
     Parameters
     ----------
@@ -156,18 +169,21 @@ def placebo(
         signs, as long as its own.
     runs
         Studies for each market; their seeds are 0, 1, 2 and so on.
+    trials
+        Study trials by which each run is deflated: its own and ``trials - 1`` without skill, independent noise of the
+        run's own volatility on its days. They only stand beside the run: it is judged, not the best of all.
     storage
-        A file of JSON lines in which runs are kept: what is there for the same pipeline and code is not run again.
+        A file of JSON lines in which runs are kept: what is there for the same plan, data, market, trials and code is
+        not run again.
     budget
         No study is begun after that time; the result holds what there is.
     jobs
         Processes; -1 uses every core. The result does not depend on it.
     """
     plan = _apart(pipeline)
-    chosen = tuple(markets) if markets is not None else default_markets(plan)
-    wanted = [(market, seed) for seed in range(runs) for market in chosen]
+    chosen = markets if markets is not None else default_markets(plan)
     bench = _Bench(plan, storage, budget, jobs, progress)
-    return Placebo(gate or Gate(), tuple(bench.run(wanted)))
+    return Placebo(gate or Gate(), tuple(bench.run(chosen, range(runs), trials)))
 
 
 def power(
@@ -175,6 +191,7 @@ def power(
     sharpes: Sequence[float] = SHARPES,
     *,
     runs: int = POWER_RUNS,
+    trials: int = 1,
     calibration: int = CALIBRATION_RUNS,
     gate: Gate | None = None,
     storage: str | Path | None = None,
@@ -185,22 +202,29 @@ def power(
     """Run a pipeline on markets with a planted edge that it trades at given Sharpe ratios, and count what passes.
 
     The edges are found first: the pipeline is run on a few markets of each of several edges, and the mean Sharpe ratio
-    after costs is interpolated. What the edges gave in the end is the column ``sharpe`` of ``rates``.
+    after costs is interpolated. What the edges gave in the end is the column ``sharpe`` of ``rates``. Nothing is
+    returned where the budget ended before the edges were found.
+
+    By default the gate's demands on DSR and PBO are waived, as in ``placebo``: more trials leave less power.
 
     Parameters
     ----------
     sharpes
         Annual, after costs; 0 stands for no edge at all.
+    trials
+        As of ``placebo``.
     calibration
         Markets of each edge that is tried first; none of them is among those that are counted.
     """
     plan = _apart(pipeline)
     bench = _Bench(plan, storage, budget, jobs, progress)
     edges = bench.edges_for(sharpes, calibration)
-    markets = {Planted(_like(plan), edge): sharpe for sharpe, edge in zip(sharpes, edges, strict=True)}
-    wanted = [(market, seed) for seed in range(runs) for market in markets]
-    targets = {market.name: sharpe for market, sharpe in markets.items()}
-    return Placebo(gate or Gate(), tuple(bench.run(wanted)), targets)
+    if edges is None:
+        return Placebo(gate or Gate(), ())
+    markets = [Planted(_like(plan), edge) for edge in edges]
+    names = _names(markets)
+    targets = {names[market.key]: sharpe for market, sharpe in zip(markets, sharpes, strict=True)}
+    return Placebo(gate or Gate(), tuple(bench.run(markets, range(runs), trials)), targets)
 
 
 def cheap_plan(bars: pl.DataFrame) -> Plan:
@@ -261,26 +285,35 @@ class _Bench:
         self.plan = plan
         self.jobs = jobs
         self.progress = progress
-        self.kept = _Kept(None if storage is None else Path(storage), _digest(plan))
+        self.kept = _Kept(None if storage is None else Path(storage))
         self.ends = math.inf if budget is None else clock.monotonic() + budget.total_seconds()
 
-    def run(self, wanted: Sequence[tuple[PlaceboMarket, int]]) -> list[PlaceboRun]:
-        """Return the runs that are there at the end, in the order in which they were wanted."""
-        done = self.kept.read()
-        waiting = [(market, seed) for market, seed in wanted if (market.name, seed) not in done]
-        tasks = ((self.plan, *one) for one in self._in_time(waiting))
+    def run(self, markets: Sequence[PlaceboMarket], seeds: Sequence[int], trials: int = 1) -> list[PlaceboRun]:
+        """Return the runs that are there at the end, seed by seed; a market that is there twice is run once."""
+        if trials < 1:
+            raise ValueError(f"trials must be at least 1, found {trials}")
+        names = _names(markets)
+        digests = {_digest(self.plan, key, trials): key for key in names}
+        of = {market.key: market for market in markets}
+        wanted = [(digest, seed) for seed in seeds for digest in digests]
+        done = self.kept.read(digests)
+        waiting = [one for one in wanted if one not in done]
+        tasks = ((self.plan, of[digests[digest]], seed, trials) for digest, seed in self._in_time(waiting))
         with ExitStack() as stack:
             tell = stack.enter_context(bar("studies")) if self.progress is True else self.progress or _silent
             ready = len(wanted) - len(waiting)
-            for run in side_by_side(run_once, tasks, self.jobs, prefer="processes"):
-                self.kept.write(run)
-                done[run.market, run.seed] = run
+            # Fewer runs than were waited for where the time was up.
+            for run, one in zip(side_by_side(run_once, tasks, self.jobs, prefer="processes"), waiting, strict=False):
+                self.kept.write(one[0], run)
+                done[one] = run
                 ready += 1
                 tell(ready, len(wanted))
-        return [done[market.name, seed] for market, seed in wanted if (market.name, seed) in done]
+        return [replace(done[one], market=names[digests[one[0]]]) for one in wanted if one in done]
 
-    def edges_for(self, sharpes: Sequence[float], calibration: int) -> list[float]:
+    def edges_for(self, sharpes: Sequence[float], calibration: int) -> list[float] | None:
         """Return the edges at which the mean Sharpe ratio after costs is what is wanted, by interpolation.
+
+        None where the time was up before all markets were tried.
 
         Raises
         ------
@@ -289,15 +322,13 @@ class _Bench:
         """
         like = _like(self.plan)
         markets = [Planted(like, edge) for edge in EDGES]
-        seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + calibration)
-        found = self.run([(market, seed) for seed in seeds for market in markets])
-        means = []
-        for market in markets:
-            values = [run.evidence.sharpe for run in found if run.market == market.name]
-            means.append(sum(0.0 if math.isnan(value) else value for value in values) / max(1, len(values)))
+        found = self.run(markets, range(CALIBRATION_SEED, CALIBRATION_SEED + calibration))
+        if len(found) < len(markets) * calibration:
+            return None
+        means = Placebo(Gate(), tuple(found)).rates["sharpe"].to_list()
         return [0.0 if sharpe == 0.0 else _crossing(EDGES, means, sharpe) for sharpe in sharpes]
 
-    def _in_time(self, waiting: Iterable[tuple[PlaceboMarket, int]]) -> Iterable[tuple[PlaceboMarket, int]]:
+    def _in_time(self, waiting: Iterable[tuple[str, int]]) -> Iterable[tuple[str, int]]:
         for one in waiting:
             if clock.monotonic() >= self.ends:
                 return
@@ -318,51 +349,73 @@ def _crossing(edges: Sequence[float], means: Sequence[float], wanted: float) -> 
     raise DataError(f"no planted edge gives this pipeline a Sharpe ratio of {wanted:g}; edges gave {reached}")
 
 
-def run_once(plan: Plan, market: PlaceboMarket, seed: int) -> PlaceboRun:
-    """Run the study of a plan on one market; its trials are counted in a ledger of its own."""
-    started = clock.perf_counter()
-    study = run_plan(plan.on(market.bars(seed)), ledger=TrialLedger(), jobs=1)
-    return PlaceboRun(market.name, seed, study.evidence, clock.perf_counter() - started)
+def run_once(plan: Plan, market: PlaceboMarket, seed: int, trials: int = 1) -> PlaceboRun:
+    """Run the study of a plan on one market, with a ledger of its own that holds so many trials (see ``placebo``)."""
+    started, ledger = clock.perf_counter(), TrialLedger()
+    study = run_plan(plan.on(market.bars(seed)), ledger=ledger, jobs=1)
+    (own,) = ledger.study_trials(plan.name)
+    for trial in trials_without_skill(own, trials - 1, seed):
+        ledger.add_study_trial(trial)
+    evidence = recount(study.evidence, ledger, plan.name, own.key)
+    return PlaceboRun(market.name, seed, evidence, clock.perf_counter() - started)
 
 
-def _digest(plan: Plan) -> str:
-    """Return a digest of the pipeline, whatever its data, and of the code."""
-    chosen = {name: value for name, value in plan.chosen.items() if name != "data"}
-    if plan.dataset is not None:
-        chosen["features"] = plan.dataset.feature_set.fingerprint
-        chosen["label"] = plan.dataset.label.to_dict()
-    said = json.dumps([chosen, code_fingerprint()], sort_keys=True)
+def trials_without_skill(own: StudyTrial, count: int, seed: int) -> list[StudyTrial]:
+    """Return study trials on the days of another: independent normal daily returns of mean 0 and its deviation."""
+    rng = np.random.default_rng([seed, SKILL_STREAM])
+    deviation = float(own.returns.std())
+    drawn = rng.normal(0.0, deviation, (count, len(own.returns)))
+    return [
+        replace(own, key=f"{own.key} without skill {place}", returns=returns, settings={})
+        for place, returns in enumerate(drawn, start=1)
+    ]
+
+
+def _names(markets: Sequence[PlaceboMarket]) -> dict[str, str]:
+    """Return what each market is shown as, by key: its name, with a number where another one has that name, too."""
+    names = {market.key: market.name for market in markets}
+    shared: dict[str, list[str]] = {}
+    for key, name in names.items():
+        shared.setdefault(name, []).append(key)
+    places = {key: keys.index(key) for keys in shared.values() for key in keys}
+    return {key: f"{name} ({places[key] + 1})" if places[key] else name for key, name in names.items()}
+
+
+def _digest(plan: Plan, market: str, trials: int) -> str:
+    """Return a digest of all that decides a run but the seed: the plan with its data, market, trials and code."""
+    said = json.dumps([plan.key, market, trials, code_fingerprint()])
     return hashlib.sha256(said.encode()).hexdigest()
 
 
 class _Kept:
-    """Runs in a file of JSON lines, those of other pipelines among them."""
+    """Runs in a file of JSON lines, those of other plans and markets among them."""
 
-    def __init__(self, path: Path | None, digest: str) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.digest = digest
 
-    def read(self) -> dict[tuple[str, int], PlaceboRun]:
-        """Return what is there of this pipeline by market and seed; a torn last line is left out."""
+    def read(self, digests: Iterable[str]) -> dict[tuple[str, int], PlaceboRun]:
+        """Return what is there of some digests, by digest and seed; a torn last line is left out."""
+        wanted = set(digests)
         found: dict[tuple[str, int], PlaceboRun] = {}
         if self.path is None or not self.path.exists():
             return found
         for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):
             try:
                 told: dict[str, Any] = json.loads(line)
-                if told.pop("pipeline") != self.digest:
+                digest = told.pop("pipeline")
+                if digest not in wanted:
                     continue
                 run = PlaceboRun(**{**told, "evidence": Evidence.from_dict(told["evidence"])})
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{self.path}: line {number} is no run: {error}") from error
-            found[run.market, run.seed] = run
+            found[digest, run.seed] = run
         return found
 
-    def write(self, run: PlaceboRun) -> None:
+    def write(self, digest: str, run: PlaceboRun) -> None:
         """Add a run."""
         if self.path is None:
             return
-        told = {"pipeline": self.digest, **asdict(run), "evidence": run.evidence.to_json()}
+        told = {"pipeline": digest, **asdict(run), "evidence": run.evidence.to_json()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:
             file.truncate(complete_length(file))

@@ -1,8 +1,11 @@
 """Markets whose edge is known: none at all, or one that was planted."""
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -10,9 +13,10 @@ from numpy.typing import NDArray
 
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.market.slice import Panel
-from cryptoquant.market.time import span_ns
+from cryptoquant.market.time import span_ns, to_ns
 
 Floats = NDArray[np.float64]
+COLUMNS = ("open", "high", "low", "close", "volume", "trade_count", "vwap")
 PRICES = ("open", "high", "low", "close", "vwap")
 # A move of more than this share of the price is cut before its sign is turned, so that prices stay above zero.
 LARGEST_MOVE = 0.9
@@ -23,7 +27,12 @@ class PlaceboMarket(Protocol):
 
     @property
     def name(self) -> str:
-        """What the runs are kept under: it tells every setting apart."""
+        """The market's kind in a few words, for a table."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """What runs are kept under: equal for two markets only where every seed gives both the same bars."""
         ...
 
     def bars(self, seed: int) -> pl.DataFrame:
@@ -41,6 +50,11 @@ class RandomWalk:
     def name(self) -> str:
         """The market's kind."""
         return "random walk"
+
+    @property
+    def key(self) -> str:
+        """All that the bars depend on but the seed."""
+        return json.dumps(["random walk", *_settings(self.like)])
 
     def bars(self, seed: int) -> pl.DataFrame:
         """Return the bars of one seed."""
@@ -62,6 +76,11 @@ class Planted:
         """The market's kind and the strength of the edge."""
         return f"planted {self.edge:.4f}"
 
+    @property
+    def key(self) -> str:
+        """All that the bars depend on but the seed."""
+        return json.dumps(["planted", float(self.edge), *_settings(self.like)])
+
     def bars(self, seed: int) -> pl.DataFrame:
         """Return the bars of one seed."""
         return replace(self.like, seed=seed, edge=self.edge, _drawn={}).bars()
@@ -74,7 +93,8 @@ class Shuffled:
     A bar's moves are those of its prices from the close before it, as fractions. The coin keeps sizes, volatility
     clusters inside a block and volumes as they were, but takes the drift and every dependence of a sign on the past,
     so that the price is a martingale; a block order alone would leave the drift of the period, which a strategy that
-    is long earns without skill. All symbols share blocks and coins, so that they go on moving together.
+    is long earns without skill. All symbols share blocks and coins, so that they go on moving together. A bar that a
+    symbol lacks moves with its block: every bar of the source is drawn once, at times that the source has.
 
     Parameters
     ----------
@@ -92,32 +112,48 @@ class Shuffled:
         """The market's kind."""
         return "shuffled"
 
+    @cached_property
+    def key(self) -> str:
+        """All that the bars depend on but the seed."""
+        panel = self.panel
+        digest = hashlib.sha256(panel.times.tobytes() + panel.known.tobytes())
+        for name in COLUMNS:
+            digest.update(panel.field(name).tobytes())
+        return json.dumps(["shuffled", panel.symbols, panel.width, span_ns(self.block), digest.hexdigest()])
+
+    @cached_property
+    def panel(self) -> Panel:
+        """The source, slice by slice."""
+        return Panel.from_frame(self.source)
+
     def bars(self, seed: int) -> pl.DataFrame:
-        """Return the bars of one seed, at the times of the source."""
-        panel = Panel.from_frame(self.source)
+        """Return the bars of one seed: as many of each symbol as the source has."""
+        panel = self.panel
         rng = np.random.default_rng(seed)
         rows = _shuffled_rows(len(panel), max(1, span_ns(self.block) // panel.width), rng)
         signs = np.where(rng.random(len(panel)) < 0.5, -1.0, 1.0)
-        columns = {
-            name: panel.field(name) for name in ("open", "high", "low", "close", "volume", "trade_count", "vwap")
-        }
-        drawn = [
-            _redrawn({name: column[:, k] for name, column in columns.items()}, rows, signs)
-            for k in range(len(panel.symbols))
-        ]
+        columns = {name: panel.field(name) for name in COLUMNS}
         frames = [
-            self.source.filter(pl.col("symbol") == symbol)
-            .select("symbol", "time", "known", "open_time")
-            .join(_stamped(panel, columns), on="time", how="left", maintain_order="left")
-            for symbol, columns in zip(panel.symbols, drawn, strict=True)
+            _stamped(panel, symbol, _redrawn({name: column[:, k] for name, column in columns.items()}, rows, signs))
+            for k, symbol in enumerate(panel.symbols)
         ]
-        frame = pl.concat(frames).select(self.source.columns)
-        return frame.cast(self.source.schema).drop_nulls("close")
+        return pl.concat(frames).select(self.source.columns).cast(self.source.schema)
 
 
-def _stamped(panel: Panel, columns: dict[str, Floats]) -> pl.DataFrame:
-    times = pl.from_epoch(pl.Series("time", panel.times), "ns").dt.replace_time_zone("UTC")
-    return pl.DataFrame({"time": times, **columns}).fill_nan(None)
+def _settings(like: SyntheticMarket) -> list[Any]:
+    """Return what the bars of a synthetic market depend on but seed and edge."""
+    return [like.symbols, to_ns(like.start), like.days, span_ns(like.timeframe), span_ns(like.regime)]
+
+
+def _stamped(panel: Panel, symbol: str, columns: dict[str, Floats]) -> pl.DataFrame:
+    """Return the bars of one symbol at the slices at which they were drawn, without those that are absent."""
+    stamps = {"time": panel.times, "known": panel.known, "open_time": panel.times - panel.width}
+    frame = pl.DataFrame({**stamps, **columns}).filter(pl.col("close").is_not_nan())
+    return frame.with_columns(
+        pl.lit(symbol).alias("symbol"),
+        *(pl.from_epoch(name, "ns").dt.replace_time_zone("UTC") for name in stamps),
+        *(pl.col(name).fill_nan(None) for name in columns),
+    )
 
 
 def _shuffled_rows(length: int, block: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -77,8 +77,9 @@ def robustness(
     of the study's own (0 where that is negative) with a few bars missing or a little noise, begun later, and in the
     middle of the parameters nearby; minus half of it in each kind of market. No demand is made of three times the costs
     (costs take in a line: it would repeat the one of twice), of a single neighbour, and of another order of the trades,
-    which moves the drawdown alone. Of missing bars and noise the middle of three draws is shown, and a neighbour that
-    never trades counts as 0. Rows that make no sense for a study are left out.
+    which moves the drawdown alone. Of missing bars and of noise with features made anew the middle of three draws is
+    shown; bars that are missing together with their signals are one draw. A neighbour that never trades counts as 0.
+    Trades are drawn anew from ten positions on. Rows that make no sense for a study are left out.
 
     No trial is counted: nobody chooses among these runs.
 

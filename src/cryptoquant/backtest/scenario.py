@@ -93,7 +93,8 @@ class Scenario:
     def without_bars(self, share: float, seed: int) -> "Scenario":
         """Return it on a market in which a random share of the bars, and the signals at them, are missing.
 
-        No symbol loses its first bar.
+        The first slice of the market stays whole. A symbol that begins later may lose its first bars, and so begins
+        later still.
         """
         closes = self.market.field("close")
         gone = np.random.default_rng(seed).random(closes.shape) < share

@@ -11,7 +11,7 @@ import polars as pl
 import typer
 
 from cryptoquant.backtest.experiment import Experiment, costs_of, execution_of, made
-from cryptoquant.backtest.placebo import POWER_RUNS, RUNS, cheap_plan, default_markets, power
+from cryptoquant.backtest.placebo import POWER_RUNS, RUNS, Placebo, cheap_plan, default_markets, power
 from cryptoquant.backtest.placebo import placebo as run_placebo
 from cryptoquant.backtest.robustness import robustness
 from cryptoquant.backtest.simulator import simulate
@@ -150,6 +150,9 @@ def placebo(
     ] = None,
     runs: Annotated[int, typer.Option(help="Studies on each market without an edge.")] = RUNS,
     power_runs: Annotated[int, typer.Option(help="Studies for each planted Sharpe ratio; 0 for none.")] = POWER_RUNS,
+    trials: Annotated[
+        int, typer.Option(help="Study trials that deflate each run; at 1 the gate waives its demands on DSR and PBO.")
+    ] = 1,
     days: Annotated[int, typer.Option(help="Length of the markets, where no experiment says it.")] = 730,
     gate: Annotated[Path | None, typer.Option(help="TOML file of the gate; by default the default gate.")] = None,
     storage: Annotated[Path, typer.Option(help="Where runs are kept: a stopped call goes on there.")] = PLACEBO_FILE,
@@ -166,19 +169,41 @@ def placebo(
         markets = list(default_markets(plan))
     judge = Gate() if gate is None else Gate.from_toml(gate)
     ends = None if budget is None else time.monotonic() + span(budget).total_seconds()
+    ways: dict[str, Any] = {"trials": trials, "gate": judge, "storage": storage}
     with progress("placebo") as advance:
-        none = run_placebo(plan, markets, runs=runs, gate=judge, storage=storage, budget=_left(ends), progress=advance)
-    found = [none]
-    if power_runs:
-        with progress("power") as advance:
-            found.append(
-                power(plan, runs=power_runs, gate=judge, storage=storage, budget=_left(ends), progress=advance)
-            )
-    rates = pl.concat([one.rates for one in found if one.runs], how="vertical_relaxed")
-    if json:
-        answer({"rates": rates.to_dicts(), "gate": judge.to_dict()})
+        none = run_placebo(plan, markets, runs=runs, budget=_left(ends), progress=advance, **ways)
+    found, ended = [none], []
+    if len(none.runs) < runs * len(markets):
+        ended.append(f"the budget ended after {len(none.runs)} of {runs * len(markets)} placebo studies")
+    try:
+        if power_runs:
+            with progress("power") as advance:
+                some = power(plan, runs=power_runs, budget=_left(ends), progress=advance, **ways)
+            found.append(some)
+            ended += _short_of(some, power_runs)
+    finally:
+        _show_placebo(found, ended, as_json=json)
+
+
+def _short_of(some: Placebo, runs: int) -> list[str]:
+    """Return what a budget took from a power curve, in words."""
+    wanted = runs * len(some.targets)
+    if not some.targets:
+        return ["the budget ended before the edges of the power curve were found"]
+    done = len(some.runs)
+    return [f"the budget ended after {done} of {wanted} studies of the power curve"] if done < wanted else []
+
+
+def _show_placebo(found: list[Placebo], ended: list[str], *, as_json: bool) -> None:
+    rates = pl.concat([one.rates for one in found])
+    if as_json:
+        answer({"rates": rates.to_dicts(), "gate": found[0].gate.to_dict(), "ended": ended})
         return
-    table(rates, "how often the gate said yes, with 95 % intervals")
+    counted = max(rates["trials"].to_list(), default=1)
+    words = "its demands on DSR and PBO waived" if counted == 1 else f"deflated by {counted} study trials"
+    table(rates.drop("trials"), f"how often the gate said yes, with 95 % intervals, {words}")
+    for text in ended:
+        say(text)
 
 
 def _left(ends: float | None) -> timedelta | None:
