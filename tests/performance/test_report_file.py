@@ -1,5 +1,6 @@
 """A saved report says the same page again, and a file with anything else in it is refused by name."""
 
+import io
 import json
 import math
 import zipfile
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from cryptoquant.backtest.simulator import simulate
 from cryptoquant.errors import DataError
+from cryptoquant.performance import saved_report
 from cryptoquant.performance.dossier import Dossier
 from cryptoquant.performance.page import page_text
 from cryptoquant.performance.report import Report
@@ -95,6 +97,10 @@ def changed(path, head=None, extra=None, without=None):
     return path
 
 
+def head_with(head, part=None, **changes):
+    return {**head, **changes} if part is None else {**head, part: {**head[part], **changes}}
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -106,6 +112,24 @@ def changed(path, head=None, extra=None, without=None):
         ({"head": lambda head: {**head, "layout": 2}}, "layout 2; this version reads layout 1"),
         ({"head": lambda head: {**head, "hook": 1}}, "missing: hook"),
         ({"head": lambda head: [head]}, "layout None"),
+        ({"head": lambda head: head_with(head, name="\ud800")}, "surrogates"),
+        ({"head": lambda head: head_with(head, name=7)}, "name is 7, wanted a text"),
+        ({"head": lambda head: head_with(head, initial=0)}, "initial is 0, wanted an amount above 0"),
+        ({"head": lambda head: head_with(head, initial="inf")}, "initial is inf, wanted an amount above 0"),
+        ({"head": lambda head: head_with(head, initial=True)}, "initial is True, wanted a number"),
+        ({"head": lambda head: head_with(head, notes="abc")}, "notes is 'abc', wanted a list"),
+        ({"head": lambda head: head_with(head, notes=[1])}, "notes is 1, wanted a text"),
+        ({"head": lambda head: head_with(head, "statistics", trades="x")}, "statistics: trades is 'x', wanted a whole"),
+        ({"head": lambda head: head_with(head, "statistics", trades=1.5)}, "statistics: trades is 1.5, wanted a whole"),
+        ({"head": lambda head: head_with(head, "statistics", sharpe="x")}, "statistics: sharpe is 'x', wanted a numb"),
+        ({"head": lambda head: head_with(head, "statistics", sharpe=None)}, "statistics: sharpe is None, wanted a nu"),
+        ({"head": lambda head: head_with(head, "statistics", start=5)}, "statistics: start is 5, wanted an instant"),
+        ({"head": lambda head: head_with(head, "statistics", end="soon")}, "statistics: end is 'soon', wanted an in"),
+        ({"head": lambda head: head_with(head, "dossier", robustness=3)}, "robustness is 3, wanted a list"),
+        ({"head": lambda head: head_with(head, "dossier", robustness=[3])}, "robustness is 3, wanted names"),
+        ({"head": lambda head: head_with(head, "dossier", fingerprints=["a"])}, "fingerprints is ['a'], wanted names"),
+        ({"head": lambda head: head_with(head, "dossier", fingerprints={"a": 1})}, "fingerprints is 1, wanted a text"),
+        ({"head": lambda head: head_with(head, "costs", schedule=[5])}, "not a saved report that this version reads"),
         ({"head": lambda head: {**head, "statistics": {}}}, "not a saved report that this version reads"),
         ({"head": lambda head: {**head, "costs": {"maker_bps": -1.0}}}, "maker_bps must lie in"),
         ({"head": lambda head: {**head, "dossier": {**head["dossier"], "evidence": {"luck": 1}}}}, "luck"),
@@ -135,3 +159,109 @@ def test_a_file_that_is_absent_torn_or_of_another_kind_is_refused(tmp_path):
         Report.read(path)
     with pytest.raises(DataError, match="no saved report, or a damaged one"):
         Report.read(tmp_path)
+
+
+def stored(frame):
+    data = io.BytesIO()
+    frame.write_parquet(data)
+    return data.getvalue()
+
+
+GAP = pl.when(pl.int_range(pl.len()) > 3)
+FOREIGN = [
+    ("equity", lambda frame: frame.cast({"equity": pl.String}), "equity: column equity is String, wanted Float64"),
+    (
+        "equity",
+        lambda frame: frame.cast({"benchmark": pl.String}),
+        "equity: column benchmark is String, wanted Float64",
+    ),
+    ("equity", lambda frame: frame.with_columns(pl.col("time").dt.replace_time_zone(None)), "column time is Datetime("),
+    ("equity", lambda frame: frame.cast({"time": pl.Datetime("us", "UTC")}), "time_unit='ns', time_zone='UTC'"),
+    ("equity", lambda frame: frame.clear(), "equity has no row, wanted one for each slice"),
+    ("equity", lambda frame: frame.with_columns(GAP.then("equity")), "equity: column equity has 4 gaps, wanted none"),
+    ("equity", lambda frame: frame.with_columns(GAP.then("time").alias("time")), "column time has 4 gaps, wanted none"),
+    ("equity", lambda frame: frame.reverse(), "equity: its rows are not in time order"),
+    ("fills", lambda frame: frame.reverse(), "fills: its rows are not in time order"),
+    ("fills", lambda frame: frame.cast({"fee": pl.String}), "fills: column fee is String, wanted Float64"),
+    ("fills", lambda frame: frame.with_columns(GAP.then("symbol").alias("symbol")), "column symbol has 4 gaps"),
+    ("prices", lambda frame: frame.cast({"close": pl.String}), "prices: column close is String, wanted Float64"),
+    ("rejections", lambda frame: frame.with_columns(reason=1), "rejections: column reason is Int32, wanted String"),
+    ("folds", lambda frame: frame.cast({"test_end": pl.String}), "folds: column test_end is String, wanted Datetime"),
+    ("folds", lambda frame: frame.with_columns(sharpe=pl.lit("x")), "folds: column sharpe is String, wanted numbers"),
+    ("folds", lambda frame: frame.with_columns(trials=pl.lit("x")), "column trials is String, wanted whole numbers"),
+    ("importance", lambda frame: frame.with_columns(importance=pl.lit("x")), "importance is String, wanted numbers"),
+    ("paths", lambda frame: frame.with_columns(sharpe=pl.lit("x")), "paths: column sharpe is String, wanted numbers"),
+]
+
+
+@pytest.mark.parametrize(("table", "change", "text"), FOREIGN)
+def test_a_table_of_another_type_order_or_with_gaps_is_refused_by_name(tmp_path, table, change, text):
+    report = whole()
+    frame = change(getattr(report if table in TABLES else report.dossier, table))
+    path = changed(report.save(tmp_path / "run.cqr"), extra={f"{table}.parquet": stored(frame)})
+    with pytest.raises(DataError, match=r"run\.cqr: ") as caught:
+        Report.read(path)
+    assert text in str(caught.value)
+
+
+def test_a_report_without_its_equity_is_refused(tmp_path):
+    drop = {"head": lambda head: {**head, "tables": [name for name in head["tables"] if name != "equity"]}}
+    path = changed(whole().save(tmp_path / "run.cqr"), **drop, without="equity.parquet")
+    with pytest.raises(DataError, match="equity lacks every column"):
+        Report.read(path)
+
+
+def test_a_file_that_would_unpack_to_more_than_a_report_may_have_is_refused_unread(tmp_path, monkeypatch):
+    path = whole().save(tmp_path / "run.cqr")
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    monkeypatch.setattr(saved_report, "MOST_BYTES", size)
+    Report.read(path)
+    monkeypatch.setattr(saved_report, "MOST_BYTES", size - 1)
+    with pytest.raises(DataError, match=rf"run.cqr: .* unpacks to {size:,} bytes; a report may have {size - 1:,}"):
+        Report.read(path)
+
+
+def test_tables_of_very_many_equal_rows_are_refused_before_they_are_unpacked(tmp_path):
+    rows = 300_000_000
+    table = tmp_path / "paths.parquet"
+    one = pl.DataFrame({"sharpe": [0.5]}).lazy()
+    pl.concat([one.select(pl.col("sharpe").first().repeat_by(rows // 300).explode())] * 300).sink_parquet(table)
+    path = changed(whole().save(tmp_path / "run.cqr"), extra={"paths.parquet": table.read_bytes()})
+    with pytest.raises(DataError, match="cells; a report may have"):
+        Report.read(path)
+
+
+def torn(path, place):
+    """Spoil a byte inside the packed head, whose stream then cannot be unpacked, or sums to another check value."""
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("report.json")
+        start = entry.header_offset + 30 + len(entry.filename)
+    data = bytearray(path.read_bytes())
+    data[start + place] ^= 0xFF
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("place", [0, 1, 5, 40, 200])
+def test_a_spoiled_byte_in_a_packed_part_is_damage(tmp_path, place):
+    path = whole().save(tmp_path / "run.cqr")
+    torn(path, place)
+    with pytest.raises(DataError, match="no saved report, or a damaged one"):
+        Report.read(path)
+
+
+def test_a_head_of_very_deep_lists_is_refused(tmp_path):
+    deep = {"extra": {"report.json": b"[" * 200_000}}
+    with pytest.raises(DataError, match="no saved report, or a damaged one"):
+        Report.read(changed(whole().save(tmp_path / "run.cqr"), **deep))
+
+
+@pytest.mark.parametrize(("flags", "kind"), [(1, 0), (0, 12), (0, 97)])
+def test_a_part_that_is_locked_or_packed_in_another_way_is_refused(tmp_path, flags, kind):
+    path = whole().save(tmp_path / "run.cqr")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"PK\x01\x02")
+    data[place + 8], data[place + 10] = flags, kind
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"run\.cqr: .*stored or deflated entries wanted"):
+        Report.read(path)

@@ -13,6 +13,7 @@ from cryptoquant.market.time import NANOSECONDS_PER_YEAR, to_datetime
 from cryptoquant.performance.axes import MONTHS
 from cryptoquant.performance.curve import ROUNDING, Curve, absorb, begin, curve_of
 from cryptoquant.performance.round_trips import Trades, closed_trades, symbol_numbers
+from cryptoquant.performance.whole_fills import whole_rows
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -245,7 +246,7 @@ def statistics_of(
     years, yearly = curve.periods / per_year, math.sqrt(per_year)
     total = _over(curve.last, curve.initial) - 1.0
     cagr = growth_per_year(total, years)
-    profits = Trades(*closed_trades(fills.symbol, fills.time, fills.quantity_change, fills.value_change)).profit
+    profits = _profits(fills)
     trades, won, lost = len(profits), float(profits[profits > 0].sum()), -float(profits[profits < 0].sum())
     return Statistics(
         start=str(to_datetime(int(times[0]))),
@@ -274,6 +275,12 @@ def statistics_of(
         impact=float(fills.impact.sum()),
         refused=refused,
     )
+
+
+def _profits(fills: FillColumns) -> Floats:
+    """Return the profits of the closed trades."""
+    rows, quantity, value = whole_rows(fills.symbol, fills.time, fills.quantity_change, fills.value_change)
+    return Trades(*closed_trades(fills.symbol[rows], fills.time[rows], quantity, value)).profit
 
 
 def _sharpe_of(curve: Curve) -> float:

@@ -14,6 +14,7 @@ from cryptoquant.performance.relative import Relative, relative_of
 from cryptoquant.performance.risk import Risk, drawdown_spells, risk_of
 from cryptoquant.performance.round_trips import round_trips
 from cryptoquant.performance.trading import Trading, trading_of
+from cryptoquant.performance.whole_fills import whole_fills
 from cryptoquant.trading.order import Fill, Rejection
 from cryptoquant.trading.venue import Costs, Venue
 
@@ -120,8 +121,11 @@ class Report:
 
     @property
     def trades(self) -> pl.DataFrame:
-        """Closed round trips: symbol, side, opened, closed, quantity, profit, return, is_final; see ``round_trips``."""
-        return round_trips(self.fills)
+        """Closed round trips: symbol, side, opened, closed, quantity, profit, return, is_final; see ``round_trips``.
+
+        The parts of an order that fill at one time close one trade.
+        """
+        return round_trips(whole_fills(self.fills))
 
     @property
     def returns(self) -> pl.DataFrame:

@@ -4,37 +4,43 @@ import io
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 
 from cryptoquant.errors import DataError
-from cryptoquant.market.schema import SIGNALS
 from cryptoquant.performance.dossier import Dossier
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.performance.metrics import Statistics
-from cryptoquant.performance.report import FILLS, REJECTIONS, Report
+from cryptoquant.performance.report import Report
 from cryptoquant.performance.robustness import Robustness, Stress
+from cryptoquant.performance.saved_report import (
+    a_capital,
+    a_list,
+    a_mapping,
+    a_text,
+    check_cells,
+    check_size,
+    check_tables,
+    numbers_of,
+)
 from cryptoquant.trading.venue import Costs
 
 LAYOUT = 1
 HEAD = "report.json"
 TABLES = ("equity", "fills", "rejections", "signals", "prices", "folds")
-COLUMNS = {
-    "equity": ("time", "equity", "exposure"),
-    "fills": tuple(FILLS),
-    "rejections": tuple(REJECTIONS),
-    "signals": tuple(SIGNALS),
-    "prices": ("time", "symbol", "close"),
-}
 PAPERS = ("importance", "quality", "paths", "barriers")
 NAMES = {"layout", "name", "initial", "notes", "statistics", "costs", "dossier", "tables"}
 PAPER_NAMES = {"evidence", "before_costs", "robustness", "fingerprints"}
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
-Numbers = TypeVar("Numbers")
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, MemoryError, RuntimeError, OSError),
+    *(pl.exceptions.PolarsError, pl.exceptions.PanicException),
+)
 
 
 def save_report(report: Report, path: Path) -> Path:
@@ -79,27 +85,40 @@ def read_report(path: Path) -> Report:
     Raises
     ------
     DataError
-        The file is absent or no saved report, is of another layout, or holds something that a report has not.
+        The file is absent, damaged or no saved report, is too large or of another layout, or holds something that a
+        report has not.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            check_size(archive)
             if names.count(HEAD) != 1:
                 raise DataError(f"{path}: no saved report: it holds no {HEAD}")
             head = json.loads(archive.read(HEAD))
             _check(path, head, names)
-            tables = {name: pl.read_parquet(io.BytesIO(archive.read(f"{name}.parquet"))) for name in head["tables"]}
+            tables = _tables(archive, head["tables"])
         return _report(head, tables)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (zipfile.BadZipFile, pl.exceptions.PolarsError, OSError) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: no saved report, or a damaged one: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: not a saved report that this version reads: {error}") from error
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(zipfile.ZipInfo(name, LONG_AGO), data, zipfile.ZIP_DEFLATED if name == HEAD else None)
+
+
+def _tables(archive: zipfile.ZipFile, names: list[str]) -> dict[str, pl.DataFrame]:
+    """Return the tables, after a look at how large each says that it is."""
+    stored = {name: io.BytesIO(archive.read(f"{name}.parquet")) for name in names}
+    cells = 0
+    for data in stored.values():
+        lazy = pl.scan_parquet(data)
+        cells += lazy.select(pl.len()).collect().item() * len(lazy.collect_schema())
+    check_cells(cells)
+    return {name: pl.read_parquet(data) for name, data in stored.items()}
 
 
 def _check(path: Path, head: Any, names: list[str]) -> None:
@@ -117,25 +136,27 @@ def _check(path: Path, head: Any, names: list[str]) -> None:
 def _report(head: Mapping[str, Any], tables: Mapping[str, pl.DataFrame]) -> Report:
     dossier = head["dossier"]
     evidence, free, stresses = (dossier[name] for name in ("evidence", "before_costs", "robustness"))
-    for name, columns in COLUMNS.items():
-        missing = sorted(set(columns) - set(tables[name].columns))
-        if missing:
-            raise ValueError(f"{name} lacks {', '.join(missing)}")
+    prints = a_mapping("fingerprints", dossier["fingerprints"])
+    check_tables(tables)
     return Report(
-        name=str(head["name"]),
-        initial=float(head["initial"]),
-        statistics=_read(Statistics, head["statistics"]),
-        costs=_read(Costs, head["costs"]),
+        name=a_text("name", head["name"]),
+        initial=a_capital("initial", head["initial"]),
+        statistics=numbers_of(Statistics, "statistics", head["statistics"]),
+        costs=numbers_of(Costs, "costs", head["costs"]),
         **{name: tables.get(name, pl.DataFrame()) for name in TABLES},
-        notes=tuple(str(note) for note in head["notes"]),
+        notes=tuple(a_text("notes", note) for note in a_list("notes", head["notes"])),
         dossier=Dossier(
-            evidence=None if evidence is None else _read(Evidence, evidence),
-            before_costs=None if free is None else _read(Statistics, free),
-            robustness=None if stresses is None else Robustness(tuple(_read(Stress, row) for row in stresses)),
-            fingerprints={str(name): str(digest) for name, digest in dossier["fingerprints"].items()},
+            evidence=None if evidence is None else numbers_of(Evidence, "evidence", evidence),
+            before_costs=None if free is None else numbers_of(Statistics, "before_costs", free),
+            robustness=None if stresses is None else _robustness(a_list("robustness", stresses)),
+            fingerprints={name: a_text("fingerprints", digest) for name, digest in prints.items()},
             **{name: tables.get(name, pl.DataFrame()) for name in PAPERS},
         ),
     )
+
+
+def _robustness(stresses: list[Any]) -> Robustness:
+    return Robustness(tuple(numbers_of(Stress, "robustness", row) for row in stresses))
 
 
 def _written(value: Any) -> Any:
@@ -147,9 +168,3 @@ def _written(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
-
-
-def _read(kind: type[Numbers], saved: Mapping[str, Any]) -> Numbers:
-    """Return a dataclass of numbers: a text in a field of floats is a number that is not finite."""
-    floats = {one.name for one in fields(kind) if one.type in (float, "float")}  # type: ignore[arg-type]
-    return kind(**{name: float(value) if name in floats else value for name, value in saved.items()})
