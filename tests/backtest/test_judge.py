@@ -17,7 +17,9 @@ from cryptoquant.trading.venue import Costs
 from tests.market_makers import HOUR, START
 from tests.performance.reports import fills_of, report_over, stamps
 
-ELSEWHERE = {"sharpe_triple_costs", "sharpe_delayed", "sharpe_missing_bars", "hit_rate_train", "hit_rate_test"}
+ELSEWHERE = {
+    "sharpe_triple_costs", "sharpe_delayed", "sharpe_missing_bars", "hit_rate_train", "hit_rate_test", "sharpe_train"
+}  # fmt: skip
 
 
 def trading_at(equity: list[float], rows=(), step: int = 24) -> Report:
@@ -87,6 +89,8 @@ def test_shares_of_the_profit_by_hand():
     assert best_trade_share(report) == pytest.approx(0.3)
     assert best_month_share(report) == pytest.approx(0.6)
     assert math.isnan(best_month_share(trading_at([1_060.0, 1_100.0], rows)))
+    bought = trading_at([1_060.0, 1_100.0], [*rows, (6, "BTC/USD", 0.1, 450.0)])
+    assert best_trade_share(bought) == pytest.approx(0.65)
     losing = trading_at([990.0] * 60, rows)
     assert math.isnan(best_trade_share(losing))
     assert math.isnan(best_month_share(losing))
@@ -117,3 +121,34 @@ def test_a_report_of_the_simulator_is_judged():
     report = report_over(24 * 60, trades=40)
     found = judge(report, report, report, TrialLedger(), "s")
     assert (found.study_trials, found.round_trips) == (0, 20)
+
+
+def test_one_quick_trial_on_few_days_does_not_condemn_a_study_for_good():
+    """Over 1,000 days with two trials of noise; the third is cut to 60 days, and then to fewer than can tell."""
+    report, ledger = trading_at(rising(1_000)), TrialLedger()
+    daily, rng = report.daily_returns(), np.random.default_rng(4)
+    times = daily["time"].dt.epoch("ns").to_numpy()
+    ledger.add_study_trial(StudyTrial("s", "own", times, daily["return"].to_numpy(), {}))
+    for key in ("one", "two"):
+        ledger.add_study_trial(StudyTrial("s", key, times, 0.01 * rng.standard_normal(1_000), {}))
+    whole = judge(report, report, report, ledger, "s")
+    assert (whole.dsr > 0.5, whole.common_days) == (True, 1_000)
+    for days in (60, 39):
+        ledger.add_study_trial(StudyTrial("s", "quick", times[:days], 0.01 * rng.standard_normal(days), {}))
+        found = judge(report, report, report, ledger, "s")
+        assert found.common_days == days
+        if days >= 40:
+            assert found.dsr == pytest.approx(whole.dsr, abs=0.2)
+            assert found.dsr_2026 == pytest.approx(whole.dsr_2026, abs=0.2)
+        else:
+            assert {"dsr", "dsr_2026", "pbo", "spa"} <= undefined(found)
+
+
+def test_a_trial_that_went_bankrupt_is_deflated_by_like_any_other():
+    report, ruined = trading_at(rising(100)), trading_at([1_000.0, 900.0] * 25 + [0.0] * 50)
+    ledger, daily = ledger_of(report, 1), ruined.daily_returns()
+    times = daily["time"].dt.epoch("ns").to_numpy()
+    ledger.add_study_trial(StudyTrial("s", "ruined", times, daily["return"].to_numpy(), {}))
+    found = judge(report, report, report, ledger, "s")
+    assert undefined(found) == ELSEWHERE | {"best_trade_share"}
+    assert judge(ruined, report, report, ledger, "s").sharpe < 0

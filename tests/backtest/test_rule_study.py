@@ -58,6 +58,16 @@ def test_each_fold_takes_the_candidate_with_the_best_sharpe_ratio_of_its_trainin
         assert result.strategy == replace(RULE, **result.strategy_params)
 
 
+def test_the_sharpe_ratio_in_training_is_that_of_what_each_search_chose(study):
+    chosen = [max(-trial["loss"] for trial in result.strategy_trials) for result in study.folds]
+    assert study.evidence.sharpe_train == pytest.approx(np.mean(chosen))
+    rare = study_of(retraining=Retraining(tune=3))
+    searched = [max(-trial["loss"] for trial in rare.folds[place].strategy_trials) for place in (0, 3)]
+    assert rare.evidence.sharpe_train == pytest.approx(np.mean(searched))
+    assert math.isnan(study_of(tune_strategy=replace(SEARCH, metric="sortino")).evidence.sharpe_train)
+    assert math.isnan(study_of(tune_strategy=None).evidence.sharpe_train)
+
+
 def test_the_training_window_ends_where_the_test_begins(study):
     for result in study.folds:
         times = Panel.from_frame(BARS).times

@@ -75,6 +75,11 @@ CASES = [
     ({"minimum_backtest_years": 2.3}, "Too many trials for this length", "7 configurations were tried on 1.1 years"),
     ({"pbo": 0.6}, "The choice is overfitted", "In 60% of all ways"),
     ({"hit_rate_train": 0.8, "hit_rate_test": 0.52}, "In-sample far above out-of-sample", "right on 80%"),
+    (
+        {"sharpe_train": 6.1},
+        "In-sample far above out-of-sample",
+        "ratio of 6.10 where they were searched for, and of 2.00",
+    ),
     ({"sharpe_double_costs": -0.1}, "The edge dies at twice the costs", "falls from 2.00 to -0.10"),
     ({"sharpe_delayed": 0.0}, "The edge dies with one bar of delay", "falls from 2.00 to 0.00"),
     ({"round_trips": 29}, "Few trades", "29 closed positions"),
@@ -99,6 +104,9 @@ def test_each_fault_of_the_evidence_raises_its_own_alarm_and_no_other(changed, n
         {"pbo": 0.5},
         {"hit_rate_train": 0.8, "hit_rate_test": 0.62},
         {"hit_rate_train": 0.56, "hit_rate_test": 0.5},
+        {"sharpe_train": 5.9},
+        {"sharpe": 0.1, "sharpe_train": 1.1},
+        {"sharpe": -1.0, "minimum_backtest_years": math.inf},
         {"sharpe_double_costs": 0.01},
         {"sharpe": -1.0, "sharpe_double_costs": -2.0, "sharpe_delayed": -1.0},
         {"round_trips": 30},
@@ -185,3 +193,23 @@ def test_less_than_the_market_by_a_rougher_way():
     assert names(run_of(falling, benchmark=0.0)) == []
     report = run_of(falling)
     assert report.statistics == statistics(report.equity, report.fills, CASH)
+
+
+@pytest.mark.parametrize("closed", [[], [20.0], [20.0] * 100])
+@pytest.mark.parametrize("told", [math.nan, 0.995])
+def test_a_position_still_open_that_makes_the_profit_is_one_trade(closed, told):
+    """The run makes 20,000: bought at 10,000, the last price is 10,000 + 19,900."""
+    report = run_of(np.full(400, 1.2 ** (1 / 400) - 1), profits=closed, evidence=replace(GOOD, best_trade_share=told))
+    fills = pl.concat([report.fills, fills_of([(1_000, "BTC/USD", 1.0, 10_000.0)])])
+    prices = report.prices.with_columns(pl.lit(29_900.0).alias("close"))
+    (found,) = alarms(replace(report, fills=fills, prices=prices))
+    assert found.name == "One trade makes the profit"
+    assert found.words.startswith(
+        "All of the profit comes from a position still open (long BTC/USD, at its last price)"
+    )
+
+
+@pytest.mark.parametrize(("share", "is_told"), [(0.71, True), (0.69, False)])
+def test_of_few_trades_one_that_makes_seven_tenths_is_told(share, is_told):
+    report = run_of(STRONG, profits=[10.0] * 2, evidence=replace(GOOD, best_trade_share=share))
+    assert ("One trade makes the profit" in names(report)) == is_told

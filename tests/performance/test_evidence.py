@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryptoquant.performance.dossier import Dossier
 from cryptoquant.performance.evidence import Criterion, Evidence, Gate
 from cryptoquant.performance.evidence_lines import deflation_in_words, evidence_lines, track_record_in_words
-from tests.performance.reports import GOOD
+from cryptoquant.performance.words import verdict
+from tests.performance.reports import GOOD, report_over
 
 NAN = math.nan
 OLDER = (
@@ -106,7 +108,9 @@ def test_every_number_is_explained_in_words():
 
 def test_each_number_that_depends_on_trials_says_by_how_many_and_no_other_does():
     full = Evidence.from_dict({name: 0.5 if value != value else value for name, value in GOOD.to_dict().items()})
-    lines = {line.name: line for line in evidence_lines(replace(full, effective_trials=4.25))}
+    lines = {line.name: line for line in evidence_lines(replace(full, effective_trials=4.25, common_days=380.0))}
+    assert lines["DSR (2026)"].meaning.endswith("(4.2 effective), which share 380 days")
+    assert lines["Common days"].value == "380"
     deflated = {name for name, line in lines.items() if "deflated by 7 study trials (4.2 effective)" in line.meaning}
     assert deflated == DEFLATED
     alone = {line.name: line for line in evidence_lines(replace(full, study_trials=1))}
@@ -130,6 +134,7 @@ def test_what_is_not_defined_says_why():
     assert (line.value, line.passed) == ("not defined", None)
     assert line.meaning == "not defined: fewer than two study trials"
     assert "share too few days" in deflation_in_words(replace(GOOD, dsr=NAN))
+    assert "share too few days (12), or never" in deflation_in_words(replace(GOOD, dsr=NAN, common_days=12))
     assert "never moved" in track_record_in_words(replace(GOOD, minimum_track_record_days=NAN))
     assert "no record would do" in track_record_in_words(replace(GOOD, minimum_track_record_days=math.inf))
     assert "too short" in track_record_in_words(replace(GOOD, days=100))
@@ -157,8 +162,52 @@ def test_a_gate_that_makes_no_sense_is_refused(tmp_path, changed, text):
     good = {"number": "sharpe", "relation": ">=", "bound": 3.0, "meaning": "Sharpe ratio"}
     with pytest.raises(ValueError, match=text):
         Gate.from_dict({"criteria": [{**good, **changed}]})
-    for wrong in ({}, {"criteria": {}}, {"criteria": [good], "criterion": [good]}):
+    for wrong in ({}, {"criteria": {}}, {"criteria": []}, {"criteria": [good], "criterion": [good]}):
         with pytest.raises(ValueError, match="criteria"):
             Gate.from_dict(wrong)
     with pytest.raises(ValueError, match="nowhere"):
         Gate.from_toml(tmp_path / "nowhere.toml")
+
+
+ALIKE = replace(GOOD, pbo=NAN, pbo_low=NAN, pbo_high=NAN, effective_trials=1.02, common_days=400.0)
+
+
+def test_a_choice_among_trials_that_are_alike_is_not_demanded_to_be_sound():
+    assert Gate().check(ALIKE) == ()
+    line = next(line for line in evidence_lines(ALIKE) if line.name == "PBO, lower end")
+    assert (line.passed, line.meaning) == (
+        None,
+        "not defined: the 7 study trials are alike, so that nothing was chosen",
+    )
+    found = verdict(replace(report_over(48), dossier=Dossier(ALIKE)))
+    assert found.tone == "passed"
+    assert "All study trials are alike" in found.reasons[1]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"effective_trials": 1.1},
+        {"effective_trials": NAN},
+        {"common_days": 39.0},
+        {"common_days": NAN},
+        {"pbo_low": 0.51},
+    ],
+)
+def test_for_any_other_cause_it_is_demanded(changed):
+    (reason,) = Gate().check(replace(ALIKE, **changed))
+    assert reason.startswith("probability of backtest overfitting, lower end: ")
+
+
+def test_only_the_choice_is_waived_and_only_where_the_gate_does_not_require_it():
+    assert Gate().check(replace(ALIKE, dsr=NAN)) == ("the same, deflated by all study trials: not defined",)
+    strict = Gate((Criterion("pbo", "<=", 0.3, "overfitting"),))
+    assert strict.check(ALIKE) == ("overfitting: not defined",)
+
+
+def test_words_say_what_rests_on_what():
+    lines = {line.name: line.meaning for line in evidence_lines(GOOD)}
+    assert "all here but the largest drawdown" in lines["Days out of sample"]
+    assert "by bars" in lines["Largest drawdown"]
+    assert "by daily returns" in lines["Drawdown, lower end"]
+    assert lines["False discovery (2026)"].endswith("not adjusted for trials")

@@ -137,3 +137,9 @@ def test_numbers_agree_with_vectorbt():
     assert found.sharpe == pytest.approx(theirs.sharpe_ratio(), rel=1e-9)
     assert found.sortino == pytest.approx(theirs.sortino_ratio(), rel=1e-9)
     assert found.volatility == pytest.approx(theirs.annualized_volatility(), rel=1e-9)
+
+
+def test_a_day_that_starts_from_nothing_has_a_return_of_zero():
+    times = pl.datetime_range(pl.datetime(2024, 1, 2), pl.datetime(2024, 1, 6), "1d", time_zone="UTC", eager=True)
+    equity = pl.DataFrame({"time": times, "equity": [100.0, 50.0, 0.0, 0.0, 10.0]})
+    assert metrics.daily_returns(equity, 80.0)["return"].to_list() == [0.25, -0.5, -1.0, 0.0, 0.0]

@@ -139,3 +139,11 @@ def test_blocks_that_are_no_multiple_of_four_have_no_interval():
     found = backtest_overfitting(np.random.default_rng(1).standard_normal((60, 4)), 6)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
+
+
+@pytest.mark.parametrize("trials", range(2, 13))
+def test_equal_trials_rank_at_the_median_whatever_their_number(trials):
+    column = np.random.default_rng(6).standard_normal((160, 1))
+    found = backtest_overfitting(np.repeat(column, trials, axis=1), 8)
+    assert (found.probability, found.low, found.high) == (1.0, 1.0, 1.0)
+    assert set(found.logits) == {0.0}

@@ -42,6 +42,21 @@ def test_the_table_says_what_passed_and_what_the_parameters_stand_on():
     assert Robustness().summary == "Nothing was demanded of any change."
 
 
+@pytest.mark.parametrize("limit", [0.0, -0.0])
+@pytest.mark.parametrize("middle", [-1.0, 0.4])
+def test_a_study_that_loses_stands_on_nothing(limit, middle):
+    table = Robustness((Stress("parameters", "middle of 4 neighbours", middle, -0.1, -0.2, limit),))
+    assert table.neighbourhood == "unknown"
+    assert "stand" not in table.summary
+
+
+def test_a_zero_has_no_sign(capsys):
+    table = Robustness((Stress("regime", "wild days", -0.001, -0.1, -0.2, -0.0),))
+    table.show()
+    assert str(table.failures[0]) == "wild days: Sharpe 0.00, wanted above 0.00"
+    assert "-0.00" not in capsys.readouterr().out
+
+
 def test_the_table_is_printed_as_a_person_reads_it(capsys):
     Robustness((DEAR, MIDDLE, LONE)).show()
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cryptoquant.errors import DataError
 from cryptoquant.performance.metrics import sharpe_ratio
 from cryptoquant.performance.selection import NUMBERS
-from cryptoquant.performance.trials import StudyTrial, TrialLedger, recount
+from cryptoquant.performance.trials import StudyTrial, TrialLedger, recount, variance_of_ratios
 from tests.performance.reports import GOOD
 
 
@@ -150,3 +152,48 @@ def test_evidence_of_an_older_version_gets_the_numbers_that_it_lacks(ledger):
         ledger.add_study_trial(trial(key, 0.01 * rng.standard_normal(100)))
     older = replace(GOOD, study_trials=2, pbo=float("nan"))
     assert 0.0 <= recount(older, ledger, "s", "own").pbo <= 1.0
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.integers(2, 7), st.integers(2, 80))
+def test_on_one_calendar_the_variance_of_ratios_is_the_plain_one(seed, count, days):
+    rng = np.random.default_rng(seed)
+    trials = [trial(str(number), rng.standard_normal(days) + 0.1) for number in range(count)]
+    sharpes = [sharpe_ratio(one.returns) for one in trials]
+    assert variance_of_ratios(trials, trials[0].times) == pytest.approx(np.var(sharpes, ddof=1), rel=1e-9)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.integers(2, 6))
+def test_each_pair_counts_on_its_own_days_by_their_part_of_the_calendar(seed, count):
+    """Three loops: the days of the calendar that both have, their ratios, the halved square times the part."""
+    rng = np.random.default_rng(seed)
+    trials = []
+    for number in range(count):
+        first = int(rng.integers(0, 30))
+        trials.append(trial(str(number), rng.standard_normal(int(rng.integers(45, 90))), first))
+    calendar = np.arange(10, 90)
+    halves = []
+    for place, one in enumerate(trials):
+        for other in trials[:place]:
+            days = [day for day in calendar if day in one.times and day in other.times]
+            ratios = [sharpe_ratio(each.returns[np.isin(each.times, days)]) for each in (one, other)]
+            halves.append((ratios[0] - ratios[1]) ** 2 / 2 * len(days) / len(calendar))
+    assert variance_of_ratios(trials, calendar) == pytest.approx(np.mean(halves), rel=1e-9)
+
+
+def test_pairs_without_common_days_have_no_variance_and_idle_trials_have_a_ratio_of_zero():
+    one, idle = trial("a", [0.01, 0.02, -0.01]), trial("idle", [0.0, 0.0, 0.0])
+    assert variance_of_ratios([one, idle], one.times) == pytest.approx(sharpe_ratio(one.returns) ** 2 / 2)
+    assert np.isnan(variance_of_ratios([one, trial("later", [0.1, 0.2], first=2)], one.times))
+    assert np.isnan(variance_of_ratios([one], one.times))
+
+
+def test_without_skill_the_variance_is_that_of_the_calendar_whatever_a_short_trial_adds():
+    """Without skill a quick trial of 60 of 1,000 days leaves the variance where the length puts it: one in 1,000."""
+    rng, found = np.random.default_rng(8), []
+    for _ in range(100):
+        trials = [trial("quick", rng.standard_normal(60))]
+        trials += [trial(str(number), rng.standard_normal(1_000)) for number in range(4)]
+        found.append(variance_of_ratios(trials, trials[1].times))
+    assert np.mean(found) == pytest.approx(0.001, rel=0.15)

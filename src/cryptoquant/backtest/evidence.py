@@ -7,14 +7,13 @@ import math
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+from cryptoquant.performance.best_trade import best_trade
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.performance.intervals import bootstrap_intervals
 from cryptoquant.performance.metrics import growth_per_year, monthly_returns, sharpe_ratio
 from cryptoquant.performance.report import Report
-from cryptoquant.performance.selection import selection_numbers
 from cryptoquant.performance.sharpe_test import (
     minimum_track_record_2026,
     observed_false_discovery,
@@ -22,7 +21,7 @@ from cryptoquant.performance.sharpe_test import (
     sharpe_error,
 )
 from cryptoquant.performance.significance import SharpeEstimate, minimum_track_record, probabilistic_sharpe
-from cryptoquant.performance.trials import TrialLedger
+from cryptoquant.performance.trials import StudyTrial, TrialLedger, numbers_beside
 
 DAYS_PER_YEAR = 365
 SHARE_WITH_EDGE = 0.1
@@ -32,19 +31,20 @@ EDGE_SHARPE = 1.0
 def judge(report: Report, free: Report, dear: Report, ledger: TrialLedger, study: str, *, seed: int = 0) -> Evidence:
     """Return the evidence of a run from its daily returns, its closed trades and the study's trials.
 
-    What needs another run, beyond ``free`` and ``dear``, stays NaN: triple costs, delay, missing bars, hit rates.
+    What needs another run, beyond ``free`` and ``dear``, or the folds stays NaN: triple costs, delay, missing bars, hit
+    rates, the Sharpe ratio in training.
 
     Parameters
     ----------
     free, dear
         The same signals traded without costs and at twice the costs.
     ledger, study
-        Where the study's trials are counted; deflation uses all of them over their common days.
+        Where the study's trials are counted; deflation uses all of them, PBO and its like over their common days.
     """
-    returns = report.daily_returns()["return"].to_numpy()
+    daily, trials = report.daily_returns(), ledger.study_trials(study)
+    returns = daily["return"].to_numpy()
     sharpe = sharpe_ratio(returns, DAYS_PER_YEAR)
-    matrix = ledger.returns(study).matrix
-    estimate = SharpeEstimate.of(returns)
+    own = StudyTrial(study, "", daily["time"].dt.epoch("ns").to_numpy(), returns, {})
     return Evidence(
         days=len(returns),
         sharpe=sharpe,
@@ -52,23 +52,23 @@ def judge(report: Report, free: Report, dear: Report, ledger: TrialLedger, study
         sharpe_double_costs=_daily_sharpe(dear),
         max_drawdown=report.statistics.max_drawdown,
         round_trips=int(report.trades["is_final"].sum()),
-        study_trials=matrix.shape[1],
+        study_trials=len(trials),
         tuning_trials=ledger.tuning_count(study),
         best_trade_share=best_trade_share(report),
         best_month_share=best_month_share(report),
-        **_certainty(estimate),
+        **_certainty(SharpeEstimate.of(returns)),
         **_ranges(returns, seed),
-        **selection_numbers(estimate, sharpe, matrix, seed=seed),
+        **numbers_beside(own, sharpe, trials, seed),
     )
 
 
 def best_trade_share(report: Report) -> float:
-    """Return what the best round trip gained over the whole profit; NaN without a closed trade or without a profit."""
-    trades, profit = report.trades, _profit(report)
-    if trades.is_empty() or not profit > 0.0:
-        return math.nan
-    gains = trades.group_by("symbol", "opened").agg(pl.col("profit").sum())["profit"]
-    return float(gains.to_numpy().max()) / profit
+    """Return what the best round trip gained over the whole profit, one that is still open at its mark.
+
+    NaN without a trade or without a profit.
+    """
+    best, profit = best_trade(report), _profit(report)
+    return best.profit / profit if best is not None and profit > 0.0 else math.nan
 
 
 def best_month_share(report: Report) -> float:

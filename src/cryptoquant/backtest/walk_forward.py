@@ -240,8 +240,21 @@ def _judged(
         sharpe_missing_bars=_daily_sharpe(scenario.without_bars(MISSING_SHARE, seed=0)),
         hit_rate_train=float(np.mean(rates[0])) if rates[0] else np.nan,
         hit_rate_test=float(np.mean(rates[1])) if rates[1] else np.nan,
+        sharpe_train=_sharpe_train(plan, results),
     )
     return free, evidence
+
+
+def _sharpe_train(plan: Plan, results: list[FoldResult]) -> float:
+    """Return the mean Sharpe ratio that the folds' searches chose by; NaN where they chose by another number."""
+    if plan.tune_strategy is None or plan.tune_strategy.metric != "sharpe":
+        return np.nan
+    chosen = [
+        -min(float(trial["loss"]) for trial in result.strategy_trials if trial["state"] == "COMPLETE")
+        for result in results
+        if result.strategy_trials
+    ]
+    return float(np.mean(chosen)) if chosen else np.nan
 
 
 def _daily_sharpe(scenario: Scenario) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from cryptoquant.performance.axes import MONTHS
+from cryptoquant.performance.best_trade import best_trade
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.performance.metrics import monthly_returns
 from cryptoquant.performance.report import Report
@@ -17,11 +18,13 @@ DAYS_PER_YEAR = 365
 # A model knows its own rows best; where less than a third of what it knows there is left, and ten points are gone, it
 # has mostly learned by heart.
 HIT_RATE_GAP, HIT_RATE_KEPT = 0.1, 1 / 3
+# Of a search the same: over a year chance alone moves a Sharpe ratio by one.
+SHARPE_GAP, SHARPE_KEPT = 1.0, 1 / 3
 # A part that is most of the profit and three times its even share: of a year at a Sharpe ratio of 2 the best month
 # brings a third, and half in one of fifty.
 MOST_OF_PROFIT, TIMES_EVEN_SHARE = 0.5, 3.0
-# Single trades are many: a third of all from one is far from any even share.
-MUCH_OF_PROFIT = 1 / 3
+# Single trades are many: a third of all from one is far from any even share. Of a few, seven tenths are.
+MUCH_OF_PROFIT, MOST_OF_FEW = 1 / 3, 0.7
 # As the default gate demands: below thirty the mean of trades is not near normal.
 FEW_TRADES = 30
 # Above one half the choice among the trials is worse than a draw.
@@ -63,7 +66,7 @@ def _too_many_trials(report: Report) -> Alarm | None:
     if evidence is None or evidence.study_trials < 2:
         return None
     years = evidence.days / DAYS_PER_YEAR
-    if not evidence.minimum_backtest_years > years:
+    if not years < evidence.minimum_backtest_years < math.inf:
         return None
     return Alarm(
         "Too many trials for this length",
@@ -85,13 +88,20 @@ def _overfitted_choice(report: Report) -> Alarm | None:
 
 def _in_sample(report: Report) -> Alarm | None:
     train, test = _hit_rates(report)
-    if not (train - test > HIT_RATE_GAP and test - 0.5 < HIT_RATE_KEPT * (train - 0.5)):
-        return None
-    return Alarm(
-        "In-sample far above out-of-sample",
-        f"The model is right on {train:.0%} of what it has learned from, and on {test:.0%} of what it had not seen: it "
-        "has mostly learned by heart.",
-    )
+    if train - test > HIT_RATE_GAP and test - 0.5 < HIT_RATE_KEPT * (train - 0.5):
+        words = (
+            f"The model is right on {train:.0%} of what it has learned from, and on {test:.0%} of what it had not "
+            "seen: it has mostly learned by heart."
+        )
+        return Alarm("In-sample far above out-of-sample", words)
+    train, test = _told(report, "sharpe_train"), _told(report, "sharpe")
+    if train - test > SHARPE_GAP and test < SHARPE_KEPT * train:
+        words = (
+            f"The parameters have a Sharpe ratio of {train:.2f} where they were searched for, and of {test:.2f} out of "
+            "sample: the search has mostly found the luck of the past."
+        )
+        return Alarm("In-sample far above out-of-sample", words)
+    return None
 
 
 def _dies_at_costs(report: Report) -> Alarm | None:
@@ -146,18 +156,16 @@ def _one_trade(report: Report) -> Alarm | None:
     profit = _profit(report)
     if not profit > 0.0:
         return None
-    trades = report.trades
-    told = _told(report, "best_trade_share")
-    if math.isnan(told) and not trades.height:
+    told, best = _told(report, "best_trade_share"), best_trade(report)
+    share = best.profit / profit if best is not None and math.isnan(told) else told
+    if not share > max(MUCH_OF_PROFIT, min(TIMES_EVEN_SHARE / max(report.trades.height, 1), MOST_OF_FEW)):
         return None
-    best = trades.row(int(trades["profit"].arg_max() or 0), named=True) if trades.height else None
-    share = float(best["profit"]) / profit if best is not None and math.isnan(told) else told
-    if not share > max(MUCH_OF_PROFIT, TIMES_EVEN_SHARE / max(trades.height, 1)):
-        return None
-    which = "" if best is None else f" ({best['side']} {best['symbol']}, closed on {best['closed']:%Y-%m-%d})"
-    return Alarm(
-        "One trade makes the profit", f"{_share(share)} comes from one trade{which}: {_without(share, profit, report)}"
-    )
+    which = "one trade"
+    if best is not None and best.closed is not None:
+        which = f"one trade ({best.side} {best.symbol}, closed on {best.closed:%Y-%m-%d})"
+    elif best is not None:
+        which = f"a position still open ({best.side} {best.symbol}, at its last price)"
+    return Alarm("One trade makes the profit", f"{_share(share)} comes from {which}: {_without(share, profit, report)}")
 
 
 def _one_month(report: Report) -> Alarm | None:

@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from cryptoquant.performance.sharpe_test import sharpe_variance
 from cryptoquant.performance.significance import SharpeEstimate, expected_maximum
 
 Floats = NDArray[np.float64]
@@ -40,22 +41,31 @@ def deflated_sharpe_2026(returns: SharpeEstimate, trial_sharpes: Floats, benchma
     """Return the probability that the Sharpe ratio beats the best that chance finds in that many trials.
 
     ``Z[(SR - SR0 - sqrt(V) E) / (sqrt(V) D)]``: V the variance of the trials' ratios, E the expected maximum of 2014, D
-    the deviation of the maximum of as many standard normals. NaN for a constant series, fewer than two trials, or
-    trials that are all alike.
+    the deviation of the maximum of as many standard normals. NaN for a constant series or fewer than two trials.
+
+    Ours is the case of a V below s^2, the variance by which the ratio of one trial is uncertain (``sharpe_variance``
+    at the benchmark): then the trials are correlated, by ``1 - V / s^2``, and share an error of the variance
+    ``s^2 - V`` that no choice among them takes away. It is added, ``V D^2 + s^2 - V`` below the root, so that trials
+    that are all alike leave the probabilistic Sharpe ratio of 2026. From s^2 on nothing is added.
 
     Parameters
     ----------
     trial_sharpes
         Sharpe ratio per observation of every study trial on the same calendar.
     """
+    count = len(trial_sharpes)
+    return deflated_by(returns, float(np.var(trial_sharpes, ddof=1)), count, benchmark) if count > 1 else math.nan
+
+
+def deflated_by(returns: SharpeEstimate, variance: float, count: int, benchmark: float = 0.0) -> float:
+    """Return ``deflated_sharpe_2026`` of two or more trials whose ratios have this variance."""
     from scipy.special import ndtr
 
-    count = len(trial_sharpes)
-    variance = float(np.var(trial_sharpes, ddof=1)) if count > 1 else 0.0
-    if math.isnan(returns.sharpe) or not variance > 0.0:
+    if math.isnan(returns.sharpe) or math.isnan(returns.autocorrelation) or math.isnan(variance):
         return math.nan
-    excess = returns.sharpe - benchmark - expected_maximum(variance, count)
-    return float(ndtr(excess / (math.sqrt(variance) * maximum_of_normals(count)[1])))
+    shared = max(sharpe_variance(returns, benchmark) - variance, 0.0)
+    spread = math.sqrt(variance * maximum_of_normals(count)[1] ** 2 + shared)
+    return float(ndtr((returns.sharpe - benchmark - expected_maximum(variance, count)) / spread))
 
 
 def family_wise_threshold(variance: float, trials: int, benchmark: float = 0.0, confidence: float = 0.95) -> float:

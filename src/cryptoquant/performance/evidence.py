@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 RELATIONS = {">=": operator.ge, ">": operator.gt, "<=": operator.le}
+# Two trials amount to 1.1 where their returns have a correlation of 0.96.
+ALIKE_TRIALS = 1.1
+# Below so many days common to all trials nothing is said of the choice among them.
+FEWEST_DAYS = 40
+OF_THE_CHOICE = ("pbo", "pbo_low", "pbo_high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,7 @@ class Evidence:
     Attributes
     ----------
     days
-        Daily returns behind every number.
+        Daily returns behind every number but ``max_drawdown``, which is by bars.
     sharpe_before_costs, sharpe_double_costs, sharpe_triple_costs
         The same decisions traded free, and at twice and three times the fees and slippage.
     sharpe_delayed
@@ -34,24 +39,32 @@ class Evidence:
     psr, psr_2026
         Probability that the true Sharpe ratio is above zero, both published variants.
     dsr, dsr_2026
-        The same against the best of all study trials by chance; NaN, "not defined", below two trials.
+        The same against the best of all study trials by chance; NaN, "not defined", below two trials or 40 common days.
     minimum_track_record_days, minimum_track_record_days_2026
         Days of such returns that would show a Sharpe ratio above zero with 95 % confidence.
     minimum_backtest_years
         Years below which that many trials are expected to find this Sharpe ratio by luck alone.
     pbo, pbo_low, pbo_high
-        Probability of backtest overfitting among the study trials, and its own 95 % sampling interval.
+        Probability of backtest overfitting among the study trials, and its own 95 % sampling interval; not defined
+        below 40 common days, and for trials that are all alike.
     reality_check, spa, spa_lower, spa_upper
         p-values that the best of the study trials is no better than holding cash.
     false_discovery
-        Probability that the edge is none, given that it was observed and that one in ten such strategies has one.
+        Probability that the edge is none, given that it was observed and that one in ten such strategies has one; not
+        adjusted for trials.
     hit_rate_train, hit_rate_test
         Share of predictions on the right side, on training rows and out of sample.
     best_trade_share, best_month_share
-        What the best trade and the best month contributed, as shares of the whole profit.
+        What the best trade, or a position that is still open, and the best month contributed, as shares of the whole
+        profit.
     study_trials, effective_trials, tuning_trials
         Configurations whose out-of-sample returns were ever computed, how many independent ones they amount to, and
         trials inside folds (shown, not deflated by).
+    common_days
+        Days that all study trials have.
+    sharpe_train
+        Of the parameters that each fold's search chose, by bars on the window that they were searched in; mean of the
+        folds.
     """
 
     days: int
@@ -93,6 +106,13 @@ class Evidence:
     best_trade_share: float = math.nan
     best_month_share: float = math.nan
     effective_trials: float = math.nan
+    common_days: float = math.nan
+    sharpe_train: float = math.nan
+
+    @property
+    def are_trials_alike(self) -> bool:
+        """Whether two or more study trials, on enough common days, amount to hardly more than one."""
+        return self.study_trials >= 2 and self.common_days >= FEWEST_DAYS and self.effective_trials < ALIKE_TRIALS
 
     def to_dict(self) -> dict[str, float | int]:
         """Return the numbers by name."""
@@ -140,7 +160,8 @@ class Criterion:
     """One demand of a gate: a number of the evidence compared with a bound.
 
     A number that is not defined fails. A demand with ``required=False`` is waived for a study's first trial, which has
-    nothing to be deflated by; from the second trial on it counts, so that no odd trial can switch it off.
+    nothing to be deflated by; from the second trial on it counts, so that no odd trial can switch it off. Such a demand
+    of the probability of overfitting is waived, too, while all trials are alike: a choice among equals cannot overfit.
     """
 
     number: str
@@ -153,8 +174,9 @@ class Criterion:
         """Return why the evidence fails, or an empty text."""
         value = float(getattr(evidence, self.number))
         if math.isnan(value):
-            waived = not self.required and evidence.study_trials < 2
-            return "" if waived else f"{self.meaning}: not defined"
+            nothing_chosen = evidence.are_trials_alike and self.number in OF_THE_CHOICE
+            is_waived = not self.required and (evidence.study_trials < 2 or nothing_chosen)
+            return "" if is_waived else f"{self.meaning}: not defined"
         passed = RELATIONS[self.relation](value, self.bound)
         return "" if passed else f"{self.meaning}: {value:.3g}, wanted {self.relation} {self.bound:g}"
 
@@ -187,7 +209,8 @@ class Gate:
         Raises
         ------
         ValueError
-            A demand is of no number of the evidence, its relation is unknown, or a name is missing or surplus.
+            There is no demand, one is of no number of the evidence, its relation is unknown, or a name is missing or
+            surplus.
         """
         try:
             surplus = sorted(set(saved) - {"criteria"})
@@ -197,6 +220,8 @@ class Gate:
         except (KeyError, TypeError) as error:
             names = ", ".join(one.name for one in fields(Criterion))
             raise ValueError(f"gate: {error}; wanted criteria, each with {names}") from error
+        if not gate.criteria:
+            raise ValueError("gate: found no criteria, wanted at least one: a gate that demands nothing lets all pass")
         known = [one.name for one in fields(Evidence)]
         for criterion in gate.criteria:
             if criterion.number not in known:

@@ -51,16 +51,16 @@ def _demand(criterion: Criterion | None, evidence: Evidence) -> tuple[str, bool 
 def _result(e: Evidence) -> Iterable[Text]:
     interval = "95 % interval of the Sharpe ratio: studentised stationary bootstrap"
     growth = "95 % interval of the growth per year: studentised stationary bootstrap"
-    band = "another history of this length falls further once in about twenty to fifty times"
+    band = "by daily returns: another history of this length falls further once in about twenty to fifty times"
     return [
-        ("days", "Days out of sample", f"{e.days:,}", "daily returns behind every number here"),
+        ("days", "Days out of sample", f"{e.days:,}", "daily returns: all here but the largest drawdown rests on them"),
         ("sharpe", "Sharpe ratio (1d)", _number(e.sharpe), "annual, from daily returns, after costs"),
         ("sharpe_low", "Sharpe, lower end", _number(e.sharpe_low), interval),
         ("sharpe_high", "Sharpe, upper end", _number(e.sharpe_high), interval),
         ("cagr", "Growth per year", _percent(e.cagr), "compound, after costs"),
         ("cagr_low", "Growth, lower end", _percent(e.cagr_low), growth),
         ("cagr_high", "Growth, upper end", _percent(e.cagr_high), growth),
-        ("max_drawdown", "Largest drawdown", _percent(e.max_drawdown), "as it happened, after costs"),
+        ("max_drawdown", "Largest drawdown", _percent(e.max_drawdown), "as it happened, by bars, after costs"),
         ("max_drawdown_low", "Drawdown, lower end", _percent(e.max_drawdown_low), band),
     ]
 
@@ -128,7 +128,8 @@ def _certainty(e: Evidence) -> Iterable[Text]:
             "false_discovery",
             "False discovery (2026)",
             probability(e.false_discovery),
-            "probability that there is no edge after all, if one in ten such strategies has a Sharpe ratio of 1",
+            "probability that there is no edge after all, if one in ten such strategies has a Sharpe ratio of 1; not "
+            "adjusted for trials",
         ),
     ]
 
@@ -162,7 +163,12 @@ def _basis(e: Evidence) -> Iterable[Text]:
     right = "predictions on the right side"
     return [
         ("round_trips", "Closed positions", f"{e.round_trips:,}", "positions that were opened and closed again"),
-        ("best_trade_share", "Best trade", _percent(e.best_trade_share), "its share of the whole profit"),
+        (
+            "best_trade_share",
+            "Best trade",
+            _percent(e.best_trade_share),
+            "its share of the whole profit; a position still open counts at its mark",
+        ),
         ("best_month_share", "Best month", _percent(e.best_month_share), "its share of the whole profit"),
         (
             "hit_rate_train",
@@ -172,11 +178,18 @@ def _basis(e: Evidence) -> Iterable[Text]:
         ),
         ("hit_rate_test", "Hit rate, out of sample", _percent(e.hit_rate_test), f"{right}, on rows never seen"),
         (
+            "sharpe_train",
+            "Sharpe, training",
+            _number(e.sharpe_train),
+            "annual, by bars: of the chosen parameters on the window that they were searched in",
+        ),
+        (
             "study_trials",
             "Study trials",
             f"{e.study_trials:,}",
             "configurations ever judged out of sample; all of them deflate",
         ),
+        ("common_days", "Common days", number(e.common_days, 0), "days that all study trials have"),
         (
             "tuning_trials",
             "Tuning trials",
@@ -195,9 +208,13 @@ def deflated_in_words(evidence: Evidence, value: float, meaning: str) -> str:
     """Return what a number that depends on trials means and was deflated by, or why it is not defined."""
     if evidence.study_trials < 2:
         return f"{UNDEFINED}: fewer than two study trials"
+    days = "" if math.isnan(evidence.common_days) else f"{evidence.common_days:,.0f}"
+    if math.isnan(value) and evidence.are_trials_alike:
+        return f"{UNDEFINED}: the {evidence.study_trials:,} study trials are alike, so that nothing was chosen"
     if math.isnan(value):
-        return f"{UNDEFINED}: the {evidence.study_trials:,} study trials share too few days, or never traded"
-    return f"{meaning}: deflated by {trials_in_words(evidence)}"
+        share = f"share too few days{f' ({days})' * bool(days)}, or never traded"
+        return f"{UNDEFINED}: the {evidence.study_trials:,} study trials {share}"
+    return f"{meaning}: deflated by {trials_in_words(evidence)}" + f", which share {days} days" * bool(days)
 
 
 def trials_in_words(evidence: Evidence) -> str:

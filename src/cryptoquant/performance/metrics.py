@@ -177,11 +177,15 @@ def monthly_table(equity: pl.DataFrame, initial: float) -> pl.DataFrame:
 
 
 def daily_returns(equity: pl.DataFrame, initial: float) -> pl.DataFrame:
-    """Return the simple return of each UTC day: time (midnight at its end), return; the columns of monthly_returns."""
+    """Return the simple return of each UTC day: time (midnight at its end), return; the columns of monthly_returns.
+
+    A day that starts from an equity of nothing has a return of 0: nothing is left to gain or to lose.
+    """
     end = (pl.col("time") - pl.duration(nanoseconds=1)).dt.truncate("1d") + pl.duration(days=1)
     days = equity.select(end.alias("time"), "equity").group_by("time", maintain_order=True).last()
     before = days["equity"].shift(1, fill_value=initial)
-    return days.select("time", (pl.col("equity") / before - 1.0).alias("return"))
+    grown = pl.when(before == 0.0).then(0.0).otherwise(pl.col("equity") / before - 1.0)
+    return days.select("time", grown.alias("return"))
 
 
 def statistics(equity: pl.DataFrame, fills: pl.DataFrame, initial: float, refused: int = 0) -> Statistics:

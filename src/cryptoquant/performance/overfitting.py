@@ -143,7 +143,7 @@ def chosen_ranks(inside: Floats, outside: Floats) -> tuple[Floats, Floats, Float
     """Return relative rank outside, ratio inside and ratio outside of the best trial inside, each of shape (splits,).
 
     The rank is over the trials plus one, so that it is never 0 or 1; equal ratios share their average rank, and of
-    several trials that are best inside the average is taken.
+    several trials that are best inside the average is taken, rounded so that the median of any number is one half.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def chosen_ranks(inside: Floats, outside: Floats) -> tuple[Floats, Floats, Float
     if len(tied):
         ranks[tied] = (weights[tied] * _average_ranks(outside[tied])).sum(axis=1)
         later[tied] = (weights[tied] * outside[tied]).sum(axis=1)
-    return ranks / (inside.shape[1] + 1.0), best[:, 0], later
+    return np.round(ranks / (inside.shape[1] + 1.0), DIGITS), best[:, 0], later
 
 
 def _average_ranks(ratios: Floats) -> Floats:

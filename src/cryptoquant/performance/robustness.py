@@ -40,8 +40,8 @@ class Stress:
         return None if math.isnan(self.limit) else self.sharpe > self.limit
 
     def __str__(self) -> str:
-        found = "not defined" if math.isnan(self.sharpe) else f"{self.sharpe:.2f}"
-        wanted = "" if math.isnan(self.limit) else f", wanted above {self.limit:.2f}"
+        found = "not defined" if math.isnan(self.sharpe) else _two_digits(self.sharpe)
+        wanted = "" if math.isnan(self.limit) else f", wanted above {_two_digits(self.limit)}"
         return f"{self.name}: Sharpe {found}{wanted}"
 
 
@@ -71,10 +71,12 @@ class Robustness:
 
     @property
     def neighbourhood(self) -> Literal["plateau", "spike", "unknown"]:
-        """Whether other parameters nearby do about as well (a plateau) or the chosen ones stand alone (a spike)."""
-        judged = [
-            stress.passed for stress in self.stresses if stress.family == PARAMETERS and stress.passed is not None
-        ]
+        """Whether other parameters nearby do about as well (a plateau) or the chosen ones stand alone (a spike).
+
+        Unknown for a study that earns nothing: its limit, a share of its own ratio, is not above zero, and what loses
+        stands on no height.
+        """
+        judged = [stress.passed for stress in self.stresses if stress.family == PARAMETERS and stress.limit > 0.0]
         return "unknown" if not judged else "plateau" if all(judged) else "spike"
 
     @property
@@ -140,12 +142,17 @@ def _shown(stress: Stress) -> dict[str, str]:
     """Return a row as a person reads it."""
     return {
         "change": stress.name,
-        "Sharpe": "" if math.isnan(stress.sharpe) else f"{stress.sharpe:.2f}",
-        "wanted": "" if math.isnan(stress.limit) else f"> {stress.limit:.2f}",
+        "Sharpe": "" if math.isnan(stress.sharpe) else _two_digits(stress.sharpe),
+        "wanted": "" if math.isnan(stress.limit) else f"> {_two_digits(stress.limit)}",
         "kept": {None: "", True: "yes", False: "NO"}[stress.passed],
         "return": f"{stress.total_return:+.1%}",
         "drawdown": f"{stress.max_drawdown:.1%}",
     }
+
+
+def _two_digits(value: float) -> str:
+    """Return a ratio without the sign of a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _kind_of(value: Any) -> str:

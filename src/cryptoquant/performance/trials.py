@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.errors import DataError
+from cryptoquant.performance.curve import ROUNDING
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.performance.selection import selection_numbers, trial_sharpes
 from cryptoquant.performance.significance import SharpeEstimate
@@ -202,5 +203,48 @@ def recount(evidence: Evidence, ledger: TrialLedger, study: str, key: str) -> Ev
     own = next((trial for trial in trials if trial.key == key), None)
     if own is None or len(trials) < max(2, evidence.study_trials):
         return evidence
-    numbers = selection_numbers(SharpeEstimate.of(own.returns), evidence.sharpe, side_by_side(trials).matrix)
-    return replace(evidence, study_trials=len(trials), **numbers)
+    return replace(evidence, study_trials=len(trials), **numbers_beside(own, evidence.sharpe, trials))
+
+
+def numbers_beside(
+    own: StudyTrial, annual_sharpe: float, trials: Sequence[StudyTrial], seed: int = 0
+) -> dict[str, Any]:
+    """Return ``selection_numbers`` of a study trial among all trials of its study."""
+    variance = variance_of_ratios(trials, own.times) if len(trials) > 1 else None
+    estimate, matrix = SharpeEstimate.of(own.returns), side_by_side(trials).matrix
+    return selection_numbers(estimate, annual_sharpe, matrix, variance=variance, seed=seed)
+
+
+def variance_of_ratios(trials: Sequence[StudyTrial], times: NDArray[np.int64]) -> float:
+    """Return the variance between trials of the Sharpe ratio per day, as over a calendar that not all of them fill.
+
+    The variance (ddof 1) of some numbers is the mean of their halved squared differences over all pairs. Each pair is
+    compared on the days that both have, and its share is multiplied by their part of the calendar, since without skill
+    ratios differ the less the more days they have: so that one short trial does not make all others look apart. On one
+    calendar for all it is the plain variance. The scaling is ours. NaN where a pair shares fewer than two days.
+
+    Parameters
+    ----------
+    times
+        The calendar, in nanoseconds UTC: other days are left out.
+    """
+    calendar = np.unique(times)
+    returns, has = np.zeros((len(calendar), len(trials))), np.zeros((len(calendar), len(trials)))
+    for number, trial in enumerate(trials):
+        days, first = np.unique(trial.times, return_index=True)
+        _, place, rows = np.intersect1d(calendar, days, assume_unique=True, return_indices=True)
+        returns[place, number], has[place, number] = trial.returns[first[rows]], 1.0
+    shared = has.T @ has
+    upper = np.triu_indices(len(trials), 1)
+    if not len(upper[0]) or shared[upper].min() < 2.0:
+        return math.nan
+    np.fill_diagonal(shared, np.maximum(shared.diagonal(), 2.0))
+    centre = returns.sum(axis=0) / np.maximum(has.sum(axis=0), 1.0)
+    centred = (returns - centre) * has
+    total, squares = centred.T @ has, (centred * centred).T @ has
+    spread = squares - total * total / shared
+    moves = spread > ROUNDING * squares
+    deviation = np.sqrt(np.where(moves, spread / (shared - 1.0), 1.0))
+    ratios = np.where(moves, (centre[:, None] + total / shared) / deviation, 0.0)
+    halves = (ratios - ratios.T) ** 2 / 2.0 * shared / len(calendar)
+    return float(halves[upper].mean())

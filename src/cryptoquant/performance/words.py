@@ -290,7 +290,13 @@ def verdict(report: Report, gate: Gate | None = None) -> Verdict:
     if failures:
         return Verdict("Does not pass the gate", "failed", failures)
     reason = f"All demands are met over {evidence.days:,} days out of sample."
-    open_point = ("One study trial only: the Sharpe ratio is not deflated.",) if evidence.study_trials < 2 else ()
+    open_point: tuple[str, ...] = ()
+    if evidence.study_trials < 2:
+        open_point = ("One study trial only: the Sharpe ratio is not deflated.",)
+    elif evidence.are_trials_alike and math.isnan(evidence.pbo):
+        open_point = (
+            "All study trials are alike: nothing was chosen, so that no overfitting of a choice is demanded.",
+        )
     return Verdict("Passes the gate", "passed", (reason, *open_point))
 
 
