@@ -23,7 +23,7 @@ def folded_lines(lines: Iterable[EvidenceLine]) -> list[EvidenceLine]:
         else:
             kept.append(line)
     for why, alike in folded.items():
-        kept.append(EvidenceLine(", ".join(line.name for line in alike), UNDEFINED, "", None, why, alike[0].group))
+        kept.append(EvidenceLine("; ".join(line.name for line in alike), UNDEFINED, "", None, why, alike[0].group))
     return kept
 
 
@@ -54,5 +54,7 @@ def chosen(folds: pl.DataFrame) -> list[tuple[str, str, str]]:
         else:
             runs.append([name, name, trials, words])
     return [
-        (first if first == last else f"{first} to {last}", trials, words) for first, last, trials, words in runs if words
+        (first if first == last else f"{first} to {last}", trials, words)
+        for first, last, trials, words in runs
+        if words
     ]

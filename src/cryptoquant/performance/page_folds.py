@@ -89,7 +89,7 @@ def folds_table(report: Report) -> str:
             heads, rows = _joined(name, (writers[start][0], writers[end][0]), heads, rows)
     heads, rows = without_empty(heads, rows)
     note = f"<p>The last {MOST_FOLDS} of {report.folds.height} folds.</p>" if report.folds.height > MOST_FOLDS else ""
-    return f'{note}{table(heads, rows, text=0, kind="folds", label="Folds")}{_chosen_table(folds)}'
+    return f"{note}{table(heads, rows, text=0, kind='folds', label='Folds')}{_chosen_table(folds)}"
 
 
 def _joined(
@@ -97,7 +97,9 @@ def _joined(
 ) -> tuple[list[str], list[list[str]]]:
     """Return a table with two neighbouring columns, a first and a last day, as one."""
     place = heads.index(pair[0])
-    rows = [[*row[:place], " – ".join(day for day in row[place : place + 2] if day), *row[place + 2 :]] for row in rows]
+    rows = [
+        [*row[:place], " to ".join(day for day in row[place : place + 2] if day), *row[place + 2 :]] for row in rows
+    ]
     return [*heads[:place], name, *heads[place + 2 :]], rows
 
 

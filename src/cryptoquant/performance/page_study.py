@@ -37,7 +37,9 @@ def robustness_part(report: Report) -> str:
     keys = legend([("dot", "Sharpe ratio"), ("failed", "Limit missed"), ("limit", "Limit"), ("own", "The run itself")])
     line = '<span class="dots"> The thin line is zero.</span>'
     note = f"<p>{words}Sharpe ratios are annual, from daily returns.{line}</p>"
-    return f'{note}<div class="dots">{keys}</div>{scrolling(f"""<table class="stresses">{whole}</table>""", "Robustness")}'
+    return (
+        f'{note}<div class="dots">{keys}</div>{scrolling(f"""<table class="stresses">{whole}</table>""", "Robustness")}'
+    )
 
 
 def _own_sharpe(report: Report) -> float:

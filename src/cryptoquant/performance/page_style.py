@@ -103,7 +103,7 @@ table{border-collapse:collapse;width:100%;font-size:13.5px}
 th,td{text-align:left;padding:5px 10px;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--soft);font-weight:600;white-space:nowrap}
 .n{text-align:right;white-space:nowrap}
-.folds{font-size:13px}.folds th,.folds td{padding:5px 6px}.folds td{white-space:nowrap}
+.folds{font-size:13px}.folds th,.folds td{padding:5px 4px}.folds td{white-space:nowrap}
 .chosen{font-size:13px}.chosen td{white-space:nowrap}.chosen td:last-child{width:100%;white-space:normal;
 overflow-wrap:anywhere}
 .family th{padding-top:14px;color:var(--ink)}
@@ -127,7 +127,8 @@ th,td{padding:5px 7px}
 .with-bars td:first-child{min-width:110px;white-space:normal;overflow-wrap:anywhere}
 .dots,.stresses td:nth-child(2),.stresses th:nth-child(2){display:none}
 .stresses,.stresses thead,.stresses tbody{display:block}.stresses td,.stresses th{border:0;padding:1px 4px}
-.stresses tr{display:grid;grid-template-columns:76px repeat(4,1fr);padding:5px 0;border-bottom:1px solid var(--line)}
+.stresses tr{display:grid;font-size:12.5px;padding:5px 0;border-bottom:1px solid var(--line);
+grid-template-columns:66px minmax(0,1fr) minmax(0,1fr) minmax(0,1.2fr) minmax(0,1.2fr)}
 .stresses td:first-child,.stresses th:first-child{grid-column:1/-1;overflow-wrap:anywhere}
 h1{font-size:20px}nav{gap:5px}.alarms{padding:4px 12px}
 .evidence,.evidence tbody{display:block}.evidence thead{display:none}
