@@ -120,3 +120,29 @@ def test_a_wide_span_is_drawn_on_a_logarithmic_axis():
     grown = report.equity.with_columns(pl.Series("equity", np.geomspace(1e5, 1e6, 100)))
     assert equity_figure(report).layout.yaxis.type == "linear"
     assert equity_figure(replace(report, equity=grown)).layout.yaxis.type == "log"
+
+
+def folds_printed(capsys, monkeypatch, folds):
+    monkeypatch.setenv("COLUMNS", "80")
+    replace(report_over(900, trades=40), folds=folds).show()
+    lines = capsys.readouterr().out.splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith(" Fold"))
+    assert max(map(len, lines)) <= 80
+    return [line.split() for line in lines[start:]]
+
+
+def test_folds_are_whole_in_a_terminal_of_eighty_columns(capsys, monkeypatch):
+    dates = [pl.Series("return", [0.123] * 3), pl.Series("sharpe", [-12.34] * 3), pl.Series("train_end", [None] * 3)]
+    said = folds_printed(capsys, monkeypatch, folds_frame().with_columns(dates))
+    assert said[0] == ["Fold", "Test", "from", "to", "Hits", "train", "test", "Return", "Sharpe"]
+    assert said[2][:3] == ["0", "2024-01-01", "2024-01-09"]
+    assert ["Fold", "Trials", "Chosen", "parameters"] in said
+    assert ["0", "to", "2", "8", "depth", "3,", "rate", "0.01235"] in said
+
+
+def test_the_folds_of_a_rule_have_no_column_of_dashes(capsys, monkeypatch):
+    rates = [pl.lit(math.nan).alias(name) for name in ("hit_rate_train", "hit_rate_test")]
+    rule = folds_frame().with_columns(*rates, params=pl.lit("{}"), trials=0)
+    said = folds_printed(capsys, monkeypatch, rule)
+    assert said[0] == ["Fold", "Test", "from", "to"]
+    assert not [row for row in said if "parameters" in row]

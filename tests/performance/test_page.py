@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cryptoquant.backtest.simulator import simulate
 from cryptoquant.market.schema import SIGNALS
@@ -267,6 +269,15 @@ def test_ticks_are_round_and_inside(low, high):
         assert 2 <= len(ticks) <= 12
         assert all(scale.low <= value <= scale.high for value in ticks)
         assert all(len(f"{value:.6g}") <= 9 for value in ticks)
+
+
+@given(low=st.floats(-50, 49), length=st.floats(0.01, 50), count=st.integers(3, 8))
+def test_an_axis_has_three_ticks_at_least_and_not_too_many(low, length, count):
+    assert 3 <= len(number_ticks(Scale(low, low + length), count)) <= 2 * count + 1
+
+
+def test_an_axis_from_zero_to_nine_has_more_than_two_ticks():
+    assert number_ticks(Scale(-0.36, 9.36), 3) == [0.0, 2.0, 4.0, 6.0, 8.0]
 
 
 @pytest.mark.parametrize("hours", [1, 5, 30, 24 * 9, 24 * 70, 24 * 400, 24 * 3_650])

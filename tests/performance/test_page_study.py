@@ -1,6 +1,7 @@
 """What a study adds to the page: what was stressed, learned and traded, and where it came from."""
 
 import math
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,9 +10,13 @@ import polars as pl
 import pytest
 
 from cryptoquant.performance.dossier import Dossier
+from cryptoquant.performance.evidence_lines import evidence_lines
+from cryptoquant.performance.folding import folded_lines
 from cryptoquant.performance.page import page_text
+from cryptoquant.performance.page_folds import folds_table
 from cryptoquant.performance.page_prices import MOST_BARRIERS, barriers_of, largest_fills
 from cryptoquant.performance.page_study import importance_part, paths_part, quality_part, robustness_part
+from cryptoquant.performance.page_tables import evidence_table
 from cryptoquant.performance.page_trades import length
 from cryptoquant.performance.report import Report
 from cryptoquant.performance.robustness import Robustness, Stress
@@ -122,8 +127,52 @@ def test_folds_are_rows_on_a_time_line_with_what_is_known_of_them():
     assert text.count('class="tested"') == 3
     assert text.count('class="embargo"') == 3
     words = " ".join(outline(text).text)
-    for cell in ("Train from", "+10.0 %", "-20.0 %", "1,234.50", "Fees, USD"):
+    for cell in ("Trained on", "Tested on", "+10.0 %", "-20.0 %", "1,234.50", "Fees, USD"):
         assert cell in words
+
+
+def heads_of(part, label):
+    """Return the heads of the table with that label."""
+    return re.findall("<th(?: [^>]*)?>(.*?)</th>", part.split(f'aria-label="{label}"')[1].split("</thead>")[0])
+
+
+def test_what_folds_chose_stands_below_them_and_columns_that_say_nothing_are_left_out():
+    names = [name for name in folds_frame().columns if name.startswith("hit_rate")]
+    chose = pl.Series("params", ['{"depth": 3}', '{"depth": 3}', '{"depth": 4}'])
+    part = folds_table(replace(report_over(700), folds=folds_frame().with_columns(chose)))
+    assert heads_of(part, "Folds") == ["Fold", "Tested on", "Train rows", "Test rows", "Hits, train", "Hits, test"]
+    assert '<td class="n">2024-01-01 to 2024-01-09</td>' in part
+    assert heads_of(part, "Chosen parameters") == ["Fold", "Trials", "Chosen parameters"]
+    assert "<td>0 to 1</td><td>8</td><td>depth 3</td>" in part
+    assert "<td>2</td><td>8</td><td>depth 4</td>" in part
+    rule = folds_frame().with_columns(pl.lit(math.nan).alias(name) for name in names)
+    part = folds_table(replace(report_over(700), folds=rule.with_columns(params=pl.lit("{}"), trials=0)))
+    assert heads_of(part, "Folds") == ["Fold", "Tested on", "Train rows", "Test rows"]
+    assert "Chosen parameters" not in part
+
+
+def test_evidence_that_is_not_defined_is_one_line_for_each_reason():
+    alone = replace(GOOD, study_trials=1, dsr=math.nan, pbo=math.nan, pbo_low=math.nan)
+    lines = evidence_lines(alone)
+    folded = folded_lines(lines)
+    words = [line.meaning for line in folded]
+    assert words.count("fewer than two study trials") == 1
+    (line,) = [line for line in folded if line.meaning == "fewer than two study trials"]
+    assert line.value == "not defined"
+    assert "Reality check; SPA; SPA, lower; SPA, upper" in line.name
+    assert [one for one in folded if one.wanted] == [one for one in lines if one.wanted]
+    reasons = ["the equity never moved", "fewer than two study trials", "not known of this run"]
+    assert {one.meaning for one in folded if one.value == "not defined" and not one.wanted} == set(reasons)
+    assert len(folded) < len(lines) - 8
+    for line in lines:
+        assert any(line.name in one.name for one in folded)
+    part = evidence_table(replace(report_over(900, trades=60), dossier=Dossier(alone)))
+    assert part.count("<tr>") == len(folded) + 1
+
+
+def test_evidence_that_is_defined_is_not_folded():
+    full = replace(GOOD, **{name: 0.5 for name, value in GOOD.to_dict().items() if isinstance(value, float)})
+    assert folded_lines(evidence_lines(full)) == evidence_lines(full)
 
 
 @pytest.mark.parametrize(("days", "text"), [(1 / 1_440, "1 min"), (2 / 24, "2 h"), (1.0, "1 d"), (12.34, "12.3 d")])

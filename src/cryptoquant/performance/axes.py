@@ -17,6 +17,7 @@ STEPS = [
     *(HOUR * n for n in (1, 3, 6, 12)),
     *(DAY * n for n in (1, 2, 7)),
 ]
+FEWEST = 3
 MONTH_STEPS = (1, 2, 3, 6, 12, 24, 60, 120)
 Tick = tuple[float, str]
 Step = TypeVar("Step", int, float)
@@ -50,6 +51,8 @@ def scale_over(low: float, high: float, *, logarithmic: bool = False, margin: fl
 def number_ticks(scale: Scale, count: int = 5) -> list[float]:
     """Return about ``count`` round values inside a scale: multiples of 1, 2 or 5 times a power of ten.
 
+    Where the nearest such step gives fewer than three values, the next smaller one is taken.
+
     Examples
     --------
     >>> number_ticks(Scale(0.3, 9.7), 5)
@@ -63,10 +66,18 @@ def number_ticks(scale: Scale, count: int = 5) -> list[float]:
             return found[:: math.ceil(len(found) / (count + 2))]
     raw = (scale.high - scale.low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = _nearest([power * m for m in (1, 2, 5, 10)], raw)
-    first, last = math.ceil(scale.low / step), math.floor(scale.high / step)
+    steps = [power * m for m in (0.5, 1, 2, 5, 10)]
+    step = _nearest(steps[1:], raw)
+    first, last = _multiples(scale, step)
+    if last - first < FEWEST - 1:
+        step = steps[steps.index(step) - 1]
+        first, last = _multiples(scale, step)
     digits = max(0, 1 - math.floor(math.log10(step)))
     return [round(n * step, digits) for n in range(first, last + 1)]
+
+
+def _multiples(scale: Scale, step: float) -> tuple[int, int]:
+    return math.ceil(scale.low / step), math.floor(scale.high / step)
 
 
 def _logarithmic_ticks(scale: Scale, multiples: Sequence[float]) -> list[float]:

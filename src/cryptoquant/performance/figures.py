@@ -11,6 +11,7 @@ from cryptoquant.performance.alarms import alarms
 from cryptoquant.performance.axes import MONTHS
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.performance.evidence_lines import evidence_lines
+from cryptoquant.performance.folding import chosen, folded_lines, without_empty
 from cryptoquant.performance.plots import PLOTS, price_figure
 from cryptoquant.performance.report import Report
 from cryptoquant.performance.words import (
@@ -20,7 +21,6 @@ from cryptoquant.performance.words import (
     drawdown_rows,
     evidence_of,
     number,
-    parameters,
     percent,
     relative_rows,
     result_rows,
@@ -57,6 +57,10 @@ def show(report: Report) -> None:
             console.print(table)
     if not report.folds.is_empty():
         console.print(_folds_table(report.folds))
+        picked = chosen(report.folds)
+        if picked:
+            heads, rows = without_empty(["Fold", ">Trials", "Chosen parameters"], picked)
+            console.print(_table(heads, rows))
     evidence = evidence_of(report)
     if evidence is not None:
         console.print(_evidence_table(evidence))
@@ -155,7 +159,8 @@ def _halves(rows: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
 
 
 def _evidence_table(evidence: Evidence) -> "Table":
-    rows = [(e.name, e.value, e.wanted, SIGNS[e.passed], e.meaning) for e in evidence_lines(evidence)]
+    lines = folded_lines(evidence_lines(evidence))
+    rows = [(e.name, e.value, e.wanted, SIGNS[e.passed], e.meaning) for e in lines]
     return _table(["Evidence", ">Value", ">Wanted", "", "Meaning"], rows)
 
 
@@ -187,14 +192,17 @@ def _folds_table(folds: pl.DataFrame) -> "Table":
         "hit_rate_test": (">test", lambda rate: percent(rate, 1)),
         "return": (">Return", lambda value: percent(value, 1, signed=True)),
         "sharpe": (">Sharpe", number),
-        "params": ("Parameters", parameters),
     }
     there = [name for name in writers if name in folds.columns]
     rows = [
         ["" if value is None else writers[name][1](value) for name, value in zip(there, row, strict=True)]
         for row in folds.select(there).iter_rows()
     ]
-    return _table([writers[name][0] for name in there], rows)
+    heads, rows = without_empty([writers[name][0] for name in there], rows)
+    table = _table(heads, rows)
+    for column in table.columns:
+        column.no_wrap = True
+    return table
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":

@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 
 from cryptoquant.performance.axes import Scale, Tick, scale_over
+from cryptoquant.performance.folding import chosen, without_empty
 from cryptoquant.performance.page_pictures import Floats, epochs, legend
 from cryptoquant.performance.page_tables import table
 from cryptoquant.performance.report import Report
 from cryptoquant.performance.svg import Axes, picture
-from cryptoquant.performance.words import currency_of, money, number, parameters, percent
+from cryptoquant.performance.words import currency_of, money, number, percent
 
 MOST_FOLDS = 200
 MOST_LETTERS = 12
@@ -75,26 +76,48 @@ def _floats(series: pl.Series) -> Floats:
 
 
 def folds_table(report: Report) -> str:
-    """Return one row for each fold: when, how many rows, how often right, how it paid, and what was chosen."""
-    folds = report.folds
+    """Return one row for each fold: when, how many rows, how often right, how it paid; below, what was chosen."""
+    folds = report.folds.tail(MOST_FOLDS)
     writers = _writers(currency_of(report))
-    there = [name for name in writers if name in folds.columns]
-    if folds.is_empty() or not there:
+    shown = folds.select(name for name in writers if name in folds.columns)
+    if shown.is_empty():
         return ""
-    shown = folds.select(there).tail(MOST_FOLDS)
-    rows = [[writers[name][1](value) for name, value in zip(there, row, strict=True)] for row in shown.iter_rows()]
-    note = f"<p>The last {MOST_FOLDS} of {folds.height} folds.</p>" if folds.height > MOST_FOLDS else ""
-    kind = "folds chosen" if there[-1] == "params" else "folds"
-    return note + table([writers[name][0] for name in there], rows, text=0, kind=kind, label="Folds")
+    rows = [[writers[name][1](value) for name, value in row.items()] for row in shown.iter_rows(named=True)]
+    heads = [writers[name][0] for name in shown.columns]
+    for name, start, end in (("Tested on", "test_start", "test_end"), ("Trained on", "train_start", "train_end")):
+        if {start, end} <= set(shown.columns):
+            heads, rows = _joined(name, (writers[start][0], writers[end][0]), heads, rows)
+    heads, rows = without_empty(heads, rows)
+    note = f"<p>The last {MOST_FOLDS} of {report.folds.height} folds.</p>" if report.folds.height > MOST_FOLDS else ""
+    return f"{note}{table(heads, rows, text=0, kind='folds', label='Folds')}{_chosen_table(folds)}"
+
+
+def _joined(
+    name: str, pair: tuple[str, str], heads: list[str], rows: list[list[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """Return a table with two neighbouring columns, a first and a last day, as one."""
+    place = heads.index(pair[0])
+    rows = [
+        [*row[:place], " to ".join(day for day in row[place : place + 2] if day), *row[place + 2 :]] for row in rows
+    ]
+    return [*heads[:place], name, *heads[place + 2 :]], rows
+
+
+def _chosen_table(folds: pl.DataFrame) -> str:
+    picked = chosen(folds)
+    if not picked:
+        return ""
+    heads, rows = without_empty(["Fold", "Trials", "Chosen parameters"], picked)
+    return table(heads, rows, text=len(heads), kind="chosen", label="Chosen parameters")
 
 
 def _writers(currency: str) -> dict[str, tuple[str, Callable[[Any], str]]]:
     return {
         "fold": ("Fold", str),
-        "train_start": ("Train from", _day),
-        "train_end": ("to", _day),
-        "test_start": ("Test from", _day),
-        "test_end": ("to", _day),
+        "train_start": ("Trained from", _day),
+        "train_end": ("Trained to", _day),
+        "test_start": ("Tested from", _day),
+        "test_end": ("Tested to", _day),
         "train_rows": ("Train rows", _count),
         "test_rows": ("Test rows", _count),
         "hit_rate_train": ("Hits, train", _rate),
@@ -103,8 +126,6 @@ def _writers(currency: str) -> dict[str, tuple[str, Callable[[Any], str]]]:
         "sharpe": ("Sharpe", lambda value: "" if value is None else number(value)),
         "max_drawdown": ("Drawdown", _rate),
         "fees": (f"Fees, {currency}" if currency else "Fees", lambda value: "" if value is None else money(value)),
-        "trials": ("Trials", _count),
-        "params": ("Chosen parameters", parameters),
     }
 
 

@@ -35,8 +35,11 @@ def robustness_part(report: Report) -> str:
     failed = len(found.failures)
     words = f"{len(judged) - failed} of {len(judged)} limits are kept. " if judged else "No limit is set. "
     keys = legend([("dot", "Sharpe ratio"), ("failed", "Limit missed"), ("limit", "Limit"), ("own", "The run itself")])
-    note = f"<p>{words}Sharpe ratios are annual, from daily returns; the thin line is zero.</p>"
-    return f'{note}{keys}{scrolling(f"""<table class="stresses">{whole}</table>""", "Robustness")}'
+    line = '<span class="dots"> The thin line is zero.</span>'
+    note = f"<p>{words}Sharpe ratios are annual, from daily returns.{line}</p>"
+    return (
+        f'{note}<div class="dots">{keys}</div>{scrolling(f"""<table class="stresses">{whole}</table>""", "Robustness")}'
+    )
 
 
 def _own_sharpe(report: Report) -> float:

@@ -103,11 +103,11 @@ table{border-collapse:collapse;width:100%;font-size:13.5px}
 th,td{text-align:left;padding:5px 10px;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--soft);font-weight:600;white-space:nowrap}
 .n{text-align:right;white-space:nowrap}
-.folds{font-size:13px}.folds th,.folds td{padding:5px 6px}.folds td{white-space:nowrap}
-.chosen td:last-child,.chosen th:last-child{text-align:left;white-space:normal;min-width:220px}
+.folds{font-size:13px}.folds th,.folds td{padding:5px 4px}.folds td{white-space:nowrap}
+.chosen{font-size:13px}.chosen td{white-space:nowrap}.chosen td:last-child{width:100%;white-space:normal;
+overflow-wrap:anywhere}
 .family th{padding-top:14px;color:var(--ink)}
-.with-bars td:nth-child(2){width:34%;min-width:70px}.features td:first-child{overflow-wrap:anywhere}
-.with-bars td:first-child{min-width:110px}
+.with-bars td:nth-child(2){width:100%;min-width:70px}.with-bars td:first-child{white-space:nowrap}
 .stresses td:nth-child(2){width:38%;min-width:110px;padding:6px 18px}
 .stresses td:nth-child(3),.evidence td:nth-child(4){white-space:nowrap}
 .halves{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:0 32px;align-items:start}
@@ -123,7 +123,13 @@ NARROW = """
 @media screen and (max-width:720px){main{padding:20px 14px 40px}.cards{grid-template-columns:1fr 1fr}
 .halves{grid-template-columns:minmax(0,1fr)}
 .card b{font-size:19px}.plot{padding-left:52px;padding-right:18px}.letters .wide,.grid .wide{display:none}
-th,td{padding:5px 7px}.stresses td:nth-child(2){padding:6px 9px;min-width:84px}
+th,td{padding:5px 7px}
+.with-bars td:first-child{min-width:110px;white-space:normal;overflow-wrap:anywhere}
+.dots,.stresses td:nth-child(2),.stresses th:nth-child(2){display:none}
+.stresses,.stresses thead,.stresses tbody{display:block}.stresses td,.stresses th{border:0;padding:1px 4px}
+.stresses tr{display:grid;font-size:12.5px;padding:5px 0;border-bottom:1px solid var(--line);
+grid-template-columns:66px minmax(0,1fr) minmax(0,1fr) minmax(0,1.2fr) minmax(0,1.2fr)}
+.stresses td:first-child,.stresses th:first-child{grid-column:1/-1;overflow-wrap:anywhere}
 h1{font-size:20px}nav{gap:5px}.alarms{padding:4px 12px}
 .evidence,.evidence tbody{display:block}.evidence thead{display:none}
 .evidence tr{display:grid;grid-template-columns:1fr auto 64px 76px;padding:6px 0;border-bottom:1px solid var(--line)}
@@ -135,7 +141,7 @@ PAPER = """
 .wide-table{overflow:visible}table{font-size:9.5px}th,td{padding:3px 5px}.cards{gap:6px}.card b{font-size:16px}
 h2{margin-top:22px}tr,.plot,figure,.verdict,.alarms,.card{break-inside:avoid}thead{display:table-header-group}
 .legend,.unit,section>p{break-after:avoid}th{white-space:normal}
-.folds th,.folds td{padding:2px 3px;font-size:8.5px}.chosen td:last-child{min-width:90px}
+.folds th,.folds td{padding:2px 3px;font-size:8.5px}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 STYLE = COLOURS + LETTERS + PICTURES + TABLES + NARROW + PAPER

@@ -9,6 +9,7 @@ import polars as pl
 
 from cryptoquant.performance.axes import MONTHS
 from cryptoquant.performance.evidence_lines import evidence_lines
+from cryptoquant.performance.folding import folded_lines
 from cryptoquant.performance.report import Report
 from cryptoquant.performance.words import (
     before_costs_of,
@@ -118,7 +119,7 @@ def evidence_table(report: Report) -> str:
     evidence = evidence_of(report)
     if evidence is None:
         return ""
-    lines = evidence_lines(evidence)
+    lines = folded_lines(evidence_lines(evidence))
     wanted, others = [line for line in lines if line.wanted], [line for line in lines if not line.wanted]
     body = ""
     for title, part in (("What the gate asks for", wanted), ("What else is known", others)):

@@ -145,7 +145,7 @@ def a_capital(name: str, value: Any) -> float:
 def numbers_of(kind: type[Numbers], name: str, saved: Any) -> Numbers:
     """Return a dataclass of numbers and texts from what was saved, each field of its type."""
     types = {one.name: getattr(one.type, "__name__", one.type) for one in fields(kind)}  # type: ignore[arg-type]
-    found = {}
+    found: dict[str, Any] = {}
     for field, value in a_mapping(name, saved).items():
         place, wanted = f"{name}: {field}", types.get(field)
         if wanted == "float":
