@@ -166,6 +166,13 @@ def test_shares_count_what_the_gate_says_and_come_with_exact_intervals():
     assert json.loads(found.to_json())["rates"][0]["passed"] == 3
 
 
+def test_a_terminal_of_eighty_columns_shows_which_market_it_was(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    runs = tuple(PlaceboRun("planted 0.1234", seed, replace(GOOD, sharpe=-2.123 - seed), 1.0) for seed in range(100))
+    Placebo(Gate(), runs, {"planted 0.1234": 2.0}).show()
+    assert "planted 0.1234" in capsys.readouterr().out
+
+
 def test_a_run_that_never_traded_earned_nothing_and_no_run_at_all_has_no_rates():
     idle = replace(GOOD, sharpe=math.nan, psr=math.nan)
     runs = tuple(PlaceboRun("a", seed, one, 1.0) for seed, one in enumerate((GOOD, idle)))

@@ -134,8 +134,8 @@ class Placebo:
         return replace(self, gate=gate)
 
     def show(self) -> None:
-        """Print the rates."""
-        print_frame(self.rates)
+        """Print the rates without their counts of trials and passes, so that a terminal has room for the names."""
+        print_frame(self.rates.drop("trials", "passed").rename({"sharpe_error": "±"}))
 
     def to_json(self) -> str:
         """Return rates and gate as JSON."""
