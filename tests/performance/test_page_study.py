@@ -155,17 +155,16 @@ def test_evidence_that_is_not_defined_is_one_line_for_each_reason():
     alone = replace(GOOD, study_trials=1, dsr=math.nan, pbo=math.nan, pbo_low=math.nan)
     lines = evidence_lines(alone)
     folded = folded_lines(lines)
-    words = [line.meaning for line in folded]
-    assert words.count("fewer than two study trials") == 1
-    (line,) = [line for line in folded if line.meaning == "fewer than two study trials"]
-    assert line.value == "not defined"
-    assert "Reality check; SPA; SPA, lower; SPA, upper" in line.name
+    (line,) = [line for line in folded if line.meaning.startswith("fewer than two study trials: ")]
+    assert line.name == "Not defined"
+    assert "Reality check; SPA; SPA, lower; SPA, upper" in line.meaning
+    assert int(line.value) == len(line.meaning.split("; "))
     assert [one for one in folded if one.wanted] == [one for one in lines if one.wanted]
     reasons = ["the equity never moved", "fewer than two study trials", "not known of this run"]
-    assert {one.meaning for one in folded if one.value == "not defined" and not one.wanted} == set(reasons)
+    assert {one.meaning.split(": ")[0] for one in folded if one.name == "Not defined"} == set(reasons)
     assert len(folded) < len(lines) - 8
     for line in lines:
-        assert any(line.name in one.name for one in folded)
+        assert any(line.name in one.name + one.meaning for one in folded)
     part = evidence_table(replace(report_over(900, trades=60), dossier=Dossier(alone)))
     assert part.count("<tr>") == len(folded) + 1
 

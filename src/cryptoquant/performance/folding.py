@@ -23,7 +23,8 @@ def folded_lines(lines: Iterable[EvidenceLine]) -> list[EvidenceLine]:
         else:
             kept.append(line)
     for why, alike in folded.items():
-        kept.append(EvidenceLine("; ".join(line.name for line in alike), UNDEFINED, "", None, why, alike[0].group))
+        words = f"{why}: {'; '.join(line.name for line in alike)}"
+        kept.append(EvidenceLine(UNDEFINED.capitalize(), str(len(alike)), "", None, words, alike[0].group))
     return kept
 
 
