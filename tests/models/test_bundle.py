@@ -41,7 +41,7 @@ from tests.models.datasets import HOUR, small_dataset
 STRONG = Evidence(
     days=400, sharpe=2.5, sharpe_before_costs=3.0, sharpe_double_costs=2.0, sharpe_low=1.0, sharpe_high=4.0, psr=0.999,
     dsr=float("nan"), minimum_track_record_days=100.0, max_drawdown=-0.1, max_drawdown_low=-0.2, round_trips=200,
-    study_trials=1, tuning_trials=0,
+    study_trials=1, tuning_trials=0, sharpe_delayed=2.2,
 )  # fmt: skip
 SINGLE = set(STRATEGIES) - {"Ensemble", "Voting", "Switch", "VolatilityScaled", "Followed"}
 
