@@ -12,15 +12,13 @@ import pytest
 from cryptoquant.backtest.placebo import (
     EDGES,
     Placebo,
-    PlaceboRun,
     cheap_plan,
     default_markets,
     placebo,
     power,
-    run_once,
-    trials_without_skill,
 )
 from cryptoquant.backtest.placebo_markets import Planted, RandomWalk, Shuffled
+from cryptoquant.backtest.placebo_runs import PlaceboRun, run_once, trials_without_skill
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import DataError
 from cryptoquant.market.schema import check_bars, validate

@@ -10,6 +10,7 @@ import cryptoquant as cq
 from cryptoquant import features as f
 from tests.examples.notebook_cells import ROOT, SCRIPTS
 
+CLUSTER = ROOT / "examples" / "cluster.py"
 PAPER_TRADE = ROOT / "examples" / "paper_trade.py"
 ORDERS = ROOT / "examples" / "orders.py"
 STRATEGIES = ROOT / "examples" / "strategies.py"
@@ -62,7 +63,7 @@ def run(reference, folder, **variables):
 
 
 def test_every_script_of_the_examples_is_tested_here():
-    assert SCRIPTS == [FEATURES, ORDERS, PAPER_TRADE, RECORDING, REPORT, STRATEGIES]
+    assert SCRIPTS == [CLUSTER, FEATURES, ORDERS, PAPER_TRADE, RECORDING, REPORT, STRATEGIES]
 
 
 def test_the_paper_trading_script_trades_six_hours_on_a_running_sandbox(venue, champion, folder):
@@ -118,3 +119,16 @@ def test_the_script_of_recording_loses_and_doubles_nothing():
     assert "trades of an hour: 180, each once" in done.stdout
     assert "own tables: 28 rows made from ['trades']" in done.stdout
     assert done.stdout.endswith("clean\n")
+
+
+@pytest.mark.deep
+def test_two_nodes_of_ray_give_the_study_of_one_process(tmp_path):
+    pytest.importorskip("ray", reason='needs pip install "cryptoquant[ray]"')
+    if subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs a network of its own: run where unprivileged user namespaces are allowed")
+    done = subprocess.run(
+        [sys.executable, str(CLUSTER)], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nodes: 2" in done.stdout
+    assert "the same as in one process: True" in done.stdout

@@ -6,20 +6,19 @@ import math
 import time as clock
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import polars as pl
 
 from cryptoquant.backtest.parallel import side_by_side
 from cryptoquant.backtest.placebo_markets import PlaceboMarket, Planted, RandomWalk, Shuffled
+from cryptoquant.backtest.placebo_runs import KeptRuns, PlaceboRun, run_once
 from cryptoquant.backtest.plan import Plan
 from cryptoquant.backtest.study import Study
-from cryptoquant.backtest.walk_forward import Progress, run_plan
+from cryptoquant.backtest.walk_forward import Progress
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.errors import DataError
 from cryptoquant.features import (
@@ -38,11 +37,11 @@ from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.objectives import squared_error
 from cryptoquant.models.splits import WalkForward
 from cryptoquant.models.tune import MEMORY, Tune
-from cryptoquant.performance.evidence import Evidence, Gate
+from cryptoquant.performance.evidence import Gate
 from cryptoquant.performance.figures import print_frame
 from cryptoquant.performance.progress import bar
 from cryptoquant.performance.proportion import share_interval
-from cryptoquant.performance.trials import StudyTrial, TrialLedger, complete_length, recount, strict_json
+from cryptoquant.performance.trials import strict_json
 from cryptoquant.trading.strategy import LongFlat
 from cryptoquant.trading.venue import Costs
 
@@ -53,8 +52,6 @@ RUNS, POWER_RUNS = 200, 100
 EDGES = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.21, 0.25)
 CALIBRATION_RUNS = 8
 CALIBRATION_SEED = 1_000_000
-# Sets the draws of trials without skill apart from those of the market of the same seed.
-SKILL_STREAM = 2
 RATES: dict[str, type[pl.DataType]] = {
     "market": pl.String,
     "target": pl.Float64,
@@ -67,16 +64,6 @@ RATES: dict[str, type[pl.DataType]] = {
     "sharpe": pl.Float64,
     "sharpe_error": pl.Float64,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class PlaceboRun:
-    """What one study on one market said; ``seconds`` is how long it took."""
-
-    market: str
-    seed: int
-    evidence: Evidence
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -285,7 +272,7 @@ class _Bench:
         self.plan = plan
         self.jobs = jobs
         self.progress = progress
-        self.kept = _Kept(None if storage is None else Path(storage))
+        self.kept = KeptRuns(None if storage is None else Path(storage))
         self.ends = math.inf if budget is None else clock.monotonic() + budget.total_seconds()
 
     def run(self, markets: Sequence[PlaceboMarket], seeds: Sequence[int], trials: int = 1) -> list[PlaceboRun]:
@@ -349,28 +336,6 @@ def _crossing(edges: Sequence[float], means: Sequence[float], wanted: float) -> 
     raise DataError(f"no planted edge gives this pipeline a Sharpe ratio of {wanted:g}; edges gave {reached}")
 
 
-def run_once(plan: Plan, market: PlaceboMarket, seed: int, trials: int = 1) -> PlaceboRun:
-    """Run the study of a plan on one market, with a ledger of its own that holds so many trials (see ``placebo``)."""
-    started, ledger = clock.perf_counter(), TrialLedger()
-    study = run_plan(plan.on(market.bars(seed)), ledger=ledger, jobs=1)
-    (own,) = ledger.study_trials(plan.name)
-    for trial in trials_without_skill(own, trials - 1, seed):
-        ledger.add_study_trial(trial)
-    evidence = recount(study.evidence, ledger, plan.name, own.key)
-    return PlaceboRun(market.name, seed, evidence, clock.perf_counter() - started)
-
-
-def trials_without_skill(own: StudyTrial, count: int, seed: int) -> list[StudyTrial]:
-    """Return study trials on the days of another: independent normal daily returns of mean 0 and its deviation."""
-    rng = np.random.default_rng([seed, SKILL_STREAM])
-    deviation = float(own.returns.std())
-    drawn = rng.normal(0.0, deviation, (count, len(own.returns)))
-    return [
-        replace(own, key=f"{own.key} without skill {place}", returns=returns, settings={})
-        for place, returns in enumerate(drawn, start=1)
-    ]
-
-
 def _names(markets: Sequence[PlaceboMarket]) -> dict[str, str]:
     """Return what each market is shown as, by key: its name, with a number where another one has that name, too."""
     names = {market.key: market.name for market in markets}
@@ -385,39 +350,3 @@ def _digest(plan: Plan, market: str, trials: int) -> str:
     """Return a digest of all that decides a run but the seed: the plan with its data, market, trials and code."""
     said = json.dumps([plan.key, market, trials, code_fingerprint()])
     return hashlib.sha256(said.encode()).hexdigest()
-
-
-class _Kept:
-    """Runs in a file of JSON lines, those of other plans and markets among them."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-
-    def read(self, digests: Iterable[str]) -> dict[tuple[str, int], PlaceboRun]:
-        """Return what is there of some digests, by digest and seed; a torn last line is left out."""
-        wanted = set(digests)
-        found: dict[tuple[str, int], PlaceboRun] = {}
-        if self.path is None or not self.path.exists():
-            return found
-        for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):
-            try:
-                told: dict[str, Any] = json.loads(line)
-                digest = told.pop("pipeline")
-                if digest not in wanted:
-                    continue
-                run = PlaceboRun(**{**told, "evidence": Evidence.from_dict(told["evidence"])})
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{self.path}: line {number} is no run: {error}") from error
-            found[digest, run.seed] = run
-        return found
-
-    def write(self, digest: str, run: PlaceboRun) -> None:
-        """Add a run."""
-        if self.path is None:
-            return
-        told = {"pipeline": digest, **asdict(run), "evidence": run.evidence.to_json()}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as file:
-            file.truncate(complete_length(file))
-            file.write(json.dumps(told).encode() + b"\n")
-            file.flush()
