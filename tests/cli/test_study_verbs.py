@@ -142,3 +142,10 @@ def test_a_gate_that_is_wrong_is_named_before_anything_runs(home):
     assert code == 1
     assert "luck" in said
     assert not (home / "placebo.jsonl").exists()
+
+
+@pytest.mark.parametrize("wrong", [("--runs", "-1"), ("--power-runs", "-1"), ("--trials", "0"), ("--days", "0")])
+def test_a_count_that_makes_no_sense_is_wrong_usage(home, wrong):
+    code, _, said = call("placebo", *wrong)
+    assert code == 2
+    assert wrong[0] in said

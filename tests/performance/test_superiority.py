@@ -84,11 +84,16 @@ def test_where_nothing_ever_moved_it_is_not_defined_and_too_few_periods_are_refu
 
 @pytest.mark.deep
 def test_without_an_edge_one_in_twenty_is_rejected():
-    """1,000 markets of ten trials that are all as good as cash; the deviation of the rate is 0.7 points."""
+    """1,000 markets of ten trials that are all as good as cash; the deviation of the rate is 0.7 points.
+
+    The lower p-value bounds the true one from below, so that it rejects more often (Hansen 2005, section 3).
+    """
     rejected = np.zeros(4)
     for seed in range(1_000):
         returns = np.random.default_rng([9, seed]).standard_normal((250, 10))
         found = superiority(returns, draws=400, seed=seed)
         rejected += [p <= 0.05 for p in (found.reality_check, found.lower, found.consistent, found.upper)]
     rates = rejected / 1_000
-    assert ((rates >= 0.02) & (rates <= 0.08)).all(), rates
+    reality_check, lower, consistent, upper = rates
+    assert all(0.02 <= rate <= 0.08 for rate in (reality_check, consistent, upper)), rates
+    assert consistent <= lower <= 0.12, rates

@@ -148,12 +148,17 @@ def placebo(
     experiment: Annotated[
         Path | None, typer.Argument(help="The experiment's TOML file; by default a ridge regression on hourly BTC/USD.")
     ] = None,
-    runs: Annotated[int, typer.Option(help="Studies on each market without an edge.")] = RUNS,
-    power_runs: Annotated[int, typer.Option(help="Studies for each planted Sharpe ratio; 0 for none.")] = POWER_RUNS,
+    runs: Annotated[int, typer.Option(min=0, help="Studies on each market without an edge.")] = RUNS,
+    power_runs: Annotated[
+        int, typer.Option(min=0, help="Studies for each planted Sharpe ratio; 0 for none.")
+    ] = POWER_RUNS,
     trials: Annotated[
-        int, typer.Option(help="Study trials that deflate each run; at 1 the gate waives its demands on DSR and PBO.")
+        int,
+        typer.Option(
+            min=1, help="Study trials that deflate each run; at 1 the gate waives its demands on DSR and PBO."
+        ),
     ] = 1,
-    days: Annotated[int, typer.Option(help="Length of the markets, where no experiment says it.")] = 730,
+    days: Annotated[int, typer.Option(min=1, help="Length of the markets, where no experiment says it.")] = 730,
     gate: Annotated[Path | None, typer.Option(help="TOML file of the gate; by default the default gate.")] = None,
     storage: Annotated[Path, typer.Option(help="Where runs are kept: a stopped call goes on there.")] = PLACEBO_FILE,
     budget: Annotated[str | None, typer.Option(help="Begin no study after this time, for example 60m.")] = None,
