@@ -68,7 +68,7 @@ OWNERS = {
     },
     "joblib": {"backtest/parallel.py", "models/tune.py"},
     "typer": {"cli/"},
-    "sqlite3": {"live/journal.py"},
+    "sqlite3": {"live/journal.py", "live/inbox.py"},
     "requests": {"data/alpaca.py", "live/broker.py", "data/clock.py"},
 }
 HEAVY = (

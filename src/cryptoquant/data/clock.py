@@ -35,6 +35,10 @@ class WallClock:
         """Return nanoseconds UTC."""
         return time.time_ns()
 
+    def stamp(self) -> int:
+        """Return what stamps that which arrives now: the same."""
+        return time.time_ns()
+
 
 class SandboxClock:
     """Market time of a sandbox, by its control endpoint.
@@ -47,7 +51,14 @@ class SandboxClock:
         self.url = control_url.rstrip("/")
         self._told = self.status()
         self._asked = time.monotonic()
-        self._latest = self._told.now
+        self._latest = self._ahead = self._told.now
+
+    def stamp(self) -> int:
+        """Return what stamps that which arrives now: during an advance the time to which it goes, else the present.
+
+        While a sandbox in lock-step moves on, what it sends is ahead of the time that it last told.
+        """
+        return max(self._ahead, self.now())
 
     def now(self) -> int:
         """Return the sandbox's time; when it does not answer, the time that its speed gives."""
@@ -71,6 +82,7 @@ class SandboxClock:
 
     def advance(self, by: timedelta) -> Moment:
         """Move time on; everything up to then is matched and on the sockets when this returns."""
+        self._ahead = self._told.now + by // timedelta(microseconds=1) * 1_000
         self._told = self._ask("POST", "advance", {"seconds": by.total_seconds()})
         return self._told
 
