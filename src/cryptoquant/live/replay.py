@@ -236,7 +236,7 @@ def _step(result: Replay, event: Any, own: set[str]) -> None:
     for outcome in said:
         if isinstance(outcome, Order):
             result.ordered.append(outcome)
-        else:
+        elif isinstance(outcome, Rejection):
             result.refused.append(outcome)
             own.add(outcome.order_id)
 

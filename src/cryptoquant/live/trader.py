@@ -31,7 +31,7 @@ from cryptoquant.models.registry import Registry
 from cryptoquant.performance.report import Report
 from cryptoquant.settings import settings
 from cryptoquant.trading.engine import Command, Engine
-from cryptoquant.trading.order import Cancellation, Fill, Order, Rejection
+from cryptoquant.trading.order import Cancel, Cancellation, Fill, Order, Rejection
 from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.venue import Venue
 
@@ -350,7 +350,7 @@ class Trader:
             self.predictions.record(self.bundle, signals, rows, self.reference, self.version)
         for signal in signals:
             self.engine.on(signal)
-        said = self.engine.on(market)
+        said = [one for one in self.engine.on(market) if not isinstance(one, Cancel)]  # it holds nothing to cancel
         self.journal.append([*signals, market, *said], durable=bool(said))
         for outcome in said:
             if isinstance(outcome, Rejection):
