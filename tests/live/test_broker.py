@@ -229,15 +229,17 @@ def test_market_and_plain_limit_orders_are_sent(broker, sandbox):
         ("stop_loss", 0.02),
         ("take_profit", 0.04),
         ("trailing", 0.03),
+        ("pause", timedelta(minutes=5)),
     ],
 )
 def test_an_execution_that_only_the_simulator_can_do_is_refused_by_name(setting, value):
+    parts = 2 if setting == "pause" else 1
     with pytest.raises(ConfigurationError, match=rf"execution\.{setting} is .*paper trading cannot yet"):
-        check_tradable(Execution(**{setting: value}), Costs.alpaca())
+        check_tradable(Execution(parts=parts, **{setting: value}), Costs.alpaca())
 
 
 def test_every_setting_of_an_execution_is_either_traded_or_refused():
-    assert {one.name for one in fields(Execution) if one.init} == {"reserve", "band", *NOT_SENT}
+    assert {one.name for one in fields(Execution) if one.init} == {"reserve", "band", "parts", *NOT_SENT}
 
 
 def test_fees_that_are_not_those_of_the_venue_are_refused_and_assumptions_about_prices_are_not():

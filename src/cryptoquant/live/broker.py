@@ -27,7 +27,7 @@ DUPLICATE = 40010001
 QUESTIONS = 4
 PAUSE_SECONDS = 0.5
 SENT_TYPES, SENT_LIVES = ("market", "limit"), ("gtc", "ioc")
-NOT_SENT = ("limit_bps", "life", "stop_loss", "take_profit", "trailing")
+NOT_SENT = ("limit_bps", "life", "stop_loss", "take_profit", "trailing", "pause", "reprice")
 
 
 class WireOrder:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,15 @@ from cryptoquant.market.slice import Slice
 from cryptoquant.models.model import Predictor
 
 Floats = NDArray[np.float64]
+
+
+@runtime_checkable
+class Wary(Protocol):
+    """A predictor that knows how unlike its training rows a row is."""
+
+    def dissimilarity(self, rows: Floats) -> Floats:
+        """Return it for each row, shape (rows,): 0 the same, 1 as training rows on average."""
+        ...
 
 
 class Forecaster:
@@ -58,8 +68,15 @@ class Forecaster:
         said = []
         for place, value in self._values(rows):
             stamp = (market.time, market.known)
-            said.append(Signal(self.name, self.symbols[place], *stamp, self.predictor.kind, value, self.horizon_ns))
+            prediction = (self.predictor.kind, value, self.horizon_ns, self._dissimilarity(place))
+            said.append(Signal(self.name, self.symbols[place], *stamp, *prediction))
         return said
+
+    def _dissimilarity(self, place: int) -> float | None:
+        """Return how strange the last row of a symbol is to the model, None where it cannot tell."""
+        if not isinstance(self.predictor, Wary):
+            return None
+        return float(self.predictor.dissimilarity(self._rows[place, -1:])[0])
 
     def warm(self, rows: Floats) -> None:
         """Take in earlier rows, shape (slices, symbols, features), without predicting."""
