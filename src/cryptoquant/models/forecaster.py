@@ -50,6 +50,7 @@ class Forecaster:
     ) -> None:
         self.name = name
         self.predictor = predictor
+        self._wary = predictor if isinstance(predictor, Wary) else None
         self.symbols = symbols
         self.horizon_ns = horizon_ns
         self._wanted = [symbol in (symbols if chosen is None else chosen) for symbol in symbols]
@@ -67,16 +68,14 @@ class Forecaster:
         """
         said = []
         for place, value in self._values(rows):
+            symbol, kind, strange = self.symbols[place], self.predictor.kind, self._dissimilarity(place)
             stamp = (market.time, market.known)
-            prediction = (self.predictor.kind, value, self.horizon_ns, self._dissimilarity(place))
-            said.append(Signal(self.name, self.symbols[place], *stamp, *prediction))
+            said.append(Signal(self.name, symbol, *stamp, kind, value, self.horizon_ns, strange))
         return said
 
     def _dissimilarity(self, place: int) -> float | None:
         """Return how strange the last row of a symbol is to the model, None where it cannot tell."""
-        if not isinstance(self.predictor, Wary):
-            return None
-        return float(self.predictor.dissimilarity(self._rows[place, -1:])[0])
+        return None if self._wary is None else float(self._wary.dissimilarity(self._rows[place, -1:])[0])
 
     def warm(self, rows: Floats) -> None:
         """Take in earlier rows, shape (slices, symbols, features), without predicting."""
