@@ -151,6 +151,15 @@ def test_an_exit_above_the_largest_order_is_sent_in_slices():
     assert all(order.lots * 1e-9 * 49.0 <= VENUE.maximum_notional for order in sent)
 
 
+def test_a_target_does_not_sell_the_coins_of_others_while_its_own_stop_is_at_work():
+    engine = engine_of(0.5, stop_loss=0.02, take_profit=0.1)
+    (order,) = engine.on(slice_at(0, 100.0))
+    fill(engine, order, 0, 100.0, order.lots / 2)
+    fill(engine, order, 0, 90.0, order.lots / 2, number=1)
+    assert [one.id for one in engine.on(price_at(1, 97.5, 98.5))] == [f"{order.id}s0"]
+    assert [one.id for one in engine.on(price_at(2, 97.0, 111.0))] == [f"{order.id}t1"]
+
+
 def test_a_life_that_ends_is_cancelled_once():
     engine = engine_of(0.5, limit_bps=10.0, life=timedelta(minutes=5))
     (order,) = engine.on(slice_at(0, 100.0))

@@ -46,10 +46,12 @@ def rehearse(
     Raises
     ------
     ValueError
-        The engine does not hold its exits.
+        The engine does not hold its exits, or its venue lends money, which Alpaca's crypto venue does not.
     """
     if not engine.holds:
         raise ValueError("a rehearsal needs an engine that holds its exits: Engine(..., holds=True)")
+    if engine.venue.financing is not None:
+        raise ValueError("a rehearsal is of a spot venue, found one with financing")
     rehearsal = Rehearsal(engine, signals or {})
     builder = LargeBars(minutes.symbols, timeframe)
     for minute in minutes:
