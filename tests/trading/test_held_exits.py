@@ -270,6 +270,7 @@ def test_cancel_ends_every_open_order_and_leaves_the_engine_trading():
     engine = engine_of(0.5, limit_bps=10.0, parts=2, pause=timedelta(minutes=1))
     (order,) = engine.on(slice_at(0, 100.0))
     assert engine.on(Command("1", "cancel", START)) == [Cancel(order.id, "main", "A/USD", START)]
+    assert engine.on(Command("2", "cancel", START)) == []
     assert not engine.working.due
     engine.on(Cancellation(order.id, "main", "A/USD", START))
     assert isinstance(engine.on(slice_at(1, 100.0))[0], Order)
@@ -310,6 +311,19 @@ def test_a_price_too_far_from_the_close_before_is_refused():
 def test_a_buy_must_leave_the_cash_that_is_asked_for():
     assert reason_of(RiskLimits(min_cash=0.6), slice_at(0, 100.0)).startswith("cash would fall below 60.0%")
     assert reason_of(RiskLimits(min_cash=0.4), slice_at(0, 100.0)) == ""
+
+
+def test_the_cash_that_must_be_left_counts_buys_in_flight():
+    symbols, limits = ("A/USD", "B/USD"), RiskLimits(min_cash=0.3)
+    plan = Execution(reserve=0.0, limit_bps=10.0)
+    engine = Engine(Wants(A=0.4), VENUE, symbols, 1_000.0, execution=plan, limits=limits, holds=True)
+    (first,) = engine.on(slice_at(0, 100.0, symbols))
+    engine.strategy.weights["B"] = 0.4
+    (refused,) = engine.on(slice_at(1, 100.0, symbols))
+    assert refused.reason == "cash would fall below 30.0% of the equity"
+    engine.on(Cancellation(first.id, "main", "A/USD", START + MINUTE))
+    engine.strategy.weights = {"B": 0.4}
+    assert isinstance(engine.on(slice_at(2, 100.0, symbols))[0], Order)
 
 
 def test_a_wide_spread_is_refused_until_a_narrow_one_is_quoted_and_no_quote_is_not_judged():

@@ -25,7 +25,8 @@ def rehearse(
 
     At one moment come first the fills of the minute that closed, then its prices in the order of the symbols while the
     engine waits for any, then the signals and the slice of a larger bar that it completes. What the engine sends
-    reaches the venue through ``at_venue``; a cancel acts there at once, as ``DELETE /orders`` does.
+    reaches the venue through ``at_venue``; a cancel acts there at once, as ``DELETE /orders`` does. The run has a row
+    for each minute.
 
     Parameters
     ----------
@@ -37,11 +38,6 @@ def rehearse(
         Of the slices that are decided on; a bucket that the minutes do not open is left out.
     signals
         By the close of their slice (ns UTC); one that is known later than its slice is not shown.
-
-    Returns
-    -------
-    Run
-        With a row for each minute, and the orders as the engine gave them.
 
     Raises
     ------
