@@ -208,6 +208,15 @@ def test_an_old_limit_order_moves_with_the_price_until_the_strategy_wants_someth
     assert engine.on(Cancellation(again.id, "main", "A/USD", START + 5 * MINUTE)) == []
 
 
+def test_an_order_that_was_cancelled_by_command_is_not_moved():
+    engine = engine_of(0.5, limit_bps=10.0, reprice=timedelta(minutes=2))
+    (order,) = engine.on(slice_at(0, 100.0))
+    engine.on(Command("1", "cancel", START))
+    assert not engine.heeds(price_at(3, 110.0))
+    engine.on(price_at(3, 110.0))
+    assert engine.on(Cancellation(order.id, "main", "A/USD", START + 3 * MINUTE)) == []
+
+
 def test_repricing_is_refused_where_the_engine_does_not_hold_its_orders():
     plan = Execution(limit_bps=1.0, reprice=timedelta(minutes=1))
     with pytest.raises(ValueError, match="reprice needs an engine that holds"):

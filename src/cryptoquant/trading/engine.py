@@ -219,7 +219,7 @@ class Engine:
             raise ValueError(f"slice of {market.symbols}, the engine trades {own}")
         self._history.append(market)
         self.portfolio.see(market)
-        if self.limits.price_collar < math.inf:
+        if self.gate.watches_jumps:
             self.risk.before, self._last_closes = self._last_closes, self.portfolio.marks
 
     def _fill(self, fill: Fill) -> Sequence[Outcome]:
@@ -266,8 +266,9 @@ class Engine:
         self._see(market)
         if gate.watches_losses:
             gate.state.observe(market.time, portfolio.equity, gate.limits)
-        age = market.known - market.time
-        said: list[Outcome] = list(self.passing.on(market.time, age=age)) if self.passing.is_waiting else []
+        said: list[Outcome] = []
+        if self.holds or self.working.due:
+            said += self.passing.on(market.time, age=market.known - market.time)
         target = self.strategy.decide(View(market, self._history, self._signals, portfolio))
         if not target:
             return said or ()
@@ -277,7 +278,7 @@ class Engine:
         if refused:
             gate.count_refused(len(refused))
             said += refused
-        approved: list[Order] = []
+        age, approved = market.known - market.time, list[Order]()
         for order in orders:
             if order.time > market.time:
                 self.working.due.append(order)
