@@ -25,7 +25,8 @@ def rehearse(
 
     At one moment come first the fills of the minute that closed, then its prices in the order of the symbols while the
     engine waits for any, then the signals and the slice of a larger bar that it completes. What the engine sends
-    reaches the venue through ``at_venue``; a cancel acts there at once, as ``DELETE /orders`` does.
+    reaches the venue through ``at_venue``; a cancel acts there at once, as ``DELETE /orders`` does. The run has a row
+    for each minute.
 
     Parameters
     ----------
@@ -38,18 +39,15 @@ def rehearse(
     signals
         By the close of their slice (ns UTC); one that is known later than its slice is not shown.
 
-    Returns
-    -------
-    Run
-        With a row for each minute, and the orders as the engine gave them.
-
     Raises
     ------
     ValueError
-        The engine does not hold its exits.
+        The engine does not hold its exits, or its venue lends money, which Alpaca's crypto venue does not.
     """
     if not engine.holds:
         raise ValueError("a rehearsal needs an engine that holds its exits: Engine(..., holds=True)")
+    if engine.venue.financing is not None:
+        raise ValueError("a rehearsal is of a spot venue, found one with financing")
     rehearsal = Rehearsal(engine, signals or {})
     builder = LargeBars(minutes.symbols, timeframe)
     for minute in minutes:

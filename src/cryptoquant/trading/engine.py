@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from cryptoquant.market.price import Price
 from cryptoquant.market.signal import Signal
@@ -109,6 +111,7 @@ class Engine:
         self.held = Held(venue, self.portfolio, self.working)
         self._history = History(strategy.lookback, len(self.portfolio.symbols))
         self._signals: dict[str, Signal] = {}
+        self._last_closes: NDArray[np.float64] | None = None
         self._closes = 0
         self._take(execution or Execution())
 
@@ -202,6 +205,7 @@ class Engine:
         closes[self.portfolio.index(price.symbol)] = price.close
         self.portfolio.mark(closes)
         self.gate.see(price)
+        self.risk.before = self._last_closes
         said: list[Outcome] = []
         for exit_ in self.held.reached(price):
             said += self.passing.fire(exit_, price.time)
@@ -213,10 +217,10 @@ class Engine:
         own = self.portfolio.symbols
         if market.symbols is not own and market.symbols != own:
             raise ValueError(f"slice of {market.symbols}, the engine trades {own}")
-        if self.limits.price_collar < math.inf:
-            self.risk.before = self.portfolio.marks
         self._history.append(market)
         self.portfolio.see(market)
+        if self.gate.watches_jumps:
+            self.risk.before, self._last_closes = self._last_closes, self.portfolio.marks
 
     def _fill(self, fill: Fill) -> Sequence[Outcome]:
         order = self.working.in_flight.get(fill.order_id)
@@ -262,8 +266,9 @@ class Engine:
         self._see(market)
         if gate.watches_losses:
             gate.state.observe(market.time, portfolio.equity, gate.limits)
-        age = market.known - market.time
-        said: list[Outcome] = list(self.passing.on(market.time, age=age)) if self.passing.is_waiting else []
+        said: list[Outcome] = []
+        if self.holds or self.working.due:
+            said += self.passing.on(market.time, age=market.known - market.time)
         target = self.strategy.decide(View(market, self._history, self._signals, portfolio))
         if not target:
             return said or ()
@@ -273,7 +278,7 @@ class Engine:
         if refused:
             gate.count_refused(len(refused))
             said += refused
-        approved: list[Order] = []
+        age, approved = market.known - market.time, list[Order]()
         for order in orders:
             if order.time > market.time:
                 self.working.due.append(order)

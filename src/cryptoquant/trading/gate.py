@@ -42,6 +42,7 @@ class Gate:
     def limits(self, limits: RiskLimits) -> None:
         self._limits = limits
         self.watches_losses = min(limits.max_drawdown, limits.max_daily_loss) < math.inf
+        self.watches_jumps = limits.price_collar < math.inf
 
     def ask(self, order: Order, age: int = 0, ahead: Sequence[Order] = ()) -> Order | Rejection:
         """Return the order, which is in flight from then on, or its refusal; ``age`` is that of the data (ns)."""

@@ -192,8 +192,8 @@ class Held:
         order = Order(identity, self._book.profile, symbol, side, math.inf, time, "stop", reduces=True)
         self.exits.append(Exit(order, math.inf, is_fired=True))
 
-    def step(self, exit_: Exit) -> Step:
-        """Return what an exit that is reached does now."""
+    def step(self, exit_: Exit, price: float = math.nan) -> Step:
+        """Return what an exit that is reached does now, at ``price`` or at the last one that is known."""
         order, working = exit_.order, self._working
         if self._is_shared(exit_):
             return Step((), ())
@@ -207,18 +207,21 @@ class Held:
         wanted = min(exit_.left, held) - math.fsum(exit_.open.values())
         lots = min(wanted, held - working.in_flight_lots(order.symbol, order.side))
         blockers = tuple(others) if lots < wanted and not exit_.is_target else ()
-        return Step(self._parts(exit_, lots), blockers)
+        return Step(self._parts(exit_, lots, price), blockers)
 
     def _is_shared(self, exit_: Exit) -> bool:
         """Return whether another exit of the group is at work on the same lots."""
         group = exit_.order.group
         return bool(group) and any(one.open for one in self.exits if one is not exit_ and one.order.group == group)
 
-    def _parts(self, exit_: Exit, lots: float) -> tuple[float, ...]:
+    def _parts(self, exit_: Exit, lots: float, price: float) -> tuple[float, ...]:
         """Return the lots of the orders that trade ``lots`` within the venue's smallest and largest order."""
         order, lot = exit_.order, self._lot(exit_.order.symbol)
-        mark = self._book.marks.item(self._book.index(order.symbol))
-        value = lot * (order.limit_price if exit_.is_target and order.limit_price else mark)
+        if exit_.is_target:
+            price = order.limit_price or math.nan
+        elif math.isnan(price):
+            price = self._book.marks.item(self._book.index(order.symbol))
+        value = lot * price
         smallest, largest, fewest, _ = bounds_of(self._venue, order.symbol)
         most = largest / (1.05 * value) if value > 0.0 else math.inf
         if not self._venue.is_continuous:
@@ -268,19 +271,18 @@ class Held:
             if not one.is_reached(price):
                 if one.best_after(price) != one.best and one.order.trail is not None:
                     return True
-            elif self.acts(one):
+            elif self._acts(one, price.close):
                 return True
         return False
 
-    def acts(self, exit_: Exit) -> bool:
-        """Return whether an exit that is reached would do something now."""
-        step = self.step(exit_)
-        asked = self._working.asked
-        return (
-            bool(step.parts)
-            or (bool(step.blockers) and not exit_.is_fired)
-            or any(one.id not in asked and not self.owns(one.id) for one in step.blockers)
-        )
+    def _acts(self, exit_: Exit, price: float) -> bool:
+        step = self.step(exit_, price)
+        waits = bool(step.blockers) and not exit_.is_fired
+        return bool(step.parts) or waits or any(self.is_cancelled_for_coins(one) for one in step.blockers)
+
+    def is_cancelled_for_coins(self, blocker: Order) -> bool:
+        """Return whether the end of an order that reserves coins is still to be asked for; exits are left to fill."""
+        return blocker.id not in self._working.asked and not self.owns(blocker.id)
 
 
 def check_ids(book: Portfolio, *, reprices: bool) -> None:

@@ -58,7 +58,7 @@ class Passing:
             for order in list(self._stale(time, symbol)):
                 said += self._cancel(order, time)
                 self._working.renewed.add(order.id)
-        for order in list(self._due(time, symbol)):
+        for order in sorted(self._due(time, symbol), key=lambda one: self._book.index(one.symbol)):
             self._working.due.remove(order)
             said += self._send_part(order, time, age)
         return said
@@ -175,7 +175,7 @@ class Passing:
         step = self._held.step(exit_)
         said: list[Outcome] = []
         for blocker in step.blockers:
-            if not self._held.owns(blocker.id):
+            if self._held.is_cancelled_for_coins(blocker):
                 said += self._cancel(blocker, time)
         return [*said, *(self._gate.ask(order) for order in self._held.send(exit_, step, time))]
 
