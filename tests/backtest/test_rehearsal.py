@@ -137,6 +137,13 @@ def test_simulate_works_a_change_in_parts_at_the_closes_at_which_they_are_due(as
     assert fills["quantity"].sum() == pytest.approx(100_000 * 0.9 * 0.95 / 101.0)
 
 
+def test_parts_that_would_open_again_what_a_stop_closed_are_dropped_in_a_backtest_too():
+    panel = panel_of([100, 100, 90, 90, 90, 90])
+    plan = Execution(parts=3, pause=timedelta(hours=2), stop_loss=0.05)
+    weights = np.array([0.9, np.nan, np.nan, np.nan, np.nan, np.nan])
+    assert simulate(weights, panel, Costs.free(), execution=plan).fills["side"].to_list() == ["buy", "sell"]
+
+
 def test_simulate_refuses_to_reprice():
     panel = panel_of([100.0] * 4)
     plan = Execution(limit_bps=1.0, reprice=timedelta(hours=1))

@@ -223,19 +223,21 @@ class Engine:
             self.risk.before, self._last_closes = self._last_closes, self.portfolio.marks
 
     def _fill(self, fill: Fill) -> Sequence[Outcome]:
-        order = self.working.in_flight.get(fill.order_id)
         if not self.portfolio.apply(fill):
             return ()
-        if not fill.reason and self.held:
-            fill = replace(fill, reason=self.held.reason_of(fill.order_id))
-        self.working.fill(fill, self.portfolio.held(fill.symbol))
-        if self.holds and order is not None and order.protection is not None:
-            self.held.guard(order, fill)
-        if not self.held:
-            return ()
-        self.held.take(fill)
-        if fill.symbol in self.working.stopped:
+        working, held = self.working, self.held
+        is_holding = self.holds or bool(held.exits)
+        order = working.in_flight.get(fill.order_id) if is_holding else None
+        if is_holding and not fill.reason:
+            fill = replace(fill, reason=held.reason_of(fill.order_id))
+        working.fill(fill, self.portfolio.held(fill.symbol))
+        if working.due and fill.symbol in working.stopped:
             self.passing.drop(fill.symbol)
+        if not is_holding:
+            return ()
+        if self.holds and order is not None and order.protection is not None:
+            held.guard(order, fill)
+        held.take(fill)
         return self.passing.free(fill.time)
 
     def _end(self, event: Rejection | Cancellation) -> Sequence[Outcome]:

@@ -180,6 +180,8 @@ def refuse(
         spent = state.promised + math.fsum(_value(buy, portfolio) for buy in (*ahead, order) if buy.sign > 0)
         if portfolio.cash_value - spent < limits.min_cash * portfolio.equity:
             return f"cash would fall below {limits.min_cash:.1%} of the equity"
+    if state.before is None and not state.spreads and not state.strange:
+        return ""
     return _out_of_the_ordinary(order, portfolio.marks.item(index), index, limits, state)
 
 
