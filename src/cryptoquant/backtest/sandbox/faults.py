@@ -1,0 +1,152 @@
+"""What goes wrong at the venue, and when: a list of faults by market time that can be changed while it runs."""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from cryptoquant.backtest.sandbox.fault import FAULT_KINDS, Fault
+from cryptoquant.market.time import NANOSECONDS_PER_SECOND, to_ns
+
+DAY = 86_400_000_000_000
+Phase = Literal["pending", "active", "over"]
+
+
+@dataclass(slots=True)
+class Charge:
+    """A fault in a running sandbox: since when it may strike (ns UTC), how often it did, and whether it was healed."""
+
+    fault: Fault
+    since: int
+    fired: int = 0
+    is_healed: bool = False
+
+    def phase(self, now: int) -> Phase:
+        """Return whether it is still to come, strikes now, or does so no more."""
+        end, limit = self.fault.end(self.since), self.fault.limit
+        if self.is_healed or (end is not None and now >= end) or (limit is not None and self.fired >= limit):
+            return "over"
+        return "pending" if now < self.since else "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How a random schedule is drawn once the market's times are known."""
+
+    seed: int
+    per_day: float
+    kinds: tuple[str, ...]
+
+    def between(self, start: int, end: int) -> Iterator[Fault]:
+        """Yield faults at exponential distances; each strikes once, or never when its day has no occasion for it."""
+        rng, time = np.random.default_rng(self.seed), float(start)
+        while True:
+            time += rng.exponential(DAY / self.per_day)
+            kind = self.kinds[int(rng.integers(len(self.kinds)))]
+            if time >= end:
+                return
+            yield Fault(kind, at=int(time), count=1, lasts=timedelta(days=1))
+
+
+class Faults:
+    """A schedule of faults.
+
+    Each occasion (a frame, a request, an order) meets one fault at most: the first of the list that is active and
+    matches. The same schedule and the same calls give the same faults.
+
+    Parameters
+    ----------
+    faults
+        In the order in which they are asked.
+
+    Examples
+    --------
+    >>> Faults([Fault("data.drop", count=2)]).state(0)[0]["phase"]
+    'active'
+    """
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self._faults = list(faults)
+        self._draw: Draw | None = None
+        self._charges: list[Charge] = []
+        self.begin(0, 0)
+
+    @classmethod
+    def random(cls, seed: int, *, per_day: float = 24.0, kinds: Collection[str] = FAULT_KINDS) -> Self:
+        """Return a schedule over the whole market, drawn by seed when a sandbox takes it.
+
+        Parameters
+        ----------
+        per_day
+            How many faults a market day has on average.
+        kinds
+            Which, each as often as the other.
+
+        Raises
+        ------
+        ValueError
+            A kind is unknown, there is none, or ``per_day`` is not positive.
+        """
+        for kind in kinds:
+            Fault(kind)
+        if not kinds or not per_day > 0:
+            raise ValueError(f"random faults: found {len(kinds)} kinds, {per_day} a day, wanted some of both")
+        schedule = cls()
+        schedule._draw = Draw(seed, per_day, tuple(sorted(kinds)))
+        return schedule
+
+    def running(self, start: int, end: int) -> "Faults":
+        """Return a fresh copy for a market that runs from ``start`` to ``end`` (ns UTC)."""
+        copied = Faults(self._faults)
+        copied._draw = self._draw
+        copied.begin(start, end)
+        return copied
+
+    def begin(self, start: int, end: int) -> None:
+        """Take the market's times: what has none of its own begins at ``start``, and random ones are drawn."""
+        drawn = [] if self._draw is None else self._draw.between(start, end)
+        self._charges = [Charge(fault, _since(fault, start)) for fault in (*self._faults, *drawn)]
+
+    @property
+    def faults(self) -> list[Fault]:
+        """The faults as they were given and drawn."""
+        return [charge.fault for charge in self._charges]
+
+    def add(self, fault: Fault, now: int) -> None:
+        """Add a fault at the end of the list; without a time of its own it begins ``now`` (ns UTC)."""
+        self._charges.append(Charge(fault, _since(fault, now)))
+
+    def heal(self) -> None:
+        """End all faults, also those to come."""
+        for charge in self._charges:
+            charge.is_healed = True
+
+    def take(self, kinds: Collection[str], now: int, **occasion: str) -> Fault | None:
+        """Return the fault that strikes on an occasion, and count it; None when all goes well."""
+        for charge in self._charges:
+            fault = charge.fault
+            if fault.kind in kinds and charge.phase(now) == "active" and fault.matches(occasion):
+                charge.fired += 1
+                return fault
+        return None
+
+    def offset(self, now: int) -> int:
+        """Return by how much (ns) the venue's clock is ahead of its market."""
+        seconds = 0.0
+        for charge in self._charges:
+            end = charge.fault.end(charge.since)
+            has_begun = now >= charge.since and (end is None or now < end) and not charge.is_healed
+            if charge.fault.kind == "venue.clock" and has_begun:
+                charge.fired = 1
+                seconds += charge.fault.seconds
+        return round(seconds * NANOSECONDS_PER_SECOND)
+
+    def state(self, now: int) -> list[dict[str, Any]]:
+        """Return each fault as JSON, with its phase and how often it has struck."""
+        return [{**c.fault.body(), "phase": c.phase(now), "fired": c.fired} for c in self._charges]
+
+
+def _since(fault: Fault, now: int) -> int:
+    return now if fault.at is None else to_ns(fault.at)
