@@ -95,7 +95,7 @@ def test_the_sdk_sends_an_order_twice_where_its_answer_was_a_504(sandbox: Sandbo
 def test_a_connection_is_reset_before_anything_was_done(sandbox: Sandbox, client: TradingClient, kind: str) -> None:
     sandbox.inject(Fault(f"http.{kind}", method="POST", path=ORDERS, seconds=0.3))
     began = time.monotonic()
-    with pytest.raises(requests.ConnectionError):
+    with pytest.raises(requests.ConnectionError, match="ConnectionResetError"):
         client.submit_order(market())
     assert (time.monotonic() - began >= 0.3) == (kind == "hang")
     assert client.get_orders() == []

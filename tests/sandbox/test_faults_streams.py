@@ -178,6 +178,16 @@ def test_a_late_frame_keeps_its_stamps(sandbox: Sandbox, play: Callable[..., Tap
     assert bars(data) == [second, first]
 
 
+def test_a_frame_under_way_is_lost_with_its_connection(sandbox: Sandbox, play: Callable[..., Tape]) -> None:
+    data = play()
+    sandbox.inject(Fault("data.late", delay=MINUTE))
+    assert sandbox.advance(timedelta(seconds=60))["sent"]["data"] == 0
+    sandbox.inject(Fault("data.drop"))
+    until(lambda: listens(sandbox, "data"))
+    hear(sandbox, data, 1)
+    assert bars(data) == told(sandbox)[1:]
+
+
 def test_a_corrupt_frame_is_counted_with_no_points_and_the_next_is_whole(
     sandbox: Sandbox, play: Callable[..., Tape], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -253,9 +263,20 @@ def test_one_event_of_one_symbol_is_late(sandbox: Sandbox, play: Callable[..., T
     updates.wait(sandbox.advance(MINUTE)["sent"]["trading"])
     assert events(updates) == ["new", "new", "fill"]
     updates.wait(sandbox.advance(MINUTE)["sent"]["trading"])
+    assert len(updates.received) == 3
+    updates.wait(sandbox.advance(MINUTE)["sent"]["trading"])
     late = updates.received[-1]["data"]
     assert (late["event"], late["order"]["symbol"]) == ("fill", "ETH/USD")
     assert late["timestamp"] == "2024-01-02T12:00:00Z"
+
+
+def test_a_fault_at_a_close_meets_the_fills_of_that_close(sandbox: Sandbox, play: Callable[..., Tape]) -> None:
+    updates = play("trading")
+    sandbox.inject(Fault("trading.lose", at="2024-01-02T12:01:00Z"))
+    order(sandbox)
+    updates.wait(1)
+    assert sandbox.advance(MINUTE)["sent"]["trading"] == 1
+    assert fired(sandbox) == [1]
 
 
 def test_a_fill_while_the_update_stream_was_dropped_is_told_by_rest_only(

@@ -61,7 +61,7 @@ class Clockwork:
 
     async def _strike(self) -> None:
         await self.stream_faults.strike(self.market.now)
-        await self.updates.release(self.market.now)
+        await self.updates.release()
         await self.data.release()
 
     async def strike(self) -> None:

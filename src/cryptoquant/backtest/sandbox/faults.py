@@ -1,5 +1,7 @@
 """What goes wrong at the venue, and when: a list of faults by market time that can be changed while it runs."""
 
+import bisect
+import heapq
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -51,7 +53,7 @@ class Draw:
 
 
 class Faults:
-    """A schedule of faults.
+    """A schedule of faults, asked in the order of time.
 
     Each occasion (a frame, a request, an order) meets one fault at most: the first of the list that is active and
     matches. The same schedule and the same calls give the same faults.
@@ -71,6 +73,9 @@ class Faults:
         self._faults = list(faults)
         self._draw: Draw | None = None
         self._charges: list[Charge] = []
+        self._jumps: list[Charge] = []
+        self._awake: list[int] = []
+        self._asleep: list[tuple[int, int]] = []
         self.begin(0, 0)
 
     @classmethod
@@ -107,7 +112,9 @@ class Faults:
     def begin(self, start: int, end: int) -> None:
         """Take the market's times: what has none of its own begins at ``start``, and random ones are drawn."""
         drawn = [] if self._draw is None else self._draw.between(start, end)
-        self._charges = [Charge(fault, _since(fault, start)) for fault in (*self._faults, *drawn)]
+        self._charges, self._jumps, self._awake, self._asleep = [], [], [], []
+        for fault in (*self._faults, *drawn):
+            self.add(fault, start)
 
     @property
     def faults(self) -> list[Fault]:
@@ -116,7 +123,12 @@ class Faults:
 
     def add(self, fault: Fault, now: int) -> None:
         """Add a fault at the end of the list; without a time of its own it begins ``now`` (ns UTC)."""
-        self._charges.append(Charge(fault, _since(fault, now)))
+        charge = Charge(fault, now if fault.at is None else to_ns(fault.at))
+        self._charges.append(charge)
+        if fault.kind == "venue.clock":
+            self._jumps.append(charge)
+        else:
+            heapq.heappush(self._asleep, (charge.since, len(self._charges) - 1))
 
     def heal(self) -> None:
         """End all faults, also those to come."""
@@ -125,20 +137,25 @@ class Faults:
 
     def take(self, kinds: Collection[str], now: int, **occasion: str) -> Fault | None:
         """Return the fault that strikes on an occasion, and count it; None when all goes well."""
-        for charge in self._charges:
-            fault = charge.fault
-            if fault.kind in kinds and charge.phase(now) == "active" and fault.matches(occasion):
+        for charge in self._wake(now):
+            if charge.fault.kind in kinds and charge.fault.matches(occasion):
                 charge.fired += 1
-                return fault
+                return charge.fault
         return None
+
+    def _wake(self, now: int) -> list[Charge]:
+        """Return the active faults; of a long schedule only those whose time has come are looked at."""
+        while self._asleep and self._asleep[0][0] <= now:
+            bisect.insort(self._awake, heapq.heappop(self._asleep)[1])
+        self._awake = [number for number in self._awake if self._charges[number].phase(now) == "active"]
+        return [self._charges[number] for number in self._awake]
 
     def offset(self, now: int) -> int:
         """Return by how much (ns) the venue's clock is ahead of its market."""
         seconds = 0.0
-        for charge in self._charges:
+        for charge in self._jumps:
             end = charge.fault.end(charge.since)
-            has_begun = now >= charge.since and (end is None or now < end) and not charge.is_healed
-            if charge.fault.kind == "venue.clock" and has_begun:
+            if now >= charge.since and (end is None or now < end) and not charge.is_healed:
                 charge.fired = 1
                 seconds += charge.fault.seconds
         return round(seconds * NANOSECONDS_PER_SECOND)
@@ -146,7 +163,3 @@ class Faults:
     def state(self, now: int) -> list[dict[str, Any]]:
         """Return each fault as JSON, with its phase and how often it has struck."""
         return [{**c.fault.body(), "phase": c.phase(now), "fired": c.fired} for c in self._charges]
-
-
-def _since(fault: Fault, now: int) -> int:
-    return now if fault.at is None else to_ns(fault.at)

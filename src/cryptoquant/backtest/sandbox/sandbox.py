@@ -121,7 +121,7 @@ class Sandbox:
     def _assemble(self, limits: StreamLimits, faults: Faults) -> tuple[Clockwork, Gate]:
         keys = (self.api_key, self.api_secret)
         data = DataStream(self.market, self.seed, keys, limits, faults)
-        updates = TradeUpdates(self._exchange, keys, limits, faults)
+        updates = TradeUpdates(self._exchange, keys, limits, faults, lambda: self.market.now)
         stream_faults = StreamFaults(faults, data, updates)
         clockwork = Clockwork(self.market, self._exchange, stream_faults, None if self.lockstep else self.speed)
         self._faults = FaultsApi(clockwork)

@@ -1,7 +1,7 @@
 """The trade_updates websocket: every change of an order, told to whoever listens. Nothing is repeated."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,15 @@ class Listener:
 class TradeUpdates:
     """Tells the exchange's updates to every listener; what happens while nobody listens is not kept for later."""
 
-    def __init__(self, exchange: Exchange, keys: tuple[str, str], limits: StreamLimits, faults: Faults) -> None:
-        self.exchange, self.keys, self.limits, self.faults = exchange, keys, limits, faults
+    def __init__(
+        self,
+        exchange: Exchange,
+        keys: tuple[str, str],
+        limits: StreamLimits,
+        faults: Faults,
+        clock: Callable[[], int],
+    ) -> None:
+        self.exchange, self.keys, self.limits, self.faults, self.clock = exchange, keys, limits, faults, clock
         self._outbox = Outbox(faults, "trading")
         self._listeners: list[Listener] = []
         self._told = 0
@@ -63,12 +70,12 @@ class TradeUpdates:
             self._told += len(waiting)
             for update in waiting:
                 if self.listening:
-                    await self._put(self._outbox.put(self._packet(update), update.time, _occasion(update)))
+                    await self._put(self._outbox.put(self._packet(update), self.clock(), _occasion(update)))
 
-    async def release(self, now: int) -> None:
-        """Send the late updates whose time has come at ``now`` (ns UTC)."""
+    async def release(self) -> None:
+        """Send the late updates whose time has come."""
         async with self._turn:
-            await self._put(self._outbox.due(now))
+            await self._put(self._outbox.due(self.clock()))
 
     async def lose(self, how: Parting) -> None:
         """Lose every connection as a fault says."""
@@ -80,7 +87,7 @@ class TradeUpdates:
 
     def _packet(self, update: Update) -> Packet:
         body = update_body(update, self.exchange)
-        offset = self.faults.offset(update.time)
+        offset = self.faults.offset(self.clock())
         if offset:
             body["data"]["timestamp"] = iso(update.time + offset)
         return Packet(msgspec.json.encode(body), 1)
