@@ -55,8 +55,9 @@ class Draw:
 class Faults:
     """A schedule of faults, asked in the order of time.
 
-    Each occasion (a frame, a request, an order) meets one fault at most: the first of the list that is active and
-    matches. The same schedule and the same calls give the same faults.
+    Each occasion (a request, an order, an update) meets one fault at most: the first of the list that is active and
+    matches. A frame of data meets two at most, one of its content and one of its way. The same schedule and the same
+    calls give the same faults.
 
     Parameters
     ----------
