@@ -75,7 +75,7 @@ class Faults:
         self._draw: Draw | None = None
         self._charges: list[Charge] = []
         self._jumps: list[Charge] = []
-        self._awake: list[int] = []
+        self._awake: dict[str, list[int]] = {}
         self._asleep: list[tuple[int, int]] = []
         self.begin(0, 0)
 
@@ -113,7 +113,7 @@ class Faults:
     def begin(self, start: int, end: int) -> None:
         """Take the market's times: what has none of its own begins at ``start``, and random ones are drawn."""
         drawn = [] if self._draw is None else self._draw.between(start, end)
-        self._charges, self._jumps, self._awake, self._asleep = [], [], [], []
+        self._charges, self._jumps, self._awake, self._asleep = [], [], {}, []
         for fault in (*self._faults, *drawn):
             self.add(fault, start)
 
@@ -138,18 +138,24 @@ class Faults:
 
     def take(self, kinds: Collection[str], now: int, **occasion: str) -> Fault | None:
         """Return the fault that strikes on an occasion, and count it; None when all goes well."""
-        for charge in self._wake(now):
-            if charge.fault.kind in kinds and charge.fault.matches(occasion):
+        while self._asleep and self._asleep[0][0] <= now:
+            number = heapq.heappop(self._asleep)[1]
+            bisect.insort(self._awake.setdefault(self._charges[number].fault.kind, []), number)
+        for number in self._active(kinds, now) if self._awake else ():
+            charge = self._charges[number]
+            if charge.fault.matches(occasion):
                 charge.fired += 1
                 return charge.fault
         return None
 
-    def _wake(self, now: int) -> list[Charge]:
-        """Return the active faults; of a long schedule only those whose time has come are looked at."""
-        while self._asleep and self._asleep[0][0] <= now:
-            bisect.insort(self._awake, heapq.heappop(self._asleep)[1])
-        self._awake = [number for number in self._awake if self._charges[number].phase(now) == "active"]
-        return [self._charges[number] for number in self._awake]
+    def _active(self, kinds: Collection[str], now: int) -> list[int]:
+        """Return the active faults of some kinds; of a long schedule only those whose time has come are looked at."""
+        found = []
+        for kind in kinds:
+            if kind in self._awake:
+                self._awake[kind] = [n for n in self._awake[kind] if self._charges[n].phase(now) == "active"]
+                found += self._awake[kind]
+        return sorted(found)
 
     def offset(self, now: int) -> int:
         """Return by how much (ns) the venue's clock is ahead of its market."""
