@@ -93,6 +93,8 @@ class Gate:
 
     async def _disturb(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         kind = fault.kind
+        if kind in ("http.reset", "http.hang"):
+            await _read(receive)
         if kind in ("http.hang", "http.latency"):
             await asyncio.sleep(fault.seconds)
         if kind in ("http.accepted", "http.reset_after", "http.garbage"):
@@ -118,6 +120,12 @@ async def _answer(send: Send, status: int, body: Any, *, retry_after: int | None
         headers.append((b"retry-after", str(retry_after).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+async def _read(receive: Receive) -> None:
+    """Read a request to its end: a client that is still sending would not always see the reset as one."""
+    while (await receive()).get("more_body", False):
+        pass
 
 
 async def _reset(scope: Scope, receive: Receive) -> None:
