@@ -10,9 +10,9 @@ from starlette.routing import Route
 
 from cryptoquant.backtest.sandbox.exchange import Exchange
 from cryptoquant.backtest.sandbox.market import Market
-from cryptoquant.backtest.sandbox.stream import DataStream
+from cryptoquant.backtest.sandbox.order_faults import OrderFaults
+from cryptoquant.backtest.sandbox.stream_faults import StreamFaults
 from cryptoquant.backtest.sandbox.trading import answer
-from cryptoquant.backtest.sandbox.updates import TradeUpdates
 from cryptoquant.market.time import NANOSECONDS_PER_SECOND, iso
 
 BEAT_SECONDS = 0.02
@@ -28,10 +28,10 @@ class Clockwork:
         Market seconds in a wall second, None for a clock that moves only when it is told to.
     """
 
-    def __init__(
-        self, market: Market, exchange: Exchange, data: DataStream, updates: TradeUpdates, speed: float | None
-    ) -> None:
-        self.market, self.exchange, self.data, self.updates, self.speed = market, exchange, data, updates, speed
+    def __init__(self, market: Market, exchange: Exchange, stream_faults: StreamFaults, speed: float | None) -> None:
+        self.market, self.exchange, self.stream_faults, self.speed = market, exchange, stream_faults, speed
+        self.data, self.updates = stream_faults.data, stream_faults.updates
+        self.order_faults = OrderFaults(stream_faults.faults, exchange)
         self._turn = asyncio.Lock()
 
     async def advance_to(self, target: int) -> dict[str, Any]:
@@ -45,15 +45,29 @@ class Clockwork:
                 if count % STEPS_BETWEEN_BREATHS == STEPS_BETWEEN_BREATHS - 1:
                     await asyncio.sleep(0)
             self.market.now = max(self.market.now, min(target, self.market.end))
+            await self._strike()
             return self.status()
 
     async def _step(self, time: int) -> None:
         bars = self.market.closing(time)
+        self.order_faults.before(bars[0].open_time, time)
         self.exchange.match(self.market.slice(bars), bars[0].open_time)
+        self.order_faults.after(time)
         self.market.now = time
+        await self._strike()
         await self.updates.flush()
         for bar in bars:
             await self.data.publish(bar)
+
+    async def _strike(self) -> None:
+        await self.stream_faults.strike(self.market.now)
+        await self.updates.release()
+        await self.data.release()
+
+    async def strike(self) -> None:
+        """Let the faults that wait for no more than the moment strike now."""
+        async with self._turn:
+            await self._strike()
 
     def status(self) -> dict[str, Any]:
         """Return the moment, whether the market has ended, who listens, and how much was put on the sockets."""

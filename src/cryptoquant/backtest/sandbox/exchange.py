@@ -39,7 +39,7 @@ from cryptoquant.trading.venue import Venue
 NAMESPACE = uuid.UUID("7a1cfa31-8b0e-5f0a-9d5e-2f6c1f1f0b57")
 DAY = 86_400_000_000_000
 
-Event = Literal["new", "fill", "canceled", "rejected"]
+Event = Literal["new", "fill", "partial_fill", "canceled", "rejected", "restated"]
 Status = Literal["new", "filled", "canceled", "rejected"]
 
 
@@ -134,7 +134,7 @@ class Exchange:
             return outcome
         self.tickets[outcome.id] = outcome
         self._by_client_id[outcome.request.client_order_id] = outcome.id
-        self._tell("new", outcome, now)
+        self.tell("new", outcome, now)
         return outcome
 
     def cancel(self, order_id: str, now: int) -> Ticket | Refusal:
@@ -145,7 +145,7 @@ class Exchange:
         cancelled = self.matcher.cancel(order_id, now)
         if cancelled is None:
             return invalid_order(f'order is already in "{ticket.status}" state')
-        return self._close(cancelled)
+        return self.close(cancelled)
 
     def close_position(self, symbol: str, now: int, quantity: Decimal | None = None) -> Ticket | Refusal:
         """Sell a position at the market: ``quantity`` coins, by default all that no order holds back."""
@@ -164,7 +164,7 @@ class Exchange:
             self._day = opened // DAY
             self.last_equity, self.last_marks = self.portfolio.equity, self.portfolio.marks.copy()
         for outcome in self.matcher.match(market, opened):
-            self._book(outcome) if isinstance(outcome, Fill) else self._close(outcome)
+            self._book(outcome) if isinstance(outcome, Fill) else self.close(outcome)
         self.portfolio.mark(market.field("close"))
 
     def find(self, client_order_id: str) -> Ticket | None:
@@ -262,22 +262,25 @@ class Exchange:
             price = (before.lots * before.price + fill.lots_change * fill.price) / lots
         self.positions[fill.symbol] = Position(lots, price) if lots else Position()
         self.fills.append(fill)
-        ticket = msgspec.structs.replace(
-            self.tickets[fill.order_id], status="filled", fill=fill, updated=fill.time, closed=fill.time
-        )
+        ticket = msgspec.structs.replace(self.tickets[fill.order_id], fill=fill, updated=fill.time)
+        is_whole = fill.lots >= ticket.order.lots
+        if is_whole:
+            ticket = msgspec.structs.replace(ticket, status="filled", closed=fill.time)
         self.tickets[fill.order_id] = ticket
-        self._tell("fill", ticket, fill.time)
+        self.tell("fill" if is_whole else "partial_fill", ticket, fill.time)
 
-    def _close(self, outcome: Rejection | Cancellation) -> Ticket:
+    def close(self, outcome: Rejection | Cancellation) -> Ticket:
+        """Take an order's end from the matcher, or from a fault of the venue."""
         status: Literal["rejected", "canceled"] = "rejected" if isinstance(outcome, Rejection) else "canceled"
         ticket = msgspec.structs.replace(
             self.tickets[outcome.order_id], status=status, updated=outcome.time, closed=outcome.time
         )
         self.tickets[ticket.id] = ticket
-        self._tell(status, ticket, outcome.time)
+        self.tell(status, ticket, outcome.time)
         return ticket
 
-    def _tell(self, event: Event, ticket: Ticket, time: int) -> None:
+    def tell(self, event: Event, ticket: Ticket, time: int) -> None:
+        """Add an update of an order."""
         symbol = ticket.request.symbol
         self.updates.append(Update(event, ticket, time, self.coins(symbol, self.position(symbol).lots)))
 

@@ -1,7 +1,7 @@
 """The sandbox venue: a market on this machine that speaks Alpaca's protocol, so that its clients work unmodified."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
@@ -14,11 +14,16 @@ from starlette.routing import Route
 
 from cryptoquant.backtest.sandbox.clockwork import Clockwork
 from cryptoquant.backtest.sandbox.exchange import Exchange
+from cryptoquant.backtest.sandbox.fault import Fault
+from cryptoquant.backtest.sandbox.faults import Faults
+from cryptoquant.backtest.sandbox.faults_api import FaultsApi
+from cryptoquant.backtest.sandbox.gate import Gate
 from cryptoquant.backtest.sandbox.history import PREFIX, History
 from cryptoquant.backtest.sandbox.market import Market
 from cryptoquant.backtest.sandbox.refusal import absent
 from cryptoquant.backtest.sandbox.server import HOST, LoopbackServer
 from cryptoquant.backtest.sandbox.stream import DataStream, StreamLimits
+from cryptoquant.backtest.sandbox.stream_faults import StreamFaults
 from cryptoquant.backtest.sandbox.trading import TradingApi, answer, refuse
 from cryptoquant.backtest.sandbox.updates import PATH, TradeUpdates
 from cryptoquant.data.alpaca import Alpaca
@@ -65,6 +70,9 @@ class Sandbox:
         On 127.0.0.1; 0 takes a free one.
     limits
         What the streams allow.
+    faults
+        What goes wrong: a list, or a schedule such as ``Faults.random(seed)``; ``inject`` adds more. In lock-step the
+        same faults strike the same frames, orders and requests in each run.
 
     Examples
     --------
@@ -89,6 +97,7 @@ class Sandbox:
         costs: Costs | None = None,
         port: int = 0,
         limits: StreamLimits | None = None,
+        faults: Faults | Iterable[Fault] = (),
     ) -> None:
         if speed <= 0:
             raise ValueError(f"speed must be positive, found {speed}")
@@ -104,19 +113,25 @@ class Sandbox:
         self._exchange = Exchange(venue, self.market.marks(), cash, seed)
         self.api_key = f"SANDBOX{self._exchange.identity('key')[:8].upper()}"
         self.api_secret = self._exchange.identity("secret")
-        self._clockwork, app = self._assemble(limits or StreamLimits())
+        schedule = faults if isinstance(faults, Faults) else Faults(faults)
+        schedule = schedule.running(self.market.start, self.market.end)
+        self._clockwork, app = self._assemble(limits or StreamLimits(), schedule)
         self._server = LoopbackServer(app, self._clockwork.run, port)
 
-    def _assemble(self, limits: StreamLimits) -> tuple[Clockwork, Starlette]:
+    def _assemble(self, limits: StreamLimits, faults: Faults) -> tuple[Clockwork, Gate]:
         keys = (self.api_key, self.api_secret)
-        data = DataStream(self.market, self.seed, keys, limits)
-        updates = TradeUpdates(self._exchange, keys, limits)
-        clockwork = Clockwork(self.market, self._exchange, data, updates, None if self.lockstep else self.speed)
+        data = DataStream(self.market, self.seed, keys, limits, faults)
+        updates = TradeUpdates(self._exchange, keys, limits, faults, lambda: self.market.now)
+        stream_faults = StreamFaults(faults, data, updates)
+        clockwork = Clockwork(self.market, self._exchange, stream_faults, None if self.lockstep else self.speed)
+        self._faults = FaultsApi(clockwork)
         trading = TradingApi(self.market, self._exchange, updates, keys)
         history = History(self.market, self.seed).routes(keys)
         connection = Route("/sandbox/connection", self._get_connection, methods=["GET"])
-        routes = [*clockwork.routes(), connection, *trading.routes(), *history, data.route(), updates.route()]
-        return clockwork, Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+        control = [*clockwork.routes(), *self._faults.routes(), connection]
+        routes = [*control, *trading.routes(), *history, data.route(), updates.route()]
+        app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+        return clockwork, Gate(app, faults, self.market, {PREFIX: "data", PATH: "trading"}, stream_faults.is_down)
 
     @property
     def url(self) -> str:
@@ -167,7 +182,9 @@ class Sandbox:
         """Move a lockstep market forward; return its status when all was matched and put on the sockets.
 
         ``sent`` counts the data points and trade updates put on the current connections, so that a client can wait
-        until it has received as many.
+        until it has received as many. What a fault keeps back, loses or spoils is not counted; what it doubles is
+        counted twice, and what is late when it goes. After a lost connection the count begins at 0 with the next one.
+        Whatever does not arrive is told by REST.
 
         Raises
         ------
@@ -194,6 +211,22 @@ class Sandbox:
         """Return the market's moment, its end, who listens, and how much was put on the sockets."""
         running = self._server.is_running
         return {**self._clockwork.status(), "url": self.url if running else None, "running": running}
+
+    def inject(self, fault: Fault) -> None:
+        """Add a fault to the running sandbox, as ``POST /sandbox/faults`` does.
+
+        Without a time of its own it strikes at the next occasion; one that waits for none (a lost connection, a
+        restart) has struck when this returns.
+        """
+        self._server.call(lambda: self._faults.inject(fault))
+
+    def heal(self) -> None:
+        """End all faults, also those to come; what was lost stays lost, and a frozen connection stays frozen."""
+        self._server.call(self._faults.heal)
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return each fault as JSON with its ``phase`` (pending, active, over) and how often it has ``fired``."""
+        return self._server.call(self._faults.state)
 
     def account(self) -> Portfolio:
         """Return a copy of the venue's books of the account."""

@@ -5,15 +5,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
 import msgspec
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from cryptoquant.backtest.sandbox.faults import Faults
 from cryptoquant.backtest.sandbox.history import PREFIX
+from cryptoquant.backtest.sandbox.line import Parting, part
 from cryptoquant.backtest.sandbox.market import Market
+from cryptoquant.backtest.sandbox.outbox import Outbox, Packet
+from cryptoquant.backtest.sandbox.spoil import CORRUPT, CORRUPT_TEXT, spoilable, spoiled
 from cryptoquant.backtest.sandbox.wire import CHANNELS, Body, frame, point
 from cryptoquant.data.synthetic import ticks
 from cryptoquant.market.schema import Bar, BookUpdate, Quote, Trade
@@ -28,6 +32,7 @@ ERRORS = {
     404: "auth timeout",
     405: "symbol limit exceeded",
     406: "connection limit exceeded",
+    407: "slow client",
     410: "invalid subscribe action for this feed",
 }
 Point = tuple[str, str, Body]
@@ -65,11 +70,14 @@ class Connection:
 
     async def send(self, points: Sequence[Body]) -> None:
         """Put one frame on the socket."""
-        packed = frame(points, as_msgpack=self.as_msgpack)
+        await self.write(frame(points, as_msgpack=self.as_msgpack))
+
+    async def write(self, content: bytes) -> None:
+        """Put the content of one frame on the socket."""
         if self.as_msgpack:
-            await self.socket.send_bytes(packed)
+            await self.socket.send_bytes(content)
         else:
-            await self.socket.send_text(packed.decode())
+            await self.socket.send_text(content.decode())
 
     def drop(self) -> None:
         """End the connection without a word: its buffer is full, so error 407 would not arrive either."""
@@ -101,12 +109,13 @@ class Connection:
 class DataStream:
     """Serves one data connection at a time, as Alpaca does; the second is refused with 406.
 
-    ``current`` is the authenticated connection. A later stage that injects faults wraps ``publish``.
+    ``current`` is the authenticated connection.
     """
 
-    def __init__(self, market: Market, seed: int, keys: tuple[str, str], limits: StreamLimits) -> None:
-        self.market, self.seed, self.keys, self.limits = market, seed, keys, limits
+    def __init__(self, market: Market, seed: int, keys: tuple[str, str], limits: StreamLimits, faults: Faults) -> None:
+        self.market, self.seed, self.keys, self.limits, self.faults = market, seed, keys, limits, faults
         self.current: Connection | None = None
+        self._outbox = Outbox(faults, "data")
 
     @property
     def sent(self) -> int:
@@ -132,15 +141,47 @@ class DataStream:
         ]
         if not points:
             return
+        now, occasion = self.market.now, {"symbol": bar.symbol}
+        offset = self.faults.offset(now)
+        if offset:
+            points = [{**point, "t": point["t"] + offset} for point in points]
+        fault = self.faults.take(spoilable(points), now, **occasion)
+        if fault is not None:
+            points = spoiled(points, fault, with_updates=connection.wants("updatedBars", bar.symbol))
+        content = frame(points, as_msgpack=connection.as_msgpack)
+        packet = Packet(content, len(points))
+        if fault is not None and fault.kind == "data.corrupt":
+            packet = Packet(CORRUPT if connection.as_msgpack else CORRUPT_TEXT, 0)
+        await self._put(connection, self._outbox.put(packet, now, occasion))
+
+    async def release(self) -> None:
+        """Send the late frames whose time has come."""
+        packets = self._outbox.due(self.market.now)
+        if self.current is not None and packets:
+            await self._put(self.current, packets)
+
+    async def _put(self, connection: Connection, packets: Sequence[Packet]) -> None:
         try:
-            async with asyncio.timeout(self.limits.sending.total_seconds()):
-                await connection.send(points)
-            connection.sent += len(points)
+            for packet in packets:
+                async with asyncio.timeout(self.limits.sending.total_seconds()):
+                    await connection.write(packet.content)
+                connection.sent += packet.points
         except WebSocketDisconnect:
             self._leave(connection)
         except TimeoutError:
             self._leave(connection)
             connection.drop()
+
+    async def lose(self, how: Parting | Literal["slow_client"]) -> None:
+        """Lose the current connection as a fault says."""
+        connection = self.current
+        if connection is None:
+            return
+        self._leave(connection)
+        if how == "slow_client":
+            await self._refuse(connection, 407)
+        else:
+            part(connection.socket.scope, how)
 
     def _points(self, bar: Bar, connection: Connection) -> list[Point]:
         symbol, points = bar.symbol, []
@@ -177,6 +218,7 @@ class DataStream:
     def _leave(self, connection: Connection) -> None:
         if self.current is connection:
             self.current = None
+            self._outbox.clear()
 
     async def _admit(self, connection: Connection) -> bool:
         """Return whether the connection has shown its keys in time, by header or message; otherwise it is closed."""
@@ -198,7 +240,7 @@ class DataStream:
     async def _authenticate(self, connection: Connection, message: Mapping[str, Any]) -> bool:
         if (message.get("key"), message.get("secret")) != self.keys:
             return await self._refuse(connection, 402)
-        if self.current is not None:
+        if self.current is not None or self.faults.take({"data.limit"}, self.market.now) is not None:
             return await self._refuse(connection, 406)
         self.current = connection
         await connection.send([{"T": "success", "msg": "authenticated"}])

@@ -1,7 +1,7 @@
 """The trade_updates websocket: every change of an order, told to whoever listens. Nothing is repeated."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,13 @@ import msgspec
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from cryptoquant.backtest.sandbox.exchange import Exchange
+from cryptoquant.backtest.sandbox.exchange import Exchange, Update
+from cryptoquant.backtest.sandbox.faults import Faults
+from cryptoquant.backtest.sandbox.line import Parting, part
+from cryptoquant.backtest.sandbox.outbox import Outbox, Packet
 from cryptoquant.backtest.sandbox.stream import StreamLimits
 from cryptoquant.backtest.sandbox.wire import update_body
+from cryptoquant.market.time import iso
 
 PATH = "/stream"
 STREAM = "trade_updates"
@@ -31,8 +35,16 @@ class Listener:
 class TradeUpdates:
     """Tells the exchange's updates to every listener; what happens while nobody listens is not kept for later."""
 
-    def __init__(self, exchange: Exchange, keys: tuple[str, str], limits: StreamLimits) -> None:
-        self.exchange, self.keys, self.limits = exchange, keys, limits
+    def __init__(
+        self,
+        exchange: Exchange,
+        keys: tuple[str, str],
+        limits: StreamLimits,
+        faults: Faults,
+        clock: Callable[[], int],
+    ) -> None:
+        self.exchange, self.keys, self.limits, self.faults, self.clock = exchange, keys, limits, faults, clock
+        self._outbox = Outbox(faults, "trading")
         self._listeners: list[Listener] = []
         self._told = 0
         self._turn = asyncio.Lock()
@@ -57,9 +69,33 @@ class TradeUpdates:
             waiting = self.exchange.updates[self._told :]
             self._told += len(waiting)
             for update in waiting:
-                body = msgspec.json.encode(update_body(update, self.exchange))
-                for listener in [listener for listener in self._listeners if listener.listens]:
-                    await self._send(listener, body)
+                if self.listening:
+                    await self._put(self._outbox.put(self._packet(update), self.clock(), _occasion(update)))
+
+    async def release(self) -> None:
+        """Send the late updates whose time has come."""
+        async with self._turn:
+            await self._put(self._outbox.due(self.clock()))
+
+    async def lose(self, how: Parting) -> None:
+        """Lose every connection as a fault says."""
+        lost, self._listeners = self._listeners, []
+        self._outbox.clear()
+        for listener in lost:
+            listener.listens = False
+            part(listener.socket.scope, how)
+
+    def _packet(self, update: Update) -> Packet:
+        body = update_body(update, self.exchange)
+        offset = self.faults.offset(self.clock())
+        if offset:
+            body["data"]["timestamp"] = iso(update.time + offset)
+        return Packet(msgspec.json.encode(body), 1)
+
+    async def _put(self, packets: Sequence[Packet]) -> None:
+        for packet in packets:
+            for listener in [listener for listener in self._listeners if listener.listens]:
+                await self._send(listener, packet.content)
 
     async def _send(self, listener: Listener, body: bytes) -> None:
         try:
@@ -105,6 +141,10 @@ class TradeUpdates:
             await _reply(listener, {"stream": "listening", "data": {"streams": streams}})
         else:
             await _authorization(listener, str(action), is_known=is_known)
+
+
+def _occasion(update: Update) -> dict[str, str]:
+    return {"symbol": update.ticket.request.symbol, "event": update.event}
 
 
 async def _receive(socket: WebSocket) -> Any:

@@ -137,7 +137,7 @@ def update_body(update: Update, exchange: Exchange) -> Body:
         "timestamp": iso(update.time),
         "order": order_body(ticket, exchange),
     }
-    if fill is not None:
+    if fill is not None and update.event in ("fill", "partial_fill"):
         quantity = plain(exchange.coins(fill.symbol, fill.lots))
         data |= {"price": text(fill.price), "qty": quantity, "position_qty": plain(update.position)}
     return {"stream": "trade_updates", "data": data}
