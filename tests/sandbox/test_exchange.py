@@ -1,3 +1,6 @@
+import math
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -5,9 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cryptoquant.backtest.sandbox.exchange import Exchange, Ticket
+from cryptoquant.backtest.sandbox.exchange import Exchange
+from cryptoquant.backtest.sandbox.portion import Portion
 from cryptoquant.backtest.sandbox.refusal import Refusal
+from cryptoquant.backtest.sandbox.ticket import Ticket
 from cryptoquant.market.slice import FIELDS, Slice
+from cryptoquant.trading.matcher import Matcher
+from cryptoquant.trading.order import Fill
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.venue import Costs, Venue, increments
 
@@ -19,9 +26,11 @@ INSTRUMENTS = [
 ]
 
 
-def exchange(cash: float = 100_000.0, prices: tuple[float, float] = (50_000.0, 2_000.0), **costs: float) -> Exchange:
+def exchange(cash: float = 100_000.0, portion: Portion | None = None, **rules: object) -> Exchange:
+    costs = {name: rules.pop(name) for name in ("maker_bps", "taker_bps") if name in rules}
     terms = Costs(**({"maker_bps": 15.0, "taker_bps": 25.0} | costs))
-    return Exchange(Venue.alpaca(terms, INSTRUMENTS), np.array(prices), cash)
+    venue = replace(Venue.alpaca(terms, INSTRUMENTS), **rules)
+    return Exchange(venue, np.array([50_000.0, 2_000.0]), cash, portion=portion)
 
 
 def minute(index: int, *prices: tuple[float, float, float, float]) -> Slice:
@@ -47,30 +56,44 @@ moves = st.lists(
             st.just("submit"),
             st.sampled_from(SYMBOLS),
             st.sampled_from(("buy", "sell")),
-            st.sampled_from(("market", "limit")),
+            st.sampled_from(("market", "limit", "stop_limit")),
             st.sampled_from(("gtc", "ioc")),
             st.integers(1, 4_000_000_000),
             st.integers(-300, 300),
         ),
         st.tuples(st.just("cancel"), st.integers(0, 30)),
+        st.tuples(st.just("replace"), st.integers(0, 30), st.integers(1, 4_000_000_000)),
         st.tuples(st.just("bar"), st.integers(-200, 200), st.integers(-200, 200), st.integers(0, 100)),
     ),
     max_size=40,
 )
+rules = st.fixed_dictionaries(
+    {
+        "participation": st.sampled_from((math.inf, 0.3)),
+        "latency": st.sampled_from((timedelta(0), timedelta(seconds=60), timedelta(seconds=90))),
+        "portion": st.sampled_from((Portion(7), Portion(7, 0.5), Portion(7, 1.0))),
+    }
+)
+ENDS = ("fill", "canceled", "rejected", "replaced")
 
 
-def play(steps: list, venue: Exchange) -> int:
-    asked, index = 0, 0
+def play(steps: list, venue: Exchange) -> list[Slice]:
+    bars: list[Slice] = []
     for kind, *values in steps:
+        now = len(bars) * MINUTE
         if kind == "submit":
             symbol, side, type_, force, nano, ticks = values
-            limit = {"limit_price": f"{venue.mark(symbol) * (1 + ticks / 10_000):.2f}"} if type_ == "limit" else {}
-            body = order(side, str(Decimal(nano).scaleb(-9)), symbol, type=type_, time_in_force=force, **limit)
-            venue.submit(body, index * MINUTE)
-            asked += 1
-        elif kind == "cancel":
+            price = f"{venue.mark(symbol) * (1 + ticks / 10_000):.2f}"
+            prices = {"market": {}, "limit": {"limit_price": price}}
+            prices["stop_limit"] = {"limit_price": price, "stop_price": price}
+            body = order(side, str(Decimal(nano).scaleb(-9)), symbol, type=type_, time_in_force=force, **prices[type_])
+            venue.submit(body, now)
+        elif kind in ("cancel", "replace"):
             for key in list(venue.tickets)[values[0] : values[0] + 1]:
-                venue.cancel(key, index * MINUTE)
+                if kind == "cancel":
+                    venue.cancel(key, now)
+                elif venue.tickets[key].status in ("new", "partially_filled"):
+                    venue.replace(key, {"qty": str(Decimal(values[1]).scaleb(-9))}, now)
         else:
             rows = []
             for symbol, move in zip(SYMBOLS, values[:2], strict=True):
@@ -78,16 +101,17 @@ def play(steps: list, venue: Exchange) -> int:
                 closed = opened * (1 + move / 10_000)
                 width = opened * values[2] / 10_000
                 rows.append((opened, max(opened, closed) + width, min(opened, closed) - width, closed))
-            venue.match(minute(index, *rows), index * MINUTE)
-            index += 1
-    return asked
+            bars.append(minute(len(bars), *rows))
+            venue.match(bars[-1], now)
+    return bars
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(moves)
-def test_books_balance_whatever_is_ordered(steps: list) -> None:
-    venue = exchange()
-    asked = play(steps, venue)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(moves, rules)
+def test_books_balance_whatever_is_ordered(steps: list, terms: dict) -> None:
+    venue = exchange(**terms)
+    play(steps, venue)
+    asked = sum(call.verb != "cancel" for call in venue.calls)
     assert venue.submitted == asked == len(venue.tickets) + venue.refused
     books = venue.portfolio
     assert (books.lots >= 0).all()
@@ -98,16 +122,55 @@ def test_books_balance_whatever_is_ordered(steps: list) -> None:
     for symbol in SYMBOLS:
         assert venue.position(symbol).lots == books.held(symbol)
         assert 0 <= venue.available(symbol) <= venue.coins(symbol, books.held(symbol))
-    states = {ticket.id: ticket.status for ticket in venue.tickets.values()}
-    assert {key for key, status in states.items() if status == "new"} == set(venue.matcher.open)
+    assert {key for key, ticket in venue.tickets.items() if ticket.is_open} == set(venue.matcher.open)
     assert [u.ticket.id for u in venue.updates if u.event == "new"] == list(venue.tickets)
-    assert sum(u.event != "new" for u in venue.updates) == sum(status != "new" for status in states.values())
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(moves, rules)
+def test_every_order_ends_once_and_its_parts_add_up(steps: list, terms: dict) -> None:
+    venue = exchange(**terms)
+    play(steps, venue)
+    told = {key: [u for u in venue.updates if u.ticket.id == key] for key in venue.tickets}
+    for key, ticket in venue.tickets.items():
+        ends = [update.event for update in told[key] if update.event in ENDS]
+        assert len(ends) == (0 if ticket.is_open else 1)
+        assert ticket.filled <= ticket.order.lots
+        assert (ticket.left == 0) == (ticket.status == "filled")
+        assert list(ticket.fills) == [fill for fill in venue.fills if fill.order_id == key]
+        parts = [update for update in told[key] if update.event in ("partial_fill", "fill")]
+        assert [update.fill for update in parts] == list(ticket.fills)
+        assert [update.ticket.filled for update in parts] == list(np.cumsum([fill.lots for fill in ticket.fills]))
+        assert all((update.event == "fill") == (update.ticket.left == 0) for update in parts)
+        if ticket.replaced_by:
+            assert venue.tickets[ticket.replaced_by].replaces == key
+    assert len({fill.execution_id for fill in venue.fills}) == len(venue.fills)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(moves, st.sampled_from((math.inf, 0.3)), st.sampled_from((0, 60, 90)))
+def test_without_parts_of_its_own_the_sandbox_fills_what_the_matcher_fills(
+    steps: list, participation: float, seconds: int
+) -> None:
+    steps = [step for step in steps if step[0] in ("submit", "bar")]
+    terms = {"participation": participation, "latency": timedelta(seconds=seconds)}
+    venue = exchange(**terms)
+    bars = play(steps, venue)
+    matcher, fills = Matcher(venue.venue, Portfolio(SYMBOLS, venue.venue, 100_000.0)), []
+    waiting = list(venue.tickets.values())
+    for bar in bars:
+        opened = bar.time - MINUTE
+        while waiting and waiting[0].submitted <= opened:
+            ticket = waiting.pop(0)
+            assert matcher.submit(ticket.order, 100 / (ticket.order.lots * 1e-9)) is None
+        fills += [one for one in matcher.match(bar, opened) if isinstance(one, Fill)]
+    assert fills == venue.fills
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(moves)
-def test_replaying_the_fills_gives_the_same_books(steps: list) -> None:
-    venue = exchange()
+@given(moves, rules)
+def test_replaying_the_fills_gives_the_same_books(steps: list, terms: dict) -> None:
+    venue = exchange(**terms)
     play(steps, venue)
     again = Portfolio(SYMBOLS, venue.venue, 100_000.0)
     for fill in venue.fills:
@@ -117,9 +180,9 @@ def test_replaying_the_fills_gives_the_same_books(steps: list) -> None:
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(moves)
-def test_the_same_steps_give_the_same_updates(steps: list) -> None:
-    first, second = exchange(), exchange()
+@given(moves, rules)
+def test_the_same_steps_give_the_same_updates(steps: list, terms: dict) -> None:
+    first, second = exchange(**terms), exchange(**terms)
     play(steps, first)
     play(steps, second)
     assert first.updates == second.updates

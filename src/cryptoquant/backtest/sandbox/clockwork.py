@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cryptoquant.backtest.sandbox.exchange import Exchange
+from cryptoquant.backtest.sandbox.accounts import Accounts
 from cryptoquant.backtest.sandbox.market import Market
 from cryptoquant.backtest.sandbox.stream import DataStream
 from cryptoquant.backtest.sandbox.trading import answer
@@ -29,9 +29,9 @@ class Clockwork:
     """
 
     def __init__(
-        self, market: Market, exchange: Exchange, data: DataStream, updates: TradeUpdates, speed: float | None
+        self, market: Market, accounts: Accounts, data: DataStream, updates: TradeUpdates, speed: float | None
     ) -> None:
-        self.market, self.exchange, self.data, self.updates, self.speed = market, exchange, data, updates, speed
+        self.market, self.accounts, self.data, self.updates, self.speed = market, accounts, data, updates, speed
         self._turn = asyncio.Lock()
 
     async def advance_to(self, target: int) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class Clockwork:
 
     async def _step(self, time: int) -> None:
         bars = self.market.closing(time)
-        self.exchange.match(self.market.slice(bars), bars[0].open_time)
+        self.accounts.match(self.market.slice(bars), bars[0].open_time)
         self.market.now = time
         await self.updates.flush()
         for bar in bars:

@@ -9,7 +9,7 @@ import msgspec
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from cryptoquant.backtest.sandbox.exchange import Exchange
+from cryptoquant.backtest.sandbox.accounts import Account, Accounts
 from cryptoquant.backtest.sandbox.stream import StreamLimits
 from cryptoquant.backtest.sandbox.wire import update_body
 
@@ -19,9 +19,10 @@ STREAM = "trade_updates"
 
 @dataclass(slots=True, eq=False)
 class Listener:
-    """One authorized client: whether it listens, and how many updates were put on its socket."""
+    """One authorized client: its account, whether it listens, and how many updates were put on its socket."""
 
     socket: WebSocket
+    account: Account | None = None
     serving: asyncio.Task[None] | None = None
     listens: bool = False
     is_dropped: bool = False
@@ -29,12 +30,11 @@ class Listener:
 
 
 class TradeUpdates:
-    """Tells the exchange's updates to every listener; what happens while nobody listens is not kept for later."""
+    """Tells each account's updates to its listeners; what happens while nobody listens is not kept for later."""
 
-    def __init__(self, exchange: Exchange, keys: tuple[str, str], limits: StreamLimits) -> None:
-        self.exchange, self.keys, self.limits = exchange, keys, limits
+    def __init__(self, accounts: Accounts, limits: StreamLimits) -> None:
+        self.accounts, self.limits = accounts, limits
         self._listeners: list[Listener] = []
-        self._told = 0
         self._turn = asyncio.Lock()
 
     @property
@@ -52,14 +52,19 @@ class TradeUpdates:
         return WebSocketRoute(PATH, self.serve)
 
     async def flush(self) -> None:
-        """Send the updates that have come since the last call, in order."""
+        """Send the updates that have come since the last call, in the order of each account."""
         async with self._turn:
-            waiting = self.exchange.updates[self._told :]
-            self._told += len(waiting)
-            for update in waiting:
-                body = msgspec.json.encode(update_body(update, self.exchange))
-                for listener in [listener for listener in self._listeners if listener.listens]:
-                    await self._send(listener, body)
+            for account in list(self.accounts):
+                exchange = account.exchange
+                waiting = exchange.updates[exchange.told :]
+                exchange.told += len(waiting)
+                for update in waiting:
+                    await self._tell(account, msgspec.json.encode(update_body(update, exchange)))
+
+    async def _tell(self, account: Account, body: bytes) -> None:
+        for listener in list(self._listeners):
+            if listener.listens and listener.account is account:
+                await self._send(listener, body)
 
     async def _send(self, listener: Listener, body: bytes) -> None:
         try:
@@ -76,7 +81,7 @@ class TradeUpdates:
     async def serve(self, socket: WebSocket) -> None:
         """Hold one connection from handshake to close."""
         await socket.accept()
-        listener = Listener(socket, asyncio.current_task())
+        listener = Listener(socket, serving=asyncio.current_task())
         try:
             while True:
                 await self._answer(listener, await _receive(socket))
@@ -95,7 +100,8 @@ class TradeUpdates:
         is_known = listener in self._listeners
         if action in ("authenticate", "auth"):
             key, secret = data.get("key_id", message.get("key")), data.get("secret_key", message.get("secret"))
-            is_known = (key, secret) == self.keys
+            listener.account = self.accounts.find(key, secret)
+            is_known = listener.account is not None
             if is_known and listener not in self._listeners:
                 self._listeners.append(listener)
             await _authorization(listener, "authenticate", is_known=is_known)
