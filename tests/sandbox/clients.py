@@ -48,11 +48,17 @@ class Tape:
         return self.received
 
     def end(self) -> None:
-        until(lambda: self.stream._running)
-        self.stream.stop()
-        self.sandbox.stop()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
+        end_all([self])
+
+
+def end_all(tapes: list[Tape]) -> None:
+    for tape in tapes:
+        until(lambda tape=tape: tape.stream._running)
+        tape.stream.stop()
+    for tape in tapes:
+        tape.sandbox.stop()
+        tape._thread.join(PATIENCE)
+        assert not tape._thread.is_alive()
 
 
 class Wire:

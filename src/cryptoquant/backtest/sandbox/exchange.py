@@ -163,6 +163,8 @@ class Exchange:
         ticket = self._open_ticket(order_id)
         if isinstance(ticket, Refusal):
             return ticket
+        if ticket.replaces and self.tickets[ticket.replaces].status != "replaced":
+            return invalid_order(f"order has not replaced {ticket.replaces} yet")
         self.calls.append(Call("replace", now, order_id, dict(body)))
         self.submitted += 1
         left = self.coins(ticket.request.symbol, ticket.left)
@@ -240,13 +242,18 @@ class Exchange:
         return self.cash - self._committed(self._reserve)
 
     def _committed(self, amount: Callable[[Ticket], Decimal]) -> Decimal:
-        """Return what the open orders hold back: of an order and the one that shall replace it, the larger amount."""
+        """Return what the open orders hold back: of an order and the one that shall replace it, the larger amount.
+
+        A replacement that came too late holds nothing back: it is rejected when it arrives.
+        """
         total = Decimal(0)
         for key in self.matcher.open:
             ticket = self.tickets[key]
-            total += amount(ticket)
-            if ticket.replaces in self.matcher.open:
-                total -= min(amount(ticket), amount(self.tickets[ticket.replaces]))
+            before = self.tickets.get(ticket.replaces)
+            if before is None or before.status == "replaced":
+                total += amount(ticket)
+            elif before.is_open:
+                total += max(Decimal(0), amount(ticket) - amount(before))
         return total
 
     def _reserve(self, ticket: Ticket) -> Decimal:
