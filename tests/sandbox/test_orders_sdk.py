@@ -48,7 +48,7 @@ def limit(price: float, qty: float = 0.1, side: OrderSide = OrderSide.BUY, **mor
 
 
 def test_a_large_order_is_told_part_by_part(open_sandbox: Callable[..., Sandbox], listen: Callable[..., Tape]) -> None:
-    sandbox = open_sandbox(participation=0.02)
+    sandbox = open_sandbox(participation=0.1)
     client, tape = trading(sandbox), listen(sandbox, raw_data=True)
     order = client.submit_order(MarketOrderRequest(symbol="BTC/USD", qty=1.5, side=OrderSide.BUY, time_in_force=GTC))
     sandbox.advance(MINUTE)

@@ -98,7 +98,7 @@ def portfolio_history(exchange: Exchange, query: Mapping[str, str], now: int) ->
         "equity": np.round(equity, 6).tolist(),
         "profit_loss": np.round(gain, 6).tolist(),
         "profit_loss_pct": np.round(share, 9).tolist(),
-        "base_value": round(base, 6),
+        "base_value": float(np.round(base, 6)),
         "timeframe": span.timeframe,
         "cashflow": {},
     }
