@@ -2,7 +2,7 @@
 
 import uuid
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
 from typing import Any, Literal
@@ -35,7 +35,7 @@ from cryptoquant.trading.matching import (
     bounds_of,
     refusal,
 )
-from cryptoquant.trading.order import Cancel, Cancellation, Fill, Order, Rejection
+from cryptoquant.trading.order import Cancel, Cancellation, Fill, Order, Rejection, Side
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.resting import Resting
 from cryptoquant.trading.venue import Venue
@@ -220,12 +220,7 @@ class Exchange:
 
     def available(self, symbol: str) -> Decimal:
         """Return the coins that no open sell order holds back."""
-
-        def coins(ticket: Ticket) -> Decimal:
-            request = ticket.request
-            return self.coins(symbol, ticket.left if request.side == "sell" and request.symbol == symbol else 0.0)
-
-        return self.coins(symbol, self.position(symbol).lots) - self._committed(coins)
+        return self.coins(symbol, self.position(symbol).lots) - self._held("sell", (symbol,))
 
     def mark(self, symbol: str) -> float:
         """Return the last price of a symbol, NaN before the first."""
@@ -239,25 +234,24 @@ class Exchange:
     @property
     def buying_power(self) -> Decimal:
         """Cash that no open buy order holds back."""
-        return self.cash - self._committed(self._reserve)
+        return self.cash - self._held("buy", self.symbols)
 
-    def _committed(self, amount: Callable[[Ticket], Decimal]) -> Decimal:
-        """Return what the open orders hold back: of an order and the one that shall replace it, the larger amount.
+    def _held(self, side: Side, symbols: Sequence[str]) -> Decimal:
+        """Return what open orders hold back: of an order and the one that shall replace it, the larger amount.
 
         A replacement that came too late holds nothing back: it is rejected when it arrives.
         """
         total = Decimal(0)
         for key in self.matcher.open:
             ticket = self.tickets[key]
+            if ticket.request.side != side or ticket.request.symbol not in symbols:
+                continue
             before = self.tickets.get(ticket.replaces)
             if before is None or before.status == "replaced":
-                total += amount(ticket)
+                total += ticket.held
             elif before.is_open:
-                total += max(Decimal(0), amount(ticket) - amount(before))
+                total += max(Decimal(0), ticket.held - before.held)
         return total
-
-    def _reserve(self, ticket: Ticket) -> Decimal:
-        return self.coins(ticket.request.symbol, ticket.left) * ticket.reserve_price
 
     def _open_ticket(self, order_id: str) -> Ticket | Refusal:
         ticket = self.tickets.get(order_id)
@@ -281,8 +275,8 @@ class Exchange:
                 instrument.quantity_increment, rounding=ROUND_DOWN
             )
         collar = Decimal(repr(self.venue.collar)) if request.type == "market" else Decimal(0)
-        reserve = price * (1 + collar) if request.side == "buy" else Decimal(0)
-        problem = self._unaffordable(request, quantity, price, reserve, before)
+        per_coin = price * (1 + collar) if request.side == "buy" else Decimal(1)
+        problem = self._unaffordable(request, quantity, price, per_coin, before)
         if problem is not None:
             return problem
         order = self._order(request, client_id, instrument.lots(quantity), now)
@@ -296,7 +290,7 @@ class Exchange:
             return invalid_order(rejection.reason)
         first = self.portion.first(client_id, order.lots) if self._is_marketable(request) else 0.0
         replaces = "" if before is None else before.id
-        return Ticket(order.id, request, order, now, now, reserve, first, replaces=replaces)
+        return Ticket(order.id, request, order, now, now, per_coin, quantity * per_coin, first, replaces=replaces)
 
     def _order(self, request: OrderRequest, client_id: str, lots: float, now: int) -> Order:
         limit, stop = request.limit_price, request.stop_price
@@ -321,19 +315,16 @@ class Exchange:
         return limit >= mark if request.side == "buy" else limit <= mark
 
     def _unaffordable(
-        self, request: OrderRequest, quantity: Decimal, price: Decimal, reserve_price: Decimal, before: Ticket | None
+        self, request: OrderRequest, quantity: Decimal, price: Decimal, held_per_coin: Decimal, before: Ticket | None
     ) -> Refusal | None:
         """Return why the order's size is refused, by the kernel that every driver uses, then by the buying power.
 
         What the order that it replaces holds back counts as free.
         """
         symbol, instrument = request.symbol, self.instruments[request.symbol]
-        bounds, free, power = bounds_of(self.venue, symbol), self.available(symbol), self.buying_power
-        if before is not None and before.request.side == "sell":
-            free += self.coins(symbol, before.left)
-        elif before is not None:
-            power += self._reserve(before)
-        sign = 1.0 if request.side == "buy" else -1.0
+        bounds, is_buy = bounds_of(self.venue, symbol), request.side == "buy"
+        freed = Decimal(0) if before is None else before.held
+        sign, free = (1.0, Decimal(0)) if is_buy else (-1.0, self.available(symbol) + freed)
         code = refusal(sign, instrument.lots(quantity), float(price), instrument.lots(free), instrument.lot, bounds)
         if code == SHORT:
             return insufficient_balance(instrument.base, quantity, free, self.coins(symbol, self.position(symbol).lots))
@@ -344,8 +335,9 @@ class Exchange:
             return invalid_order(f"order value must be <= maximal amount of order {plain(Decimal(repr(bounds[1])))}")
         if code == BELOW_QUANTITY:
             return invalid_order(f"qty must be >= minimal qty of order {plain(instrument.minimum_quantity)}")
-        if quantity * reserve_price > power:
-            return insufficient_balance(instrument.quote, quantity * reserve_price, power, self.cash)
+        power = self.buying_power + freed if is_buy else Decimal(0)
+        if is_buy and quantity * held_per_coin > power:
+            return insufficient_balance(instrument.quote, quantity * held_per_coin, power, self.cash)
         return None
 
     def _take(self, ticket: Ticket, now: int) -> None:
@@ -383,6 +375,8 @@ class Exchange:
         self.fills.append(fill)
         ticket = self.tickets[fill.order_id]
         wish, filled = ticket.status, msgspec.structs.replace(ticket, fills=(*ticket.fills, fill), updated=fill.time)
+        held = self.coins(fill.symbol, filled.left) * ticket.held_per_coin
+        filled = msgspec.structs.replace(filled, held=held)
         if filled.left > 0:
             status: Status = wish if wish in ("pending_cancel", "pending_replace") else "partially_filled"
             self._keep(msgspec.structs.replace(filled, status=status), "partial_fill", fill)

@@ -38,8 +38,9 @@ class Ticket(msgspec.Struct, frozen=True, gc=False):
     order
         Carries the quantity in lots: a notional order becomes the quantity that the notional buys at its limit or at
         the last price.
-    reserve_price
-        What a resting buy holds back for each coin that is not filled yet, in quote currency; 0 for a sell.
+    held_per_coin, held
+        What an open order holds back for each coin that is not filled yet, and in all: quote currency of a buy, coins
+        of a sell.
     first_part
         Lots after which the venue makes the order wait for the next bar; 0 when it fills as far as the bar allows.
     replaces, replaced_by
@@ -51,7 +52,8 @@ class Ticket(msgspec.Struct, frozen=True, gc=False):
     order: Order
     submitted: int
     updated: int
-    reserve_price: Decimal = Decimal(0)
+    held_per_coin: Decimal = Decimal(0)
+    held: Decimal = Decimal(0)
     first_part: float = 0.0
     status: Status = "new"
     fills: tuple[Fill, ...] = ()
