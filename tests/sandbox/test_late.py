@@ -122,8 +122,14 @@ def test_orders_meet_the_bars_as_they_closed(open_sandbox: Callable[..., Sandbox
     assert late.account().equity == plain.account().equity
 
 
+def test_a_bar_without_trades_gets_no_late_one(bars: pl.DataFrame) -> None:
+    quiet = bars.filter(symbol="BTC/USD").with_columns(volume=pl.lit(0.0))
+    assert not LateTrades(7, 1.0).chosen("BTC/USD", quiet).any()
+
+
 def test_without_late_trades_nothing_is_updated(sandbox: Sandbox) -> None:
-    assert sandbox.market.updates(sandbox.advance_to(sandbox.market.now) and sandbox.market.now) == []
+    sandbox.advance(MINUTE)
+    assert sandbox.market.updates(sandbox.market.now) == []
     with pytest.raises(ValueError, match="late_trades must be a fraction"):
         Sandbox(days=2, late_trades=2.0)
 
