@@ -133,7 +133,9 @@ class Venue:
 
     async def _run(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        async with serve(self._serve, "127.0.0.1", 0, compression=None, max_size=None) as server:
+        # Without pings of its own: what of them a slow machine answers late would end the connection from this side.
+        quiet = {"compression": None, "max_size": None, "ping_interval": None}
+        async with serve(self._serve, "127.0.0.1", 0, **quiet) as server:
             self.port = server.sockets[0].getsockname()[1]
             self._ready.set()
             await self._end.wait()

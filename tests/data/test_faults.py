@@ -285,6 +285,29 @@ def test_a_half_open_socket_is_left_when_its_pings_are_not_answered(store, monke
     assert set(store.gaps()["cause"]) == {"connection lost"}
 
 
+def test_a_pong_that_waits_behind_frames_is_no_reason_to_leave(store, monkeypatch):
+    """Outcome: a machine too slow for the stream takes every frame once, however late the pongs behind them come."""
+    monkeypatch.setattr(alpaca, "WEBSOCKET", {**alpaca.WEBSOCKET, **dict.fromkeys(TIMEOUTS, 0.3)})
+    stamps, count = itertools.count(START, 1_000), 4_000
+
+    def slow():
+        time.sleep(0.0005)
+        return next(stamps)
+
+    def script(connection, asked):
+        yield "echo"
+        yield from (frame(trade(number)) for number in range(count))
+        yield "hold"
+
+    with venue(script) as there:
+        options = {"channels": ("trades",), "options": QUICK, "clock": slow}
+        recorder = Recorder(store, "BTC/USD", there.alpaca(), **options).start()
+        await_that(lambda: recorder.status().received >= count)
+        final = recorder.stop()
+    assert (final.received, final.reconnects) == (count, 0)
+    assert ids(store) == list(range(count))
+
+
 def test_a_connection_limit_after_a_lost_connection_is_waited_out_as_one_gap(store):
     """Outcome: the venue still counts the lost connection (406); one gap spans from its last frame to the new one."""
 

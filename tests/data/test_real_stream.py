@@ -52,7 +52,7 @@ def test_what_is_recorded_read_followed_and_replayed_ends_on_the_real_book(real_
         recorder = Recorder(store, PAIRS, there.alpaca(), channels=channels, options=options, clock=stamps.__next__)
         live = recorder.subscribe({"books"}, limit_bytes=1 << 30)
         recorder.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while recorder.status().received < sum(COUNTS.values()) + UPDATES:
             assert time.monotonic() < deadline, recorder.status()
             time.sleep(0.05)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,11 +12,10 @@ import msgspec
 import pytest
 import requests
 
-from cryptoquant.errors import ConfigurationError, OrderRefusedError, VenueError, VenueUnreachableError
-from cryptoquant.live.broker import NOT_SENT, AlpacaBroker, WireOrder, check_tradable
+from cryptoquant.errors import ConfigurationError, OrderRefusedError, UnknownSymbolError, VenueUnreachableError
+from cryptoquant.live.broker import AlpacaBroker, WireOrder, check_tradable
 from cryptoquant.market.instrument import Instrument
-from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.order import Fill, Order, Protection, Rejection
+from cryptoquant.trading.order import Order, Protection, Rejection
 from cryptoquant.trading.venue import Costs, Venue
 
 
@@ -115,50 +114,15 @@ def test_a_refusal_of_the_venue_comes_back_with_its_words(broker):
     assert "insufficient balance for BTC" in sold.reason
 
 
-def test_a_fill_is_told_once_whether_by_stream_or_by_look_up(broker, sandbox):
-    sent = order(lots=2e8)
-    broker.submit(sent)
-    assert broker.outcomes(sent, broker.status(sent.id), (0.0, 0.0)) == []
-    sandbox.advance(timedelta(minutes=1))
-    told = broker.status(sent.id)
-    (fill,) = broker.outcomes(sent, told, (0.0, 0.0))
-    assert isinstance(fill, Fill)
-    assert fill.lots == 2e8
-    assert fill.execution_id == f"{sent.id}-200000000"
-    assert broker.outcomes(sent, told, (2e8, 2e8 * fill.price)) == []
-    books = sandbox.account()
-    assert books.held("BTC/USD") == fill.lots_change
-    assert books.cash - 100_000e6 == fill.cash_change
-
-
-def test_a_partial_fill_books_only_what_is_new(broker):
-    sent = order(lots=1e9)
-    told = {
-        "filled_qty": "0.4",
-        "filled_avg_price": "100",
-        "status": "partially_filled",
-        "updated_at": "2024-01-01T00:00:00Z",
-    }
-    (first,) = broker.outcomes(sent, told, (0.0, 0.0))
-    later = {**told, "filled_qty": "0.7", "filled_avg_price": "103", "status": "canceled"}
-    (second, gone) = broker.outcomes(sent, later, (4e8, 4e8 * 100.0))
-    assert (first.lots, second.lots) == (4e8, 3e8)
-    assert (first.price, second.price) == (100.0, pytest.approx(107.0))
-    spent = -(first.cash_change + second.cash_change) * 1e-6
-    assert spent == pytest.approx(0.7 * 103)
-    assert first.execution_id != second.execution_id
-    assert type(gone).__name__ == "Cancellation"
-
-
 def test_positions_cash_and_increments_are_read_exactly(broker, sandbox):
     sent = order(lots=123_456_789.0)
     broker.submit(sent)
     sandbox.advance(timedelta(minutes=1))
-    held = broker.positions()["BTC/USD"]
+    held = broker.standing().positions["BTC/USD"]
     assert held == sandbox.venue.instrument("BTC/USD").quantity(sandbox.account().held("BTC/USD"))
-    assert broker.cash() == Decimal(str(sandbox.account().cash_value)).quantize(Decimal("0.000001"))
+    assert broker.standing().cash == Decimal(str(sandbox.account().cash_value)).quantize(Decimal("0.000001"))
     assert broker.instruments(("BTC/USD",))["BTC/USD"] == sandbox.venue.instrument("BTC/USD")
-    with pytest.raises(VenueError, match="does not trade DOGE/USD"):
+    with pytest.raises(UnknownSymbolError, match="does not trade DOGE/USD"):
         broker.instruments(("BTC/USD", "DOGE/USD"))
 
 
@@ -186,14 +150,9 @@ BEYOND_PLAIN = {
     "type stop": {"type": "stop", "stop_price": 90.0},
     "type stop_limit": {"type": "stop_limit", "stop_price": 90.0, "limit_price": 89.0},
     "type trailing_stop": {"type": "trailing_stop", "trail": 0.02},
-    "time_in_force gtt": {"time_in_force": "gtt", "expires": 2},
     "time_in_force fok": {"time_in_force": "fok"},
-    "expires": {"expires": 2},
     "stop_price": {"stop_price": 90.0},
     "trail": {"trail": 0.02},
-    "group": {"group": "pair"},
-    "reduces": {"reduces": True},
-    "protection": {"protection": Protection(stop_loss=0.02)},
     "replaces": {"replaces": "another"},
 }
 
@@ -208,9 +167,34 @@ def test_an_order_that_says_more_than_a_market_order_is_refused_and_not_sent_wit
 
 def test_every_field_of_an_order_is_either_sent_or_refused():
     sent = {"id", "symbol", "side", "lots", "type", "time_in_force", "limit_price"}
-    ours = {"profile", "time"}
-    refused = {"stop_price", "trail", "expires", "group", "reduces", "protection", "replaces"}
+    ours = {"profile", "time", "expires", "group", "reduces", "protection"}
+    refused = {"stop_price", "trail", "replaces"}
     assert set(Order.__struct_fields__) == sent | ours | refused
+
+
+def test_what_the_client_holds_for_an_order_is_not_sent(broker, sandbox):
+    held = {"time_in_force": "gtt", "expires": 2, "group": "pair", "protection": Protection(stop_loss=0.02)}
+    assert broker.submit(msgspec.structs.replace(order(), **held)) is None
+    (found,) = sandbox.alpaca().trading().get("/orders", {"status": "all"})
+    assert (found["time_in_force"], found["type"], found["stop_price"]) == ("gtc", "market", None)
+
+
+def test_a_cancel_ends_an_open_order_and_one_that_comes_too_late_says_how_it_ended(broker, sandbox):
+    resting = msgspec.structs.replace(order(identity="b"), type="limit", limit_price=10_000.0, lots=1e8)
+    broker.submit(resting)
+    assert broker.cancel(resting)["status"] == "canceled"
+    assert broker.cancel(resting)["status"] == "canceled"
+    filled = order()
+    broker.submit(filled)
+    sandbox.advance(timedelta(minutes=1))
+    assert broker.cancel(filled)["status"] == "filled"
+    assert broker.cancel(order(identity="never-sent")) is None
+
+
+def test_a_venue_without_time_is_asked_again_and_the_order_is_one(sandbox):
+    with proxied(sandbox, [(429, False), (429, False)]) as broker:
+        assert broker.submit(order()) is None
+    assert orders_of(sandbox) == ["cq-main-BTCUSD-1-0"]
 
 
 def test_market_and_plain_limit_orders_are_sent(broker, sandbox):
@@ -220,32 +204,12 @@ def test_market_and_plain_limit_orders_are_sent(broker, sandbox):
     assert sorted(orders_of(sandbox)) == ["b", "cq-main-BTCUSD-1-0"]
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("limit_bps", 5.0),
-        ("limit_bps", 0.0),
-        ("life", timedelta(minutes=30)),
-        ("stop_loss", 0.02),
-        ("take_profit", 0.04),
-        ("trailing", 0.03),
-    ],
-)
-def test_an_execution_that_only_the_simulator_can_do_is_refused_by_name(setting, value):
-    with pytest.raises(ConfigurationError, match=rf"execution\.{setting} is .*paper trading cannot yet"):
-        check_tradable(Execution(**{setting: value}), Costs.alpaca())
-
-
-def test_every_setting_of_an_execution_is_either_traded_or_refused():
-    assert {one.name for one in fields(Execution) if one.init} == {"reserve", "band", *NOT_SENT}
-
-
 def test_fees_that_are_not_those_of_the_venue_are_refused_and_assumptions_about_prices_are_not():
     with pytest.raises(ConfigurationError, match=r"costs\.schedule is given.*Costs\.alpaca"):
-        check_tradable(Execution(), Costs.of("alpaca"))
+        check_tradable(Costs.of("alpaca"))
     with pytest.raises(ConfigurationError, match=r"costs\.fee_asset is 'quote'.*wanted 'received'"):
-        check_tradable(Execution(), replace(Costs.alpaca(), fee_asset="quote"))
+        check_tradable(replace(Costs.alpaca(), fee_asset="quote"))
     assumed = replace(
         Costs.alpaca(2, 1.0), spread_bps=2.0, volatility_share=0.1, impact_linear_bps=5.0, impact_sqrt=0.5
     )
-    check_tradable(Execution(reserve=0.05, band=0.1), assumed)
+    check_tradable(assumed)

@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptoquant.errors import JournalError
-from cryptoquant.live.journal import Journal, decode, encode, read_journal, writer_of
-from cryptoquant.live.replay import Start, replay
+from cryptoquant.live.journal import Entry, Journal, decode, encode, encode_signals, read_journal, writer_of
+from cryptoquant.live.replay import replay
+from cryptoquant.live.start import Start
+from cryptoquant.market.price import Price
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import FIELDS, Slice
-from cryptoquant.trading.engine import Command
+from cryptoquant.trading.engine import Command, Timer
 from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.order import Adjustment, Cancellation, Fill, Order, Rejection
+from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Order, Rejection
 from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.strategy import LongFlat
 from cryptoquant.trading.venue import Costs, Venue, increments
@@ -37,21 +39,33 @@ facts = st.one_of(
     st.builds(Cancellation, words, words, words, times),
     st.builds(Adjustment, words, words, words, numbers, numbers, times, words),
     st.builds(Command, words, st.sampled_from(["halt", "resume"]), times, words),
-    st.builds(Signal, words, words, times, times, st.just("score"), numbers, times),
+    st.builds(Cancel, words, words, words, times),
+    st.builds(Price, words, times, times, numbers, numbers, numbers, numbers),
+    st.builds(Timer, times),
+)
+signals = st.lists(
+    st.builds(Signal, words, words, times, times, st.just("score"), numbers, times), min_size=1, max_size=4
 )
 
 
 @given(facts)
 def test_a_fact_reads_back_as_it_was_written(fact):
-    kind, _, time_, body = encode(fact)
+    kind, scope, _, time_, body = encode(fact, "all")
     assert decode(kind, body) == fact
     assert time_ == fact.time
+    assert scope == getattr(fact, "profile", "all")
+
+
+@given(signals)
+def test_the_signals_of_a_slice_are_one_row_and_read_back(given_signals):
+    kind, scope, identity, time_, body = encode_signals(given_signals, "main")
+    assert Entry(1, kind, scope, identity, time_, body).signals() == given_signals
 
 
 @given(st.lists(st.floats(allow_infinity=False), min_size=2 * len(FIELDS), max_size=2 * len(FIELDS)))
 def test_a_slice_reads_back_to_the_bit_with_its_absentees(values):
     market = Slice(5, 6, ("A/USD", "B/USD"), np.array(values).reshape(2, len(FIELDS)))
-    kind, _, _, body = encode(market)
+    kind, _, _, _, body = encode(market)
     again = decode(kind, body)
     assert np.array_equal(again.values, market.values, equal_nan=True)
     assert (again.time, again.known, again.symbols) == (5, 6, market.symbols)
@@ -107,8 +121,8 @@ def test_a_write_that_fails_leaves_the_journal_as_it_was(tmp_path):
 
 WRITER = """
 import sys
-from cryptoquant.live.journal import Journal
-from cryptoquant.trading.engine import Command
+from cryptoquant.live.journal import Entry, Journal, decode, encode, encode_signals, read_journal, writer_of
+from cryptoquant.trading.engine import Command, Timer
 journal = Journal(sys.argv[1])
 number = len(journal.entries())
 while True:
@@ -156,5 +170,5 @@ def test_a_journal_without_a_start_cannot_be_replayed(tmp_path):
     journal = Journal(tmp_path / "j.sqlite")
     journal.append([Command("a", "halt", 1)])
     journal.close()
-    with pytest.raises(JournalError, match="no start"):
+    with pytest.raises(JournalError, match="no profile"):
         replay(tmp_path / "j.sqlite")

@@ -90,4 +90,5 @@ def test_a_trader_of_a_registered_bundle_names_the_version(bundle, sandbox, tmp_
         "turning@challenger", broker=sandbox.alpaca(), registry=registry, journal=tmp_path / "j.sqlite",
         store=Store(tmp_path / "store"), predictions=PredictionJournal(tmp_path / "p.jsonl"),
     )  # fmt: skip
-    assert (trader.reference, trader.version) == ("turning@challenger", "turning@2")
+    own = trader.profiles[0]
+    assert (own.reference, own.version) == ("turning@challenger", "turning@2")

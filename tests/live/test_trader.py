@@ -20,7 +20,8 @@ from cryptoquant.errors import (
     VenueUnreachableError,
 )
 from cryptoquant.live.journal import read_journal
-from cryptoquant.live.replay import Start, replay
+from cryptoquant.live.replay import replay
+from cryptoquant.live.start import Start
 from cryptoquant.live.trader import Trader
 from cryptoquant.market.schema import Bar
 from cryptoquant.market.slice import Panel
@@ -33,16 +34,16 @@ MINUTE_NS = 60 * 10**9
 
 
 def past_of(trader) -> Panel:
-    bars = trader.store.bars(list(trader.bundle.symbols), trader.bundle.timeframe)
+    bars = trader.store.bars(list(trader.profiles[0].bundle.symbols), trader.profiles[0].bundle.timeframe)
     first = replay(trader.journal_path).slices[0].time
-    return Panel.from_frame(bars, trader.bundle.symbols).between(0, first - 1)
+    return Panel.from_frame(bars, trader.profiles[0].bundle.symbols).between(0, first - 1)
 
 
 def test_in_lockstep_paper_replay_and_backtest_agree_order_by_order(hire, sandbox):
     trader = hire()
     done = trader.run(until=timedelta(hours=48))
     again = replay(trader.journal_path)
-    compared = parity(again, trader.bundle, past_of(trader))
+    compared = parity(again, trader.profiles[0].bundle, past_of(trader))
     assert done.state == "stopped"
     assert done.slices == 48
     assert done.orders > 10
@@ -50,8 +51,8 @@ def test_in_lockstep_paper_replay_and_backtest_agree_order_by_order(hire, sandbo
     assert again.is_equal, again.difference
     assert compared.is_equal, str(compared)
     books = sandbox.account()
-    assert books.cash == trader.engine.portfolio.cash
-    assert (books.lots == trader.engine.portfolio.lots).all()
+    assert books.cash == trader.desk.engine.portfolio.cash
+    assert (books.lots == trader.desk.engine.portfolio.lots).all()
     assert trader.report().statistics.fills == done.fills
 
 
@@ -108,7 +109,7 @@ def test_parity_notices_an_order_that_differs(hire):
     trader.run(until=timedelta(hours=24))
     again = replay(trader.journal_path)
     again.journalled[0] = Order("cq-other", "main", "BTC/USD", "buy", 1.0, 1)
-    compared = parity(again, trader.bundle, past_of(trader))
+    compared = parity(again, trader.profiles[0].bundle, past_of(trader))
     assert not compared.is_equal
     assert "differ" in str(compared)
     assert "order 0" in again.difference
@@ -138,14 +139,13 @@ class Crash(BaseException):
 def test_a_crash_around_a_submission_neither_loses_nor_doubles_the_order(hire, sandbox, after_sending):
     trader = hire()
     trader.start()
-    send = trader.broker.submit
 
-    def submit(order):
+    def ask(task, order=None, *, reduces=False):
         if after_sending:
-            send(order)
+            trader.broker.submit(order)
         raise Crash
 
-    trader.broker.submit = submit
+    trader.floor.dispatcher.ask = ask
     with pytest.raises(Crash):
         trader.run(until=timedelta(hours=24))
     intents = [entry for entry in read_journal(trader.journal_path) if entry.kind == "order"]
@@ -156,8 +156,8 @@ def test_a_crash_around_a_submission_neither_loses_nor_doubles_the_order(hire, s
     again = replay(second.journal_path)
     assert again.is_equal, again.difference
     books = sandbox.account()
-    assert books.cash == second.engine.portfolio.cash
-    assert (books.lots == second.engine.portfolio.lots).all()
+    assert books.cash == second.desk.engine.portfolio.cash
+    assert (books.lots == second.desk.engine.portfolio.lots).all()
     orders = second.connection.trading().get("/orders", {"status": "all", "limit": 500})
     ids = [order["client_order_id"] for order in orders]
     assert len(ids) == len(set(ids))
@@ -246,7 +246,6 @@ def test_keys_appear_in_no_journal(hire, sandbox):
 @pytest.mark.parametrize(
     ("part", "value", "named"),
     [
-        ("execution", Execution(stop_loss=0.02), r"execution\.stop_loss is 0\.02"),
         ("costs", Costs.of("coinbase"), r"costs\.schedule"),
     ],
 )

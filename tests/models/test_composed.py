@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from cryptoquant.errors import BundleError, ModelError
 from cryptoquant.features.weights import uniqueness
+from cryptoquant.market.slice import Slice
 from cryptoquant.models import (
     Average,
     Calibrated,
@@ -26,6 +27,7 @@ from cryptoquant.models import (
     XGBoost,
 )
 from cryptoquant.models.calibration import Sigmoid, Steps
+from cryptoquant.models.forecaster import Forecaster
 from cryptoquant.models.formats import READERS, read_predictor
 from cryptoquant.models.model import Parameters
 from cryptoquant.models.windows import predict_rows
@@ -351,6 +353,16 @@ def test_rows_like_those_learned_pass_and_strange_ones_do_not():
     own = predictor.dissimilarity(TRAIN.features)
     assert (own == 0.0).sum() == 500
     assert predictor.threshold >= np.quantile(own, 0.99)
+
+
+def test_a_signal_tells_how_strange_its_row_was_when_the_model_can_tell():
+    market = Slice(HOUR, HOUR, ("A/USD",), np.ones((1, 7)))
+    for model, strange in ((Vetoed(Logistic()), True), (Logistic(), False)):
+        predictor = model.fit(TRAIN)
+        forecaster = Forecaster("m", predictor, ("A/USD",), 4, HOUR)
+        (signal,) = forecaster.update(market, TEST.features[:1])
+        wanted = float(predictor.dissimilarity(TEST.features[:1])[0]) if strange else None
+        assert signal.dissimilarity == wanted
 
 
 def test_the_veto_knows_training_rows_only():

@@ -64,9 +64,11 @@ def end_all(tapes: list[Tape]) -> None:
 class Wire:
     """A bare msgpack websocket client."""
 
-    def __init__(self, sandbox: Sandbox, headers: dict[str, str] | None = None, **options: object) -> None:
+    def __init__(
+        self, sandbox: Sandbox, headers: dict[str, str] | None = None, *, account: int = 0, **options: object
+    ) -> None:
         chosen = {"Content-Type": "application/msgpack", **(headers or {})}
-        self.keys = {"key": sandbox.api_key, "secret": sandbox.api_secret}
+        self.keys = dict(zip(("key", "secret"), sandbox.keys[account], strict=True))
         self._open = ExitStack()
         door = connect(sandbox.data_stream_url, additional_headers=chosen, proxy=None, **options)
         self.socket: ClientConnection = self._open.enter_context(door)

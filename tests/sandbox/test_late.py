@@ -11,6 +11,7 @@ from cryptoquant.backtest.sandbox.late import LateTrades
 from cryptoquant.backtest.sandbox.market import Market
 from cryptoquant.market.aggregation import aggregate
 from cryptoquant.market.schema import Bar, Trade
+from tests.sandbox.clients import Tape
 
 MINUTE = timedelta(minutes=1)
 
@@ -62,6 +63,32 @@ def test_each_changed_bar_is_told_once_and_is_then_what_history_shows(open_sandb
     for bar in changed:
         row = shown[bar.symbol, _iso(bar.open_time)]
         assert (row["v"], row["n"], row["vw"]) == (bar.volume, bar.trade_count, bar.vwap)
+
+
+def test_the_stream_tells_late_trades_and_updated_bars_as_history_does(
+    open_sandbox: Callable[..., Sandbox], tape: Callable[..., Tape]
+) -> None:
+    sandbox = open_sandbox(late_trades=0.3)
+    data = tape("data", on=sandbox, raw_data=True)
+    data.stream.subscribe_updated_bars(data.keep, "BTC/USD")
+    data.stream.subscribe_trades(data.keep, "BTC/USD")
+    data.stream.subscribe_bars(data.keep, "BTC/USD")
+    data.play()
+    count = 0
+    for _ in range(20):
+        count = sandbox.advance(MINUTE)["sent"]["data"]
+    received = data.wait(count)
+    minutes = {one["t"].to_unix_nano(): one for one in received if one["T"] == "b"}
+    updated = {one["t"].to_unix_nano(): one for one in received if one["T"] == "u"}
+    minutes |= {opened: one for opened, one in updated.items() if opened in minutes}
+    assert len(updated) > 3
+    rows = get(sandbox, "bars", start=_iso(min(minutes)))["bars"]["BTC/USD"]
+    assert [(row["v"], row["n"], row["vw"]) for row in rows] == [
+        (one["v"], one["n"], one["vw"]) for _, one in sorted(minutes.items())
+    ]
+    since = min(minutes)
+    told = sorted(one["i"] for one in received if one["T"] == "t" and one["t"].to_unix_nano() >= since)
+    assert told == sorted(row["i"] for row in get(sandbox, "trades", start=_iso(min(minutes)))["trades"]["BTC/USD"])
 
 
 def test_a_change_is_not_known_before_half_a_bar_has_passed(open_sandbox: Callable[..., Sandbox]) -> None:

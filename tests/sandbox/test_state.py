@@ -9,7 +9,7 @@ import pytest
 import requests
 from alpaca.trading.client import TradingClient
 
-from cryptoquant.backtest.sandbox import Sandbox
+from cryptoquant.backtest.sandbox import Fault, Faults, Sandbox
 from cryptoquant.errors import ConfigurationError
 
 MINUTE = timedelta(minutes=1)
@@ -119,3 +119,36 @@ def test_a_saved_file_is_replaced_as_a_whole(sandbox: Sandbox, tmp_path: Path) -
     sandbox.save(path)
     assert json.loads(path.read_text())["version"] == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_what_faults_did_to_orders_is_restored_and_what_was_to_come_comes(
+    open_sandbox: Callable[..., Sandbox], bars: pl.DataFrame, tmp_path: Path, seed: int
+) -> None:
+    kinds = ["order.late", "order.reject", "order.partial", "order.restate"]
+    faults = Faults.random(seed, per_day=2_000.0, kinds=kinds)
+    sandbox, path = open_sandbox(**RULES, accounts=2, faults=faults), tmp_path / "state"
+    live(sandbox, 12)
+    sandbox.save(path)
+    before = everything(sandbox), sandbox.faults()
+    live(sandbox, 8)
+    later = everything(sandbox), sandbox.faults()
+    with Sandbox.restore(path, bars=bars, lockstep=True, **RULES) as again:
+        assert (everything(again), again.faults()) == before
+        live(again, 8)
+        assert (everything(again), again.faults()) == later
+    assert {one["kind"] for one in before[1] if one["fired"]} == set(kinds)
+    verbs = {call.verb for account in sandbox._accounts for call in account.exchange.calls}
+    assert verbs == {"submit", "cancel", "replace", "delay", "reject", "cut", "end", "restate"}
+
+
+def test_a_healed_fault_stays_healed_and_an_injected_one_is_kept(
+    open_sandbox: Callable[..., Sandbox], bars: pl.DataFrame, tmp_path: Path
+) -> None:
+    sandbox, path = open_sandbox(faults=[Fault("http.error", count=2)]), tmp_path / "state"
+    sandbox.heal()
+    sandbox.inject(Fault("order.reject", symbol="ETH/USD", lasts=MINUTE))
+    sandbox.save(path)
+    with Sandbox.restore(path, bars=bars, lockstep=True, history=timedelta(days=1.5)) as again:
+        assert again.faults() == sandbox.faults()
+        assert [one["phase"] for one in again.faults()] == ["over", "active"]

@@ -89,6 +89,9 @@ def drive(engine: Engine, panel: Panel, signals: dict[int, list[Signal]]) -> Run
             if isinstance(said, Rejection):
                 ledger.take(said, market.row)
                 continue
+            if isinstance(said, Cancel):
+                matcher.ask(said)
+                continue
             refused = matcher.submit(said, book.marks.item(book.index(said.symbol)))
             if refused is None:
                 orders.append(said)

@@ -76,7 +76,7 @@ class CostsSection(Section):
 
 
 class ExecutionSection(Section):
-    """How targets become orders, as in ``Execution``; the life is a span such as ``"30m"``."""
+    """How targets become orders, as in ``Execution``; life and pause are spans such as ``"30m"``."""
 
     reserve: float | None = None
     band: float | None = None
@@ -85,6 +85,8 @@ class ExecutionSection(Section):
     stop_loss: float | None = None
     take_profit: float | None = None
     trailing: float | None = None
+    parts: int | None = None
+    pause: Span | None = None
 
 
 class TuneSection(Section):
@@ -149,6 +151,10 @@ class LimitsSection(Section):
     max_daily_loss: float | None = None
     max_orders_per_minute: int | None = None
     max_age: float | None = None
+    price_collar: float | None = None
+    min_cash: float | None = None
+    max_spread_bps: float | None = None
+    max_dissimilarity: float | None = None
 
 
 class Contents(Section):

@@ -20,6 +20,7 @@ from cryptoquant.backtest.orders import Orders, moments
 from cryptoquant.backtest.reader import Reader
 from cryptoquant.backtest.run import Run
 from cryptoquant.backtest.tape import Tape, tape_of
+from cryptoquant.backtest.wishes import Wishes
 from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.schema import SIGNALS, to_polars, validate
 from cryptoquant.market.signal import Signal
@@ -163,7 +164,18 @@ def is_orders(what: Any) -> bool:
 
 
 def simulate_weights(weights: Floats, panel: Panel, venue: Venue, cash: float, execution: Execution) -> Run:
-    """Trade target weights of shape (slices, symbols) by the compiled loop; NaN holds."""
+    """Trade target weights of shape (slices, symbols) by the compiled loop; NaN holds.
+
+    An execution in parts goes through the event driver.
+
+    Raises
+    ------
+    ValueError
+        The execution reprices its orders, which only paper trading and ``rehearse`` do.
+    """
+    if execution.parts > 1 or execution.reprice is not None:
+        engine = Engine(Wishes(panel, weights), venue, panel.symbols, cash, execution=execution)
+        return drive(engine, panel, {})
     needs_range = execution.limit_bps is not None or execution.protection is not None
     return _compiled(panel, venue, cash, execution, weights=weights, needs_range=needs_range)
 
@@ -291,11 +303,15 @@ def signal_rows(signals: Any, panel: Panel) -> dict[int, list[Signal]]:
         raise DataError(f"signals: none is of a slice of the market ({span}); the first is of {frame['time'][0]}")
     if strangers:
         raise DataError(f"signals: {', '.join(strangers)} not in the market ({', '.join(panel.symbols)})")
+    given = to_polars(signals)
+    if "dissimilarity" in given.columns:
+        frame = frame.with_columns(given["dissimilarity"].cast(pl.Float64).fill_nan(None))
     table = frame.with_columns(
         pl.col("time").dt.epoch("ns"), pl.col("known").dt.epoch("ns"), pl.col("horizon").dt.total_nanoseconds()
-    ).select(*SIGNALS)
-    for name, symbol, time, known, kind, value, horizon in table.iter_rows():
-        found[time].append(Signal(name, symbol, time, known, kind, value, horizon))
+    )
+    for row in table.iter_rows():
+        signal = Signal(*row)
+        found[signal.time].append(signal)
     return found
 
 

@@ -73,7 +73,7 @@ def parity(live: Replay, bundle: Bundle, history: Panel) -> Parity:
         else:
             forecaster.warm(row[None])
     run = drive(live.start.engine(), traded, signals)
-    return Parity(tuple(live.journalled), tuple(run.orders), tuple(live.fills), tuple(run.fills))
+    return Parity(tuple(live.orders), tuple(run.orders), tuple(live.fills), tuple(run.fills))
 
 
 def laid_over(history: Panel, traded: Panel) -> Panel:

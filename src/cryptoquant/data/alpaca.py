@@ -388,9 +388,12 @@ def _watch(stream: Any, on_event: StreamEvent) -> None:
 
 def _tapped(tap: FrameTap, heard: Callable[[], None]) -> type:
     """Return the protocol of the SDK's websocket client that hands each frame to ``tap`` first."""
+    from websockets.exceptions import ConnectionClosed
     from websockets.legacy.client import WebSocketClientProtocol
 
     class Tapped(WebSocketClientProtocol):
+        taken = 0
+
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             tap.opened(transport.abort)
@@ -398,9 +401,23 @@ def _tapped(tap: FrameTap, heard: Callable[[], None]) -> type:
         async def recv(self) -> Any:
             while True:
                 frame = await super().recv()
+                self.taken += 1
                 if tap.take(frame if isinstance(frame, bytes) else frame.encode()):
                     return frame
                 heard()
+
+        async def keepalive_ping(self) -> None:
+            # A pong waits behind frames: on a slow machine it comes late, and to hang up would only lose the frames.
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await asyncio.sleep(self.ping_interval or 0)
+                    pong, taken = asyncio.ensure_future(await self.ping()), -1
+                    while not pong.done() and taken != self.taken:
+                        taken = self.taken
+                        await asyncio.wait({pong}, timeout=self.ping_timeout)
+                    if not pong.done():
+                        return self.fail_connection(1011, "neither a pong nor a frame came in time")
+                    await pong
 
     return Tapped
 

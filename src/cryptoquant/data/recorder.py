@@ -25,7 +25,7 @@ from cryptoquant.data.log_reader import LogReader
 from cryptoquant.data.publisher import MANY_BYTES, Publisher
 from cryptoquant.data.receiver import KIND_OF_CHANNEL, Channel, Receiver
 from cryptoquant.data.recorder_status import Counters, RecorderOptions, RecorderStatus
-from cryptoquant.data.segment import RecordKind
+from cryptoquant.data.segment import Record, RecordKind
 from cryptoquant.data.store import Store
 from cryptoquant.data.subscription import LIMIT_BYTES, Subscription
 from cryptoquant.data.supervisor import Supervisor
@@ -198,6 +198,7 @@ class Recorder:
         symbols: Collection[str] | None = None,
         *,
         limit_bytes: int = LIMIT_BYTES,
+        forward: Callable[[Record], None] | None = None,
     ) -> Subscription:
         """Return the stream as events from now on, for a consumer in another thread of this process.
 
@@ -209,8 +210,12 @@ class Recorder:
             By default all that are recorded.
         limit_bytes
             How much may wait for the consumer before the oldest frames are dropped.
+        forward
+            Takes each record at once, in the recorder's thread, in the place of `Subscription.next`.
         """
-        subscription = Subscription(kinds, symbols, limit_bytes=limit_bytes, on_close=self._unsubscribe)
+        subscription = Subscription(
+            kinds, symbols, limit_bytes=limit_bytes, forward=forward, on_close=self._unsubscribe
+        )
         self._receiver.subscriptions = (*self._receiver.subscriptions, subscription)
         return subscription
 

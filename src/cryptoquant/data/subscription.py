@@ -31,6 +31,8 @@ class Subscription:
     history
         Whether pages of the venue's history, by which gaps are filled, are given too; see
         `cryptoquant.data.events.events`. By default only what comes over the stream is, each message once and in order.
+    forward
+        Takes each record at once, in the recorder's thread, in the place of `next`; it must not wait.
 
     Attributes
     ----------
@@ -45,10 +47,12 @@ class Subscription:
         *,
         limit_bytes: int = LIMIT_BYTES,
         history: bool = False,
+        forward: Callable[[Record], None] | None = None,
         on_close: Callable[["Subscription"], None] = lambda subscription: None,
     ) -> None:
         self.kinds, self.symbols, self.history = kinds, _pairs(symbols), history
         self.dropped = 0
+        self._forward = forward
         self._limit, self._bytes = limit_bytes, 0
         self._records: deque[Record] = deque()
         self._arrived = threading.Condition()
@@ -58,6 +62,9 @@ class Subscription:
     def push(self, record: Record) -> None:
         """Take a record from the recorder, without waiting for the consumer; one that holds no events is left."""
         if record.kind != RecordKind.FRAME and not (self.history and record.kind == RecordKind.PAGE):
+            return
+        if self._forward is not None:
+            self._forward(record)
             return
         with self._arrived:
             self._records.append(record)
@@ -141,6 +148,10 @@ class Follower:
     def next(self, timeout: float = 1.0) -> list[Event]:
         """Return the next events, or none when no record came in ``timeout`` seconds or only such as have none."""
         return events(self._reader.follow(timeout), self.kinds, self.symbols, history=self.history)
+
+    def records(self, timeout: float = 1.0) -> list[Record]:
+        """Return the next records of the log as they are, or none when none came in ``timeout`` seconds."""
+        return self._reader.follow(timeout)
 
     def __iter__(self) -> Iterator[Event]:
         """Yield events for ever."""

@@ -1,33 +1,33 @@
 """The adapter to Alpaca's paper account: exact numbers out, fills in, and no order sent twice."""
 
 import time
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from cryptoquant.data.alpaca import Alpaca
+from cryptoquant.data.rate import TokenBucket
 from cryptoquant.errors import (
     AuthenticationError,
     ConfigurationError,
     OrderRefusedError,
-    VenueError,
+    UnknownSymbolError,
     VenueUnreachableError,
 )
+from cryptoquant.live.dispatcher import Standing
+from cryptoquant.live.settlement import FINAL
 from cryptoquant.market.instrument import Instrument, normalize_symbol
-from cryptoquant.market.time import from_iso
-from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.order import Cancellation, Fill, Order, Rejection, reject
-from cryptoquant.trading.resting import execute
+from cryptoquant.trading.at_venue import at_venue
+from cryptoquant.trading.order import Order, Rejection, reject
 from cryptoquant.trading.venue import Costs, Venue
 
-FINAL = ("filled", "canceled", "expired", "rejected", "replaced")
 DUPLICATE = 40010001
 QUESTIONS = 4
 PAUSE_SECONDS = 0.5
+ATTEMPTS = 5
+LONGEST_PAUSE_SECONDS = 60.0
 SENT_TYPES, SENT_LIVES = ("market", "limit"), ("gtc", "ioc")
-NOT_SENT = ("limit_bps", "life", "stop_loss", "take_profit", "trailing")
 
 
 class WireOrder:
@@ -51,18 +51,20 @@ class WireOrder:
 
 
 class AlpacaBroker:
-    """Submits orders and states what became of them.
+    """Submits and cancels orders and looks up what became of them; not for several threads at once.
 
     Parameters
     ----------
     connection
         Alpaca's paper account, or a sandbox.
     venue
-        The costs by which fills are settled in our books.
+        The increments by which lots become coins.
+    bucket
+        The allowance that every request takes from; None where the venue sets none, as a sandbox.
     """
 
-    def __init__(self, connection: Alpaca, venue: Venue) -> None:
-        self.venue = venue
+    def __init__(self, connection: Alpaca, venue: Venue, bucket: TokenBucket | None = None) -> None:
+        self.venue, self.bucket = venue, bucket
         self._client = connection.trading()
 
     def submit(self, order: Order) -> Rejection | None:
@@ -74,9 +76,12 @@ class AlpacaBroker:
 
         Raises
         ------
+        AuthenticationError
+            The keys are refused.
         VenueUnreachableError
             The outcome could not be learned; the order stays in flight.
         """
+        order = at_venue(order)
         extra = beyond_plain(order)
         if extra:
             return reject(
@@ -96,6 +101,26 @@ class AlpacaBroker:
             return None
         raise VenueUnreachableError(f"order {order.id}: the venue neither confirms nor denies it")
 
+    def cancel(self, order: Order) -> dict[str, Any] | None:
+        """Ask for the end of an order and return the venue's order afterwards, None when it does not know it.
+
+        A cancel that comes too late is no error: the order that is returned says how it ended.
+
+        Raises
+        ------
+        AuthenticationError, VenueUnreachableError
+            As `submit`.
+        """
+        told = self.status(order.id)
+        if told is None or told["status"] in FINAL:
+            return told
+        try:
+            self._call(lambda: self._client.delete(f"/orders/{told['id']}"))
+        except OrderRefusedError as error:
+            if error.status not in (404, 422):
+                raise
+        return self.status(order.id)
+
     def status(self, order_id: str) -> dict[str, Any] | None:
         """Return the venue's order with this client id, None when there is none."""
         try:
@@ -107,21 +132,18 @@ class AlpacaBroker:
         answer: dict[str, Any] = found
         return answer
 
-    def cash(self) -> Decimal:
-        """Return the account's cash, in quote currency."""
-        return Decimal(str(self._ask("/account")["cash"]))
-
-    def positions(self) -> dict[str, Decimal]:
-        """Return the coins held by symbol, in slash form."""
-        held = self._ask("/positions")
-        return {normalize_symbol(row["symbol"]): Decimal(row["qty"]) for row in held}
+    def standing(self) -> Standing:
+        """Return the coins held by symbol, in slash form, and the account's cash."""
+        held, account = self._ask("/positions"), self._ask("/account")
+        positions = {normalize_symbol(row["symbol"]): Decimal(row["qty"]) for row in held}
+        return Standing(positions, Decimal(str(account["cash"])))
 
     def instruments(self, symbols: tuple[str, ...]) -> dict[str, Instrument]:
         """Return the increments of the universe from the venue's asset list.
 
         Raises
         ------
-        VenueError
+        UnknownSymbolError
             A symbol is not traded.
         """
         listed = self._ask("/assets", {"asset_class": "crypto", "status": "active"})
@@ -137,41 +159,8 @@ class AlpacaBroker:
         }
         absent = [symbol for symbol in symbols if symbol not in found]
         if absent:
-            raise VenueError(f"the venue does not trade {', '.join(absent)}")
+            raise UnknownSymbolError(f"the venue does not trade {', '.join(absent)}")
         return found
-
-    def outcomes(
-        self, order: Order, told: Mapping[str, Any], booked: tuple[float, float], at: str | None = None
-    ) -> list[Fill | Rejection | Cancellation]:
-        """Return what an order's state adds to what is booked: a fill of the new quantity, and how it ended.
-
-        The venue tells cumulative quantity and mean price; the new part's price follows from what is booked. The
-        identity of a fill is the order and its cumulative quantity, so that the stream and a look-up tell it once.
-
-        Parameters
-        ----------
-        told
-            The venue's order, as REST and the stream give it.
-        booked
-            Lots of it that are in the books already, and lots times price of those.
-        at
-            When it happened, RFC 3339; by default the order's own last update.
-        """
-        facts: list[Fill | Rejection | Cancellation] = []
-        moment = from_iso(at or told["updated_at"])
-        filled = self._instrument(order).lots(Decimal(told["filled_qty"] or "0"))
-        lots, value = booked
-        if filled > lots:
-            part = msgspec.structs.replace(order, lots=filled - lots)
-            mean = float(told["filled_avg_price"])
-            price = mean if lots == 0.0 else (mean * filled - value) / (filled - lots)
-            fill = execute(part, price, moment, self.venue, "maker" if order.type == "limit" else "taker")
-            facts.append(msgspec.structs.replace(fill, execution_id=f"{order.id}-{int(filled)}"))
-        if told["status"] == "rejected":
-            facts.append(reject(order, "venue: rejected after acceptance", moment))
-        elif told["status"] in FINAL and told["status"] != "filled":
-            facts.append(Cancellation(order.id, order.profile, order.symbol, moment))
-        return facts
 
     def _ask(self, path: str, query: dict[str, str] | None = None) -> Any:
         """Read from the venue; a question that gets no answer is asked again, with pauses."""
@@ -185,22 +174,39 @@ class AlpacaBroker:
     def _instrument(self, order: Order) -> Instrument:
         return self.venue.instrument(order.symbol)
 
-    @staticmethod
-    def _call(request: Any) -> Any:
+    def _call(self, request: Any) -> Any:
+        """Make one request; one that the venue has no time for (429, which it did not act on) is made again."""
         import requests
         from alpaca.common.exceptions import APIError
 
-        try:
-            return request()
-        except requests.exceptions.RequestException as error:
-            raise VenueUnreachableError(f"no answer from the venue: {type(error).__name__}") from error
-        except APIError as error:
-            status, code, text = _told(error)
-            if status in (401, 403) and code is None:
-                raise AuthenticationError(f"the venue refused the keys: {text}") from error
-            if status is None or status >= 500:
-                raise VenueUnreachableError(f"the venue failed with {status}: {text}") from error
-            raise OrderRefusedError(text, status=status, code=code) from error
+        for attempt in range(1, ATTEMPTS + 1):
+            if self.bucket is not None and self.bucket.take() is None:
+                raise VenueUnreachableError("the trader is stopping: no request is made any more")
+            try:
+                return request()
+            except requests.exceptions.RequestException as error:
+                raise VenueUnreachableError(f"no answer from the venue: {type(error).__name__}") from error
+            except APIError as error:
+                status, code, text = _told(error)
+                if status == 429:
+                    self._wait(error, attempt)
+                    continue
+                if status in (401, 403) and code is None:
+                    raise AuthenticationError(f"the venue refused the keys: {text}") from error
+                if status is None or status >= 500:
+                    raise VenueUnreachableError(f"the venue failed with {status}: {text}") from error
+                raise OrderRefusedError(text, status=status, code=code) from error
+        raise VenueUnreachableError(f"the venue had no time for {ATTEMPTS} requests (HTTP 429)")
+
+    def _wait(self, error: Any, attempt: int) -> None:
+        """Wait as long as the venue asks for, at most LONGEST_PAUSE_SECONDS, and longer with each attempt if not."""
+        said = getattr(error.response, "headers", {}).get("Retry-After", "")
+        asked = float(said) if said.replace(".", "", 1).isdigit() else PAUSE_SECONDS * 2.0**attempt
+        pause = min(asked, LONGEST_PAUSE_SECONDS)
+        if self.bucket is not None:
+            self.bucket.pause(pause)
+        else:
+            time.sleep(pause)
 
 
 def beyond_plain(order: Order) -> str:
@@ -216,24 +222,17 @@ def beyond_plain(order: Order) -> str:
     return ""
 
 
-def check_tradable(execution: Execution, costs: Costs) -> None:
-    """Refuse what the simulator can do and paper trading cannot do yet, before anything is journalled.
+def check_tradable(costs: Costs) -> None:
+    """Refuse costs that paper trading cannot settle by, before anything is journalled.
 
-    What the costs say of slippage, spread and impact is an assumption of the simulator and changes no live order; fees
+    What they say of slippage, spread and impact is an assumption of the simulator and changes no live order; fees
     settle our books, so they must be those that the venue charges.
 
     Raises
     ------
     ConfigurationError
-        The execution asks for other orders than market orders, or the fees are not Alpaca's flat ones.
+        The fees are not Alpaca's flat ones.
     """
-    for name in NOT_SENT:
-        value = getattr(execution, name)
-        if value is not None:
-            raise ConfigurationError(
-                f"execution.{name} is {value}: the simulator can do that, paper trading cannot yet; "
-                "it sends market orders only, wanted None"
-            )
     if costs.schedule:
         raise ConfigurationError(
             "costs.schedule is given: the simulator can charge fees by date and volume, paper trading cannot yet; "

@@ -1,23 +1,27 @@
-"""The feed: minute bars and order updates from the venue's two streams, in one queue."""
+"""The feed: what the recorder hears and what the venue says of our orders, in one queue."""
 
 import asyncio
 import functools
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cryptoquant.data.alpaca import Alpaca, ender, run_stream
-from cryptoquant.data.events import event_of
-from cryptoquant.data.message import BarMessage, Unreadable, instant, is_control, read_frame
+from cryptoquant.data.decode import messages
+from cryptoquant.data.events import Event, event_of
+from cryptoquant.data.message import is_control
+from cryptoquant.data.receiver import Channel
+from cryptoquant.data.recorder import Recorder
+from cryptoquant.data.segment import Record, RecordKind
+from cryptoquant.data.store import Store
 from cryptoquant.errors import AuthenticationError, CryptoquantError, VenueUnreachableError
-from cryptoquant.market.schema import Bar
+from cryptoquant.live.dispatcher import Answer
+from cryptoquant.market.schema import Bar, Quote
 
-READY_SECONDS = 15.0
+READY_SECONDS = 20.0
 POLL_SECONDS = 0.002
-SILENT_SECONDS = 300.0
-RECONNECT_SECONDS = 180.0
 
 
 class OrderUpdate:
@@ -30,32 +34,57 @@ class OrderUpdate:
         self.time: str = data["timestamp"]
 
 
+Item = Event | OrderUpdate | Answer
+WANTED: dict[str, type[Any]] = {"bars": Bar, "quotes": Quote}
+
+
 class Feed:
-    """Runs the SDK's data stream and order stream in threads of their own.
+    """Brings market data from a recorder and order updates from the SDK's stream, each in threads of its own.
+
+    An account has one data connection, and the recorder has it: what is traded on is thereby in the store. Where a
+    recorder of another process writes into the same store, its log is followed.
 
     Parameters
     ----------
-    connection
-        Where to.
     symbols
-        Whose minute bars to take.
+        Whose minute bars, and quotes if wanted, to take.
     clock
-        Nanoseconds UTC of the present, for the receive time of bars.
+        Nanoseconds UTC of the present, for the receive time.
+    follows
+        Whether another process records into the store.
+
+    Attributes
+    ----------
+    arrived
+        When the newest record came (``time.perf_counter``), for measuring.
+    updates_lost
+        Whether the order stream was away since this was last set to False: then orders must be looked up.
     """
 
-    def __init__(self, connection: Alpaca, symbols: tuple[str, ...], clock: Callable[[], int]) -> None:
-        self.symbols = symbols
-        self.clock = clock
+    def __init__(
+        self,
+        connection: Alpaca,
+        store: Store,
+        symbols: Sequence[str],
+        clock: Callable[[], int],
+        *,
+        channels: Sequence[Channel] = ("bars",),
+        follows: bool = False,
+    ) -> None:
+        self.connection, self.store, self.symbols, self.channels = connection, store, tuple(symbols), tuple(channels)
+        self.clock, self.follows = clock, follows
+        self.wanted = tuple(WANTED[channel] for channel in channels)
         self.failure = ""
-        self.rejected: list[str] = []
+        self.arrived = 0.0
+        self.heard = time.monotonic()
+        self.updates_lost = False
         self.received = {"data": 0, "trading": 0}
-        self._items: queue.SimpleQueue[Bar | OrderUpdate] = queue.SimpleQueue()
-        self._connection = connection
-        self._heard = time.monotonic()
-        self._subscribed, self._listening = threading.Event(), threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._abort: Callable[[], None] | None = None
-        self._cancels: dict[str, Callable[[], None]] = {}
+        self._items: queue.SimpleQueue[tuple[float, Record | OrderUpdate | Answer]] = queue.SimpleQueue()
+        self._ready: list[Item] = []
+        self._connection_number = -1
+        self._recorder: Recorder | None = None
+        self._listening, self._ending = threading.Event(), threading.Event()
+        self._cancel: Callable[[], None] = lambda: None
         self._threads: list[threading.Thread] = []
 
     def start(self) -> "Feed":
@@ -65,124 +94,149 @@ class Feed:
         ------
         AuthenticationError, VenueUnreachableError
             A stream was refused, or did not come up in time.
+        StoreError
+            Another recorder uses the store or the account.
         """
-        for name, run in (("data", self._data), ("trading", self._trading)):
-            thread = threading.Thread(target=self._guard, args=(run,), name=f"feed-{name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        self._heard = time.monotonic()
         try:
-            self._await_confirmation(self._heard + READY_SECONDS)
+            if self.follows:
+                self._launch(self._follow, "follower")
+            else:
+                self._recorder = Recorder(
+                    self.store, self.symbols, self.connection, channels=self.channels, clock=self.clock
+                )
+                self._recorder.open()
+                self._recorder.subscribe(forward=self._put)
+                self._recorder.start()
+            self._launch(lambda: asyncio.run(self._trading()), "updates")
+            self._await_confirmation(time.monotonic() + READY_SECONDS)
         except BaseException:
             self.stop()
             raise
         return self
 
+    def _launch(self, work: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=self._guard, args=(work,), name=f"feed-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def _await_confirmation(self, deadline: float) -> None:
-        for event, name in ((self._subscribed, "data"), (self._listening, "order")):
-            while not event.wait(0.05):
-                if self.failure or time.monotonic() > deadline:
-                    reason = self.failure or f"no confirmation in {READY_SECONDS:.0f} s"
-                    error = AuthenticationError if "auth" in reason else VenueUnreachableError
-                    raise error(f"the {name} stream: {reason}")
+        while not (self._listening.is_set() and self.is_subscribed):
+            self.check()
+            if self.failure or time.monotonic() > deadline:
+                reason = self.failure or f"no confirmation in {READY_SECONDS:.0f} s"
+                error = AuthenticationError if "auth" in reason else VenueUnreachableError
+                raise error(f"the order stream: {reason}")
+            time.sleep(POLL_SECONDS)
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether market data is on its way."""
+        return self._recorder is None or self._recorder.status().is_subscribed
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the order stream is up, as far as this side can know."""
+        return self._listening.is_set()
 
     def stop(self) -> None:
-        """Close both streams."""
-        for cancel in self._cancels.values():
-            cancel()
+        """Close both streams; what was received is in the store."""
+        self._ending.set()
+        self._cancel()
         for thread in self._threads:
             thread.join(timeout=5.0)
+        if self._recorder is not None:
+            self._recorder.stop()
 
-    def next(self, timeout: float) -> Bar | OrderUpdate | None:
+    def put(self, answer: Answer) -> None:
+        """Queue the answer to a request among what comes."""
+        self._items.put((time.perf_counter(), answer))
+
+    def next(self, timeout: float) -> Item | None:
         """Return the next item, None when none comes in time (seconds)."""
-        try:
-            return self._items.get(timeout=timeout)
-        except queue.Empty:
-            return None
+        if not self._ready:
+            try:
+                self.arrived, found = self._items.get(timeout=timeout)
+            except queue.Empty:
+                return None
+            self._ready = list(self._read(found))
+        return self._ready.pop(0) if self._ready else None
 
     def check(self) -> None:
-        """Raise VenueUnreachableError when a stream has ended, or when no bar came for a long time."""
+        """Raise the error that has ended a stream."""
+        if self._recorder is not None and self._recorder.failure is not None:
+            raise self._recorder.failure
         ended = [thread.name for thread in self._threads if not thread.is_alive()]
         if ended:
             raise VenueUnreachableError(f"{', '.join(ended)} has ended: {self.failure}")
-        silent = time.monotonic() - self._heard
-        if silent > RECONNECT_SECONDS and self._connection.control_url is None and self._loop is not None:
-            abort, self._abort = self._abort, None
-            if abort is not None:
-                self._loop.call_soon_threadsafe(abort)
-        if silent > SILENT_SECONDS:
-            raise VenueUnreachableError(f"no bar for {silent:.0f} s; the last trouble: {self.failure or 'none told'}")
 
-    def drain(self, data: int, trading: int, timeout: float = 10.0) -> list[Bar | OrderUpdate]:
-        """Return all items once so many data points and order updates have arrived since the start.
+    def drain(self, data: int, trading: int, timeout: float = 20.0) -> list[Item]:
+        """Return all items once so many data points and order updates have arrived on the present connections.
 
         Raises
         ------
         VenueUnreachableError
             They did not arrive in time (seconds).
         """
-        deadline = time.monotonic() + timeout
-        while self.received["data"] < data or self.received["trading"] < trading:
+        deadline, items = time.monotonic() + timeout, list[Item]()
+        while True:
+            while (item := self.next(0)) is not None or not self._items.empty():
+                items += [] if item is None else [item]
+            if self.received["data"] >= data and self.received["trading"] >= trading:
+                return items
             if time.monotonic() > deadline:
                 raise VenueUnreachableError(f"the feed got {self.received}, the venue sent {data} and {trading}")
             time.sleep(POLL_SECONDS)
-        items = []
-        while (item := self.next(0)) is not None:
-            items.append(item)
-        return items
 
-    def _guard(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _put(self, record: Record) -> None:
+        self._items.put((time.perf_counter(), record))
+
+    def _read(self, found: Record | OrderUpdate | Answer) -> Iterator[Item]:
+        if isinstance(found, OrderUpdate):
+            self.received["trading"] += 1
+            yield found
+        elif isinstance(found, Answer):
+            yield found
+        elif found.kind == RecordKind.FRAME and not is_control(found.payload):
+            if found.connection != self._connection_number:
+                self._connection_number, self.received["data"] = found.connection, 0
+            heard = messages(found)
+            self.received["data"] += len(heard)
+            self.heard = time.monotonic()
+            for message in heard:
+                event = event_of(message, found.received)
+                if isinstance(event, self.wanted) and event.symbol in self.symbols:
+                    yield event
+
+    def _guard(self, work: Callable[[], None]) -> None:
         try:
-            asyncio.run(run())
+            work()
         except asyncio.CancelledError:
             self.failure = self.failure or "the stream was closed"
         except (OSError, ValueError, CryptoquantError) as error:
             self.failure = str(error) or type(error).__name__
 
-    async def _data(self) -> None:
-        stream = self._connection.data_stream(functools.partial(self._note, confirmed=self._subscribed), tap=self)
-        self._loop, self._cancels["data"] = asyncio.get_running_loop(), ender()
-
-        async def nothing(message: Any) -> None:
-            """Take a message that the tap has seen already."""
-
-        stream.subscribe_bars(nothing, *self.symbols)
-        await run_stream(stream)
-
-    def opened(self, abort: Callable[[], None]) -> None:
-        """Note a new data socket."""
-        self._abort = abort
-
-    def take(self, frame: bytes) -> bool:
-        """Take the bars of one frame; return whether it is a control message, which the SDK shall see."""
-        if is_control(frame):
-            return True
-        messages = read_frame(frame)
-        self.rejected += [f"{m.reason}: {m.text}"[:200] for m in messages if isinstance(m, Unreadable)]
-        for message in messages:
-            if isinstance(message, BarMessage):
-                bar = event_of(message, max(self.clock(), instant(message.t)))
-                if isinstance(bar, Bar):
-                    self._items.put(bar)
-                else:
-                    self.rejected.append(f"an impossible bar: {message!r}"[:200])
-        self.received["data"] += len(messages)
-        self._heard = time.monotonic()
-        return False
+    def _follow(self) -> None:
+        with self.store.follow() as follower:
+            while not self._ending.is_set():
+                for record in follower.records(0.2):
+                    self._put(record)
 
     async def _trading(self) -> None:
-        stream = self._connection.trading_stream(functools.partial(self._note, confirmed=self._listening))
-        self._cancels["trading"] = ender()
+        stream = self.connection.trading_stream(functools.partial(self._note))
+        self._cancel = ender()
 
         async def take(message: dict[str, Any]) -> None:
-            self._items.put(OrderUpdate(message["data"]))
-            self.received["trading"] += 1
+            self._items.put((time.perf_counter(), OrderUpdate(message["data"])))
 
         stream.subscribe_trade_updates(take)
         await run_stream(stream)
 
-    def _note(self, event: str, text: str, confirmed: threading.Event) -> None:
+    def _note(self, event: str, text: str) -> None:
         if event == "subscribed":
-            confirmed.set()
+            self.received["trading"] = 0
+            self._listening.set()
+        elif event == "closed" and self._listening.is_set():
+            self._listening.clear()
+            self.updates_lost = True
         elif event in ("failed", "error"):
             self.failure = text

@@ -8,7 +8,7 @@ from cryptoquant.data.store import Store
 from cryptoquant.errors import DataError
 from cryptoquant.market.aggregation import bucket_open
 from cryptoquant.market.slice import Panel
-from cryptoquant.market.time import iso, span_ns
+from cryptoquant.market.time import Timeframe, iso, span_ns
 from cryptoquant.models.bundle import Bundle
 
 
@@ -26,10 +26,9 @@ def history(bundle: Bundle, store: Store, source: Alpaca, now: int) -> Panel:
     lookback += bundle.predictor.window - 1
     needed = max(warm_up + bundle.predictor.window - 1, bundle.strategy.lookback) + 2
     for symbol in bundle.symbols:
-        stored, reached = _reach(store, symbol, bundle.timeframe)
-        if reached < last:
-            begin = reached or last - needed * width
-            download(store, symbol, stored, begin, last, source=source)
+        begin = _lacking(store, symbol, bundle.timeframe, last - needed * width, last)
+        if begin < last:
+            download(store, symbol, _kept(store, symbol, bundle.timeframe), begin, last, source=source)
     try:
         panel = Panel.from_frame(store.bars(list(bundle.symbols), bundle.timeframe), bundle.symbols).between(0, last)
     except DataError as error:
@@ -37,17 +36,34 @@ def history(bundle: Bundle, store: Store, source: Alpaca, now: int) -> Panel:
     for column, symbol in enumerate(bundle.symbols):
         there = ~np.isnan(panel.field("close")[:, column])
         recent = int(there[-needed:].sum())
-        if int(panel.times[-1]) != last or not there[-1] or recent <= lookback:
-            found = f"{recent} of the last {needed} bars, up to {iso(int(panel.times[there][-1]))}"
+        if not len(panel) or int(panel.times[-1]) != last or not there[-1] or recent <= lookback:
+            found = f"{recent} of the last {needed} bars" + (f", up to {iso(int(panel.times[-1]))}" if recent else "")
             wanted = f"{lookback + 1} up to {iso(last)}"
             raise DataError(f"{bundle.name}: {symbol}: found {found}; trading now needs {wanted}")
     return panel
 
 
-def _reach(store: Store, symbol: str, timeframe: str) -> tuple[str, int]:
-    """Return the timeframe in which the store keeps a symbol, and its last close in the bundle's timeframe (ns)."""
+def _lacking(store: Store, symbol: str, timeframe: str, start: int, end: int) -> int:
+    """Return from when on (ns) the store lacks bars of a timeframe up to ``end``: ``end`` when it lacks none.
+
+    From the first hole behind ``start`` on all is asked for, or from where older bars end; what is there is not
+    downloaded again.
+    """
+    try:
+        times = store.bars(symbol, timeframe)["time"].dt.epoch("ns").to_numpy()
+    except DataError:
+        return start
+    before = times[times <= start]
+    begin = int(before[-1]) if len(before) else start
+    reached = np.concatenate([[begin], times[times > begin]])
+    holes = np.flatnonzero(np.diff(reached) > span_ns(timeframe))
+    return int(reached[holes[0]] if len(holes) else reached[-1])
+
+
+def _kept(store: Store, symbol: str, timeframe: Timeframe) -> Timeframe:
+    """Return the timeframe in which the store keeps a symbol: the largest that makes ``timeframe``, or that itself."""
+    width = span_ns(timeframe)
     for stored in (timeframe, "30m", "15m", "5m", "1m"):
-        if span_ns(timeframe) % span_ns(stored) == 0 and store.coverage("bars", stored, symbol) is not None:
-            bars = store.bars(symbol, timeframe)
-            return stored, int(bars["time"].dt.epoch("ns").max()) if bars.height else 0  # type: ignore[arg-type]
-    return timeframe, 0
+        if width % span_ns(stored) == 0 and store.coverage("bars", stored, symbol) is not None:
+            return stored
+    return timeframe

@@ -14,35 +14,49 @@ import msgspec
 import numpy as np
 
 from cryptoquant.errors import JournalError
+from cryptoquant.market.price import Price
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Slice
-from cryptoquant.trading.engine import Command
-from cryptoquant.trading.order import Adjustment, Cancellation, Fill, Order, Rejection
+from cryptoquant.trading.engine import Command, Timer
+from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Order, Rejection
 
-FORMAT = 1
+FORMAT = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (
-    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL UNIQUE, time INTEGER NOT NULL, body BLOB NOT NULL
+    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, scope TEXT NOT NULL, id TEXT NOT NULL UNIQUE, time INTEGER NOT NULL,
+    body BLOB NOT NULL
 );
 """
+INSERT = "INSERT OR IGNORE INTO facts (kind, scope, id, time, body) VALUES (?, ?, ?, ?, ?)"
 STRUCTS: dict[str, Any] = {
-    "signal": Signal,
     "order": Order,
+    "cancel": Cancel,
     "fill": Fill,
     "rejection": Rejection,
     "cancellation": Cancellation,
     "adjustment": Adjustment,
     "command": Command,
+    "price": Price,
+    "timer": Timer,
 }
-Fact = Slice | Signal | Order | Fill | Rejection | Cancellation | Adjustment | Command
+KIND_OF = {struct: kind for kind, struct in STRUCTS.items()}
+DECODERS = {kind: msgspec.json.Decoder(struct) for kind, struct in STRUCTS.items()}
+SIGNALS = msgspec.json.Decoder(list[Signal])
+ENCODER = msgspec.json.Encoder()
+Fact = Slice | Order | Cancel | Fill | Rejection | Cancellation | Adjustment | Command | Price | Timer
+Row = tuple[str, str, str, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row: its place, what it is, its identity and its time (nanoseconds UTC)."""
+    """One row: its place, what it is, whom it concerns, its identity and its time (nanoseconds UTC).
+
+    ``scope`` is a profile, of a slice the universe that it belongs to, and empty for what concerns all.
+    """
 
     seq: int
     kind: str
+    scope: str
     id: str
     time: int
     body: bytes
@@ -51,8 +65,13 @@ class Entry:
         """Return the event that the row holds; its kind must be one of an event."""
         return decode(self.kind, self.body)
 
+    def signals(self) -> list[Signal]:
+        """Return the signals of a row of kind ``signals``."""
+        found: list[Signal] = SIGNALS.decode(self.body)
+        return found
+
     def content(self) -> dict[str, Any]:
-        """Return the body of a row that is no event (``start``, ``state``)."""
+        """Return the body of a row that is no event (``account``, ``profile``)."""
         content: dict[str, Any] = json.loads(self.body)
         return content
 
@@ -75,16 +94,19 @@ class Journal:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = self._acquire()
+        self._is_durable = False
         try:
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.executescript(SCHEMA)
+            self._db.execute("PRAGMA synchronous=NORMAL")
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if found in (0, FORMAT):
+                self._db.executescript(SCHEMA)
         except sqlite3.DatabaseError as error:
             self._lock.close()
             raise JournalError(f"{self.path} is not a journal: {error}") from error
         if found not in (0, FORMAT):
-            self._lock.close()
+            self.close()
             raise JournalError(f"{self.path} has format {found}, this version reads {FORMAT}")
         self._db.execute(f"PRAGMA user_version={FORMAT}")
 
@@ -100,25 +122,33 @@ class Journal:
         lock.flush()
         return lock
 
-    def append(self, facts: Iterable[Fact], *, durable: bool = False) -> int:
+    def append(self, facts: Iterable[Fact], scope: str = "", *, durable: bool = False) -> int:
         """Write facts in one transaction and return how many were new; a fact whose id is there already is left out.
 
-        ``durable`` waits until the disk has it (fsync); without it a crash of the process loses nothing, a power cut
-        may lose the last rows.
+        Parameters
+        ----------
+        scope
+            Of facts that name no profile themselves.
+        durable
+            Wait until the disk has it (fsync); without it a crash of the process loses nothing, a power cut may lose
+            the last rows.
         """
-        rows = [(kind, identity, time, body) for kind, identity, time, body in map(encode, facts)]
-        return self._write(rows, durable=durable)
+        return self.write([encode(fact, scope) for fact in facts], durable=durable)
 
-    def note(self, kind: str, identity: str, time: int, content: dict[str, Any]) -> int:
+    def note(self, kind: str, identity: str, time: int, content: dict[str, Any], scope: str = "") -> int:
         """Write a row that is no event, durably."""
-        return self._write([(kind, identity, time, json.dumps(content, default=str).encode())], durable=True)
+        row = (kind, scope, identity, time, json.dumps(content, default=str).encode())
+        return self.write([row], durable=True)
 
-    def _write(self, rows: list[tuple[str, str, int, bytes]], *, durable: bool) -> int:
+    def write(self, rows: Iterable[Row], *, durable: bool) -> int:
+        """Write encoded facts as ``append`` does."""
         try:
-            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            if durable is not self._is_durable:
+                self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._is_durable = durable
             self._db.execute("BEGIN IMMEDIATE")
             before = self._db.total_changes
-            self._db.executemany("INSERT OR IGNORE INTO facts (kind, id, time, body) VALUES (?, ?, ?, ?)", rows)
+            self._db.executemany(INSERT, rows)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:
@@ -142,7 +172,7 @@ def read_journal(path: str | Path) -> list[Entry]:
     Raises
     ------
     JournalError
-        There is no such file, or it is no journal.
+        There is no such file, or it is no journal of this format.
     """
     place = Path(path)
     if not place.is_file():
@@ -150,6 +180,9 @@ def read_journal(path: str | Path) -> list[Entry]:
     try:
         connection = sqlite3.connect(f"{place.resolve().as_uri()}?mode=ro", uri=True)
         try:
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found != FORMAT:
+                raise JournalError(f"{place} has format {found}, this version reads {FORMAT}")
             return list(_rows(connection, 0))
         finally:
             connection.close()
@@ -175,28 +208,35 @@ def _lock_of(path: Path) -> Path:
 
 
 def _rows(connection: sqlite3.Connection, after: int) -> Iterator[Entry]:
-    found = connection.execute("SELECT seq, kind, id, time, body FROM facts WHERE seq > ? ORDER BY seq", (after,))
+    columns = "seq, kind, scope, id, time, body"
+    found = connection.execute(f"SELECT {columns} FROM facts WHERE seq > ? ORDER BY seq", (after,))
     return (Entry(*row) for row in found)
 
 
-def encode(fact: Fact) -> tuple[str, str, int, bytes]:
-    """Return kind, id, time and body of a fact; floats read back as the same bits."""
+def encode(fact: Fact, scope: str = "") -> Row:
+    """Return kind, scope, id, time and body of a fact; floats read back as the same bits."""
     if isinstance(fact, Slice):
-        rows = [[None if math.isnan(value) else value for value in row] for row in fact.values.tolist()]
-        body = {"time": fact.time, "known": fact.known, "symbols": fact.symbols, "values": rows}
-        return "slice", f"slice:{fact.time}", fact.time, msgspec.json.encode(body)
-    body_bytes = msgspec.json.encode(fact)
-    if isinstance(fact, Signal):
-        return "signal", f"signal:{fact.name}:{fact.symbol}:{fact.time}", fact.time, body_bytes
-    if isinstance(fact, Order):
-        return "order", f"order:{fact.id}", fact.time, body_bytes
+        values = [[None if value != value else value for value in row] for row in fact.values.tolist()]
+        body = {"time": fact.time, "known": fact.known, "symbols": fact.symbols, "values": values}
+        return "slice", scope, f"slice:{scope}:{fact.time}", fact.time, ENCODER.encode(body)
+    kind = KIND_OF[type(fact)]
+    return kind, getattr(fact, "profile", scope), _identity(kind, fact), fact.time, ENCODER.encode(fact)
+
+
+def encode_signals(signals: list[Signal], profile: str) -> Row:
+    """Return the row of the signals that a profile's model gave at one slice."""
+    time = signals[0].time
+    return "signals", profile, f"signals:{profile}:{time}", time, ENCODER.encode(signals)
+
+
+def _identity(kind: str, fact: Any) -> str:
     if isinstance(fact, Fill):
-        return "fill", f"fill:{fact.execution_id}", fact.time, body_bytes
-    if isinstance(fact, Rejection | Cancellation):
-        kind = "rejection" if isinstance(fact, Rejection) else "cancellation"
-        return kind, f"{kind}:{fact.order_id}", fact.time, body_bytes
-    kind = "adjustment" if isinstance(fact, Adjustment) else "command"
-    return kind, f"{kind}:{fact.id}", fact.time, body_bytes
+        return f"fill:{fact.execution_id}"
+    if isinstance(fact, Price):
+        return f"price:{fact.symbol}:{fact.time}:{fact.known}:{fact.low!r}:{fact.high!r}"
+    if isinstance(fact, Timer):
+        return f"timer:{fact.time}"
+    return f"{kind}:{fact.order_id}" if hasattr(fact, "order_id") else f"{kind}:{fact.id}"
 
 
 def decode(kind: str, body: bytes) -> Fact:
@@ -205,7 +245,7 @@ def decode(kind: str, body: bytes) -> Fact:
         found = msgspec.json.decode(body)
         values = np.array([[math.nan if v is None else v for v in row] for row in found["values"]], dtype=np.float64)
         return Slice(found["time"], found["known"], tuple(found["symbols"]), values)
-    if kind not in STRUCTS:
+    if kind not in DECODERS:
         raise JournalError(f"a row of kind {kind!r} is no event")
-    fact: Fact = msgspec.json.decode(body, type=STRUCTS[kind])
+    fact: Fact = DECODERS[kind].decode(body)
     return fact

@@ -1,7 +1,8 @@
-"""A journal through the same engine again: the same books, and the first order that would differ."""
+"""A journal through the same engines again: the same books, and the first order that would differ."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -10,143 +11,148 @@ import polars as pl
 
 from cryptoquant.errors import JournalError
 from cryptoquant.live.journal import Entry, read_journal
-from cryptoquant.market.instrument import Instrument
+from cryptoquant.live.start import Start, limits_from_dict, slice_from_list
+from cryptoquant.market.price import Price
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Slice
-from cryptoquant.models.bundle import STRATEGIES, strategy_from_dict, strategy_to_dict
+from cryptoquant.models.bundle import STRATEGIES, strategy_from_dict
 from cryptoquant.performance.report import Report, build_report, fills_frame, rejections_frame
 from cryptoquant.trading.engine import Engine, Event
 from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.order import Fill, Order, Rejection
-from cryptoquant.trading.risk import RiskLimits
-from cryptoquant.trading.strategy import Strategy
-from cryptoquant.trading.venue import Costs, Venue, increments
+from cryptoquant.trading.order import Adjustment, Cancel, Fill, Order, Rejection
 
-EVENTS = ("slice", "signal", "fill", "rejection", "cancellation", "adjustment", "command")
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """How a trader was set up: enough to make its engine again.
-
-    Attributes
-    ----------
-    cash
-        Quote currency of the profile at its start.
-    warm
-        Slices before the start that the strategy's lookback reaches.
-    """
-
-    reference: str
-    profile: str
-    timeframe: str
-    strategy: Strategy
-    venue: Venue
-    execution: Execution
-    limits: RiskLimits
-    symbols: tuple[str, ...]
-    cash: float
-    time: int
-    warm: tuple[Slice, ...] = ()
-
-    def engine(self) -> Engine:
-        """Return the engine as it was before its first event."""
-        engine = Engine(
-            self.strategy,
-            self.venue,
-            self.symbols,
-            self.cash,
-            profile=self.profile,
-            execution=self.execution,
-            limits=self.limits,
-        )
-        engine.warm(self.warm)
-        return engine
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the setup as JSON-ready values."""
-        return {
-            "reference": self.reference,
-            "profile": self.profile,
-            "timeframe": self.timeframe,
-            "strategy": strategy_to_dict(self.strategy),
-            "costs": asdict(self.venue.costs),
-            "instruments": [
-                [i.symbol, str(i.quantity_increment), str(i.price_increment), str(i.minimum_quantity)]
-                for i in self.venue.instruments.values()
-            ],
-            "execution": self.execution.to_dict(),
-            "limits": {name: repr(value) for name, value in asdict(self.limits).items()},
-            "symbols": list(self.symbols),
-            "cash": self.cash,
-            "time": self.time,
-            "warm": [slice_to_list(market) for market in self.warm],
-        }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any], strategies: Mapping[str, type[Any]] = STRATEGIES) -> "Start":
-        """Return the setup of ``to_dict``; ``strategies`` are the classes by name."""
-        listed: list[Instrument] = [increments(*row) for row in content["instruments"]]
-        limits = {name: float(value) for name, value in content["limits"].items()}
-        limits["max_orders_per_minute"] = int(limits["max_orders_per_minute"])
-        symbols = tuple(content["symbols"])
-        return cls(
-            reference=content["reference"],
-            profile=content["profile"],
-            timeframe=content["timeframe"],
-            strategy=strategy_from_dict(content["strategy"], strategies),
-            venue=Venue.alpaca(Costs(**content["costs"]), listed),
-            execution=Execution.from_dict(content["execution"]),
-            limits=RiskLimits(**limits),  # type: ignore[arg-type]
-            symbols=symbols,
-            cash=content["cash"],
-            time=content["time"],
-            warm=tuple(_slice_from_list(row, symbols) for row in content["warm"]),
-        )
+EVENTS = ("slice", "fill", "rejection", "cancellation", "adjustment", "command", "price", "timer")
+Wish = Order | Cancel
 
 
 @dataclass(slots=True)
 class Replay:
-    """What a journal says when it is read through the engine again.
+    """What a journal says of a profile when it is read through the engine again.
 
     Attributes
     ----------
+    start
+        The setup with which the profile began; what was changed since is in the engine.
     engine
         With the books at the journal's end.
     ordered, journalled
-        Orders that the engine gave now, and those that the journal holds, in order.
+        Orders and cancels that the engine gave now, and those that the journal holds, in order.
     curve
         Rows of time, equity, cash, exposure; one for each slice.
     seen
         Close of the last slice that the engine has taken, decided on or not (nanoseconds UTC).
+    is_removed
+        Whether the profile was taken from the account.
     """
 
     start: Start
     engine: Engine
-    ordered: list[Order] = field(default_factory=list)
-    journalled: list[Order] = field(default_factory=list)
+    ordered: list[Wish] = field(default_factory=list)
+    journalled: list[Wish] = field(default_factory=list)
     refused: list[Rejection] = field(default_factory=list)
-    fills: list[Fill] = field(default_factory=list)
+    booked: list[Fill | Adjustment] = field(default_factory=list)
     slices: list[Slice] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
     curve: list[tuple[int, float, float, float]] = field(default_factory=list)
     seen: int = 0
+    model: str = ""
+    reference: str = ""
+    version: str = ""
+    is_removed: bool = False
+    _own: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, start: Start) -> "Replay":
+        """Return the replay of a profile that has just been set up."""
+        made = cls(start, start.engine())
+        made.model, made.reference, made.version = start.model, start.reference, start.version
+        return made
+
+    @property
+    def fills(self) -> list[Fill]:
+        """The fills that were booked, in order; ``booked`` holds adjustments too."""
+        return [fact for fact in self.booked if isinstance(fact, Fill)]
+
+    @property
+    def orders(self) -> list[Order]:
+        """The orders that the journal holds, without the cancels."""
+        return [wish for wish in self.journalled if isinstance(wish, Order)]
 
     @property
     def difference(self) -> str:
-        """The first order that differs, in words; empty when all are equal."""
-        for number, (now, then) in enumerate(zip(self.ordered, self.journalled, strict=False)):
+        """The first order or cancel that differs, in words; empty when all are equal."""
+        for number, (now, then) in enumerate(zip_longest(self.ordered, self.journalled)):
             if now != then:
-                return f"order {number}: the engine gives {now}, the journal holds {then}"
-        more, less = len(self.ordered), len(self.journalled)
-        if more > less:
-            return f"order {less}: the engine gives {self.ordered[less]}, the journal ends"
-        return f"order {more}: the journal holds {self.journalled[more]}, the engine gives none" if less > more else ""
+                given = "gives none" if now is None else f"gives {now}"
+                return f"order {number}: the engine {given}, the journal " + (
+                    "ends" if then is None else f"holds {then}"
+                )
+        return ""
 
     @property
     def is_equal(self) -> bool:
-        """Whether every order of the journal is given again, and no other."""
+        """Whether every order and cancel of the journal is given again, and no other."""
         return not self.difference
+
+    def take(self, entry: Entry) -> None:
+        """Take a row that concerns this profile."""
+        if entry.kind in ("order", "cancel"):
+            self.journalled.append(entry.fact())  # type: ignore[arg-type]
+        elif entry.kind == "signals":
+            for signal in entry.signals():
+                self.signals.append(signal)
+                self.engine.on(signal)
+        elif entry.kind == "warm":
+            passed = [slice_from_list(row, self.start.symbols) for row in entry.content()["slices"]]
+            self.engine.warm(passed)
+            self.seen = max(self.seen, passed[-1].time)
+        elif entry.kind == "halted":
+            self.engine.risk.halted = entry.content()["reason"]
+        elif entry.kind in EVENTS:
+            self._step(entry.fact())
+
+    def change(self, content: Mapping[str, Any], strategies: Mapping[str, type[Any]]) -> None:
+        """Take a change of the setup, or a removal."""
+        self.is_removed |= content["action"] == "remove"
+        self.model = content.get("model", self.model)
+        self.reference = content.get("reference", self.reference)
+        self.version = content.get("version", self.version)
+        new: dict[str, Any] = {}
+        if "strategy" in content:
+            new["strategy"] = strategy_from_dict(content["strategy"], strategies)
+        if "execution" in content:
+            new["execution"] = Execution.from_dict(content["execution"])
+        if "limits" in content:
+            new["limits"] = limits_from_dict(content["limits"])
+        if new:
+            self.engine.change(**new)
+
+    def _step(self, event: Any) -> None:
+        if isinstance(event, Rejection) and event.order_id in self._own:
+            return
+        if isinstance(event, Price) and event.symbol not in self.start.symbols:
+            return
+        fact: Event = event
+        said = self.engine.on(fact)
+        if isinstance(event, Fill | Adjustment):
+            self.booked.append(event)
+        elif isinstance(event, Rejection):
+            self.refused.append(event)
+        elif isinstance(event, Slice):
+            self._mark(event)
+        for outcome in said:
+            if isinstance(outcome, Rejection):
+                self.refused.append(outcome)
+                self._own.add(outcome.order_id)
+            else:
+                self.ordered.append(outcome)
+
+    def _mark(self, market: Slice) -> None:
+        self.slices.append(market)
+        self.seen = max(self.seen, market.time)
+        book = self.engine.portfolio
+        equity = book.equity
+        self.curve.append((market.time, equity, book.cash_value, 1.0 - book.cash_value / equity))
 
     def report(self) -> Report:
         """Return the report of the traded time."""
@@ -181,77 +187,56 @@ class Replay:
         )
 
 
-def replay(journal: str | Path | Sequence[Entry], strategies: Mapping[str, type[Any]] = STRATEGIES) -> Replay:
-    """Read a journal through the engine that wrote it.
+def replay_all(
+    journal: str | Path | Sequence[Entry], strategies: Mapping[str, type[Any]] = STRATEGIES
+) -> dict[str, Replay]:
+    """Read a journal through the engines that wrote it; return what it says by profile, in the order of their start.
 
-    ``strategies`` are the classes by name; add your own when the journal is of one.
+    Parameters
+    ----------
+    strategies
+        The classes by name; add your own when the journal is of one.
 
     Raises
     ------
     JournalError
-        The journal is absent, damaged, or does not begin with a trader's start.
+        The journal is absent or damaged, or holds no profile.
     """
     entries = read_journal(journal) if isinstance(journal, str | Path) else list(journal)
-    begun = next((entry for entry in entries if entry.kind == "start"), None)
-    if begun is None:
-        raise JournalError("the journal holds no start of a trader")
-    start = Start.from_dict(begun.content(), strategies)
-    result = Replay(start, start.engine())
-    own: set[str] = set()
+    found: dict[str, Replay] = {}
     for entry in entries:
-        if entry.kind == "order":
-            result.journalled.append(_order(entry))
-        elif entry.kind == "warm":
-            passed = [_slice_from_list(row, start.symbols) for row in entry.content()["slices"]]
-            result.engine.warm(passed)
-            result.seen = max(result.seen, passed[-1].time)
-        elif entry.kind in EVENTS:
-            _step(result, entry.fact(), own)
-    return result
+        if entry.kind == "profile":
+            content = entry.content()
+            if content["action"] == "add":
+                found[entry.scope] = Replay.of(Start.from_dict(content, strategies))
+            else:
+                found[entry.scope].change(content, strategies)
+            continue
+        for name, one in found.items():
+            if not one.is_removed and entry.scope in ("", name, one.start.universe):
+                one.take(entry)
+    if not found:
+        raise JournalError("the journal holds no profile of a trader")
+    return found
 
 
-def _order(entry: Entry) -> Order:
-    fact = entry.fact()
-    if not isinstance(fact, Order):
-        raise JournalError(f"row {entry.seq} of kind order holds {type(fact).__name__}")
-    return fact
+def replay(
+    journal: str | Path | Sequence[Entry],
+    strategies: Mapping[str, type[Any]] = STRATEGIES,
+    *,
+    profile: str | None = None,
+) -> Replay:
+    """Read a journal through the engine that wrote it, of the profile that is named or the only one there is.
 
-
-def _step(result: Replay, event: Any, own: set[str]) -> None:
-    if isinstance(event, Rejection) and event.order_id in own:
-        return
-    said = result.engine.on(_as_event(event))
-    if isinstance(event, Fill):
-        result.fills.append(event)
-    elif isinstance(event, Rejection):
-        result.refused.append(event)
-    elif isinstance(event, Signal):
-        result.signals.append(event)
-    elif isinstance(event, Slice):
-        result.slices.append(event)
-        result.seen = max(result.seen, event.time)
-        book = result.engine.portfolio
-        equity = book.equity
-        result.curve.append((event.time, equity, book.cash_value, 1.0 - book.cash_value / equity))
-    for outcome in said:
-        if isinstance(outcome, Order):
-            result.ordered.append(outcome)
-        else:
-            result.refused.append(outcome)
-            own.add(outcome.order_id)
-
-
-def _as_event(fact: Any) -> Event:
-    event: Event = fact
-    return event
-
-
-def slice_to_list(market: Slice) -> list[Any]:
-    """Return time, known and values of a slice as JSON-ready values; NaN becomes null."""
-    rows = [[None if value != value else value for value in row] for row in market.values.tolist()]
-    return [market.time, market.known, rows]
-
-
-def _slice_from_list(row: list[Any], symbols: tuple[str, ...]) -> Slice:
-    values = np.array([[np.nan if v is None else v for v in line] for line in row[2]], dtype=np.float64)
-    return Slice(row[0], row[1], symbols, values)
+    Raises
+    ------
+    JournalError
+        As ``replay_all``; or there is no such profile, or several and none was named.
+    """
+    found = replay_all(journal, strategies)
+    if profile is None and len(found) == 1:
+        return next(iter(found.values()))
+    if profile not in found:
+        said = "no name" if profile is None else repr(profile)
+        raise JournalError(f"the journal holds the profiles {', '.join(found)}; found {said}, wanted one of them")
+    return found[profile]

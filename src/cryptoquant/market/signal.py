@@ -7,7 +7,7 @@ import msgspec
 SignalKind = Literal["probability", "expected_return", "score"]
 
 
-class Signal(msgspec.Struct, frozen=True, gc=False):
+class Signal(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One prediction.
 
     Attributes
@@ -24,6 +24,9 @@ class Signal(msgspec.Struct, frozen=True, gc=False):
         The prediction.
     horizon
         Nanoseconds over which it holds.
+    dissimilarity
+        How unlike the training rows the row was that the model saw, 1 as unlike as these are on average; None from a
+        model that does not tell.
     """
 
     name: str
@@ -33,3 +36,4 @@ class Signal(msgspec.Struct, frozen=True, gc=False):
     kind: SignalKind
     value: float
     horizon: int
+    dissimilarity: float | None = None

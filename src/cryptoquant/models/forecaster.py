@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,15 @@ from cryptoquant.market.slice import Slice
 from cryptoquant.models.model import Predictor
 
 Floats = NDArray[np.float64]
+
+
+@runtime_checkable
+class Wary(Protocol):
+    """A predictor that knows how unlike its training rows a row is."""
+
+    def dissimilarity(self, rows: Floats) -> Floats:
+        """Return it for each row, shape (rows,): 0 the same, 1 as training rows on average."""
+        ...
 
 
 class Forecaster:
@@ -40,6 +50,7 @@ class Forecaster:
     ) -> None:
         self.name = name
         self.predictor = predictor
+        self._wary = predictor if isinstance(predictor, Wary) else None
         self.symbols = symbols
         self.horizon_ns = horizon_ns
         self._wanted = [symbol in (symbols if chosen is None else chosen) for symbol in symbols]
@@ -57,9 +68,14 @@ class Forecaster:
         """
         said = []
         for place, value in self._values(rows):
+            symbol, kind, strange = self.symbols[place], self.predictor.kind, self._dissimilarity(place)
             stamp = (market.time, market.known)
-            said.append(Signal(self.name, self.symbols[place], *stamp, self.predictor.kind, value, self.horizon_ns))
+            said.append(Signal(self.name, symbol, *stamp, kind, value, self.horizon_ns, strange))
         return said
+
+    def _dissimilarity(self, place: int) -> float | None:
+        """Return how strange the last row of a symbol is to the model, None where it cannot tell."""
+        return None if self._wary is None else float(self._wary.dissimilarity(self._rows[place, -1:])[0])
 
     def warm(self, rows: Floats) -> None:
         """Take in earlier rows, shape (slices, symbols, features), without predicting."""

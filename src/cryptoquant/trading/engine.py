@@ -5,35 +5,60 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
 
+from cryptoquant.market.price import Price
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Slice
 from cryptoquant.trading.execution import Execution, Working
+from cryptoquant.trading.gate import Gate
+from cryptoquant.trading.held import Held, check_ids
 from cryptoquant.trading.history import History
-from cryptoquant.trading.order import Adjustment, Cancellation, Fill, Order, Rejection, reject
+from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Order, Reason, Rejection
+from cryptoquant.trading.passing import Passing
 from cryptoquant.trading.portfolio import Portfolio
-from cryptoquant.trading.risk import UNLIMITED, RiskLimits, RiskState, refuse
+from cryptoquant.trading.risk import UNLIMITED, RiskLimits, RiskState
 from cryptoquant.trading.strategy import Strategy, View
 from cryptoquant.trading.venue import Venue
 
+Action = Literal["halt", "resume", "pause", "unpause", "cancel", "close"]
+
 
 class Command(msgspec.Struct, frozen=True, tag="command", tag_field="event"):
-    """An order of the operator: ``halt`` refuses what opens positions, ``resume`` resets the gate with its peak."""
+    """An order of the operator.
+
+    Attributes
+    ----------
+    action
+        ``halt`` and ``pause`` refuse what opens a position and cancel the open orders that would; ``resume`` ends both
+        and resets the gate with its peak, ``unpause`` ends a pause only. ``cancel`` cancels every open order,
+        ``close`` also sells everything at the market as soon as the coins are free, and pauses. Exits act in every
+        state, and their orders in flight are left to them.
+    """
 
     id: str
-    action: Literal["halt", "resume"]
+    action: Action
     time: int
     reason: str = ""
 
 
-Event = Slice | Signal | Fill | Rejection | Cancellation | Adjustment | Command
-Outcome = Order | Rejection
+class Timer(msgspec.Struct, frozen=True, tag="timer", tag_field="event"):
+    """Time has passed and nothing else has happened; nanoseconds UTC."""
+
+    time: int
+
+
+Event = Slice | Signal | Price | Timer | Fill | Rejection | Cancellation | Adjustment | Command
+Outcome = Order | Rejection | Cancel
 
 
 class Engine:
-    """One strategy profile: its books, its risk state and its orders in flight.
+    """One strategy profile: its books, its risk state, its orders in flight, and the exits that it holds.
 
-    No clock, no I/O, no randomness: the same events give the same orders.
+    No clock, no I/O, no randomness: the same events give the same outcomes. Any event may have outcomes, not only a
+    slice: a leg that is due, a stop that waited for coins.
 
     Parameters
     ----------
@@ -45,11 +70,24 @@ class Engine:
         The universe, in its fixed order.
     cash
         Quote currency at the start.
+    holds
+        Whether the engine holds exits and lives itself, for a venue that has neither: it then needs prices between the
+        slices while ``is_waiting``, gives each order's cancel, and what is sent is ``at_venue(order)``. Otherwise the
+        one who matches its orders holds them.
 
     Attributes
     ----------
     working
-        Orders without an end yet, what is left of them, and positions that an exit closed.
+        Orders without an end yet, what is left of them, parts that are due later, and positions that an exit closed.
+    held
+        The exits that the engine holds.
+    gate
+        Counts what was asked, approved and refused.
+
+    Raises
+    ------
+    ValueError
+        The execution reprices orders that the engine does not hold, or the profile's name makes ids too long.
     """
 
     def __init__(
@@ -62,44 +100,117 @@ class Engine:
         profile: str = "main",
         execution: Execution | None = None,
         limits: RiskLimits | None = None,
+        holds: bool = False,
     ) -> None:
         self.strategy = strategy
         self.venue = venue
-        self.execution = execution or Execution()
-        self.limits = limits or UNLIMITED
+        self.holds = holds
         self.portfolio = Portfolio(symbols, venue, cash, profile)
-        self.risk = RiskState()
         self.working = Working()
+        self.gate = Gate(self.portfolio, venue, self.working, limits or UNLIMITED)
+        self.held = Held(venue, self.portfolio, self.working)
         self._history = History(strategy.lookback, len(self.portfolio.symbols))
         self._signals: dict[str, Signal] = {}
-        self._watches_losses = min(self.limits.max_drawdown, self.limits.max_daily_loss) < math.inf
+        self._last_closes: NDArray[np.float64] | None = None
+        self._closes = 0
+        self._take(execution or Execution())
+
+    def _take(self, execution: Execution) -> None:
+        if execution.reprice is not None and not self.holds:
+            raise ValueError("execution.reprice needs an engine that holds its orders, found holds=False")
+        if self.holds:
+            check_ids(self.portfolio, reprices=execution.reprice is not None)
+        self.execution = execution
+        self.passing = Passing(execution, self.gate, self.held, holds=self.holds)
+
+    @property
+    def limits(self) -> RiskLimits:
+        """What the gate does not let pass."""
+        return self.gate.limits
+
+    @property
+    def risk(self) -> RiskState:
+        """What the gate remembers."""
+        return self.gate.state
 
     @property
     def in_flight(self) -> Mapping[str, Order]:
         """Orders without an end yet, by id."""
         return self.working.in_flight
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a price or the time alone could change anything: exits, parts, lives, new prices, spreads."""
+        return bool(self.held) or self.passing.is_waiting or self.limits.max_spread_bps < math.inf
+
+    def reason_of(self, order_id: str) -> Reason:
+        """Return why an order in flight was sent without a decision, as its fills must tell; empty for a decision."""
+        return self.held.reason_of(order_id)
+
     def warm(self, slices: Iterable[Slice]) -> None:
         """Take slices from before the start: they fill the strategy's view of the past and are not decided on."""
         for market in slices:
             self._see(market)
 
+    def change(
+        self,
+        *,
+        strategy: Strategy | None = None,
+        execution: Execution | None = None,
+        limits: RiskLimits | None = None,
+    ) -> None:
+        """Trade on by another strategy, execution or limits: books, held exits and orders in flight stay.
+
+        Between two slices. A strategy that looks further back sees the past that is there; ``warm`` brings more.
+        """
+        if execution is not None:
+            self._take(execution)
+        if limits is not None:
+            self.gate.limits = limits
+        if strategy is not None:
+            self.strategy = strategy
+            self._history.keep(strategy.lookback)
+
     def on(self, event: Event) -> Sequence[Outcome]:
-        """Take the next event; return the orders to submit and the refusals, in the order of their submission."""
+        """Take the next event; return the orders to submit, the cancels to ask for and the refusals, in their order."""
         if isinstance(event, Slice):
             return self._decide(event)
         if isinstance(event, Signal):
             self._signals[event.symbol] = event
+            self.gate.note(event)
         elif isinstance(event, Fill):
-            self._fill(event)
+            return self._fill(event)
+        elif isinstance(event, Price):
+            return self._price(event) if self.heeds(event) else ()
+        elif isinstance(event, Timer):
+            return self.passing.on(event.time) if self.heeds(event) else ()
         elif isinstance(event, Adjustment):
             self.portfolio.apply(event)
         elif isinstance(event, Command):
-            self.risk = RiskState() if event.action == "resume" else self.risk
-            self.risk.halted = (event.reason or "halted by command") if event.action == "halt" else ""
+            return self._command(event)
         else:
-            self.working.end(event.order_id)
+            return self._end(event)
         return ()
+
+    def heeds(self, event: Event) -> bool:
+        """Return whether an event would change anything; a price or a timer that would not need not be kept."""
+        if isinstance(event, Price):
+            is_wide = self.gate.is_news(event)
+            return is_wide or self.held.heeds(event) or self.passing.heeds(event.time, event.symbol, event.close)
+        return self.passing.heeds(event.time) if isinstance(event, Timer) else True
+
+    def _price(self, price: Price) -> Sequence[Outcome]:
+        """Take a price: exits act first, then what was due."""
+        closes = self.portfolio.marks.copy()
+        closes[self.portfolio.index(price.symbol)] = price.close
+        self.portfolio.mark(closes)
+        self.gate.see(price)
+        self.risk.before = self._last_closes
+        said: list[Outcome] = []
+        for exit_ in self.held.reached(price):
+            said += self.passing.fire(exit_, price.time)
+        self.held.follow(price)
+        return [*said, *self.passing.on(price.time, price.symbol)]
 
     def _see(self, market: Slice) -> None:
         """Take a slice into the past and its closes as marks."""
@@ -108,31 +219,74 @@ class Engine:
             raise ValueError(f"slice of {market.symbols}, the engine trades {own}")
         self._history.append(market)
         self.portfolio.see(market)
+        if self.gate.watches_jumps:
+            self.risk.before, self._last_closes = self._last_closes, self.portfolio.marks
 
-    def _fill(self, fill: Fill) -> None:
-        if self.portfolio.apply(fill):
-            self.working.fill(fill, self.portfolio.held(fill.symbol))
+    def _fill(self, fill: Fill) -> Sequence[Outcome]:
+        if not self.portfolio.apply(fill):
+            return ()
+        working, held = self.working, self.held
+        is_holding = self.holds or bool(held.exits)
+        order = working.in_flight.get(fill.order_id) if is_holding else None
+        if is_holding and not fill.reason:
+            fill = replace(fill, reason=held.reason_of(fill.order_id))
+        working.fill(fill, self.portfolio.held(fill.symbol))
+        if working.due and fill.symbol in working.stopped:
+            self.passing.drop(fill.symbol)
+        if not is_holding:
+            return ()
+        if self.holds and order is not None and order.protection is not None:
+            held.guard(order, fill)
+        held.take(fill)
+        return self.passing.free(fill.time)
+
+    def _end(self, event: Rejection | Cancellation) -> Sequence[Outcome]:
+        said = self.passing.end(event)
+        return [*said, *self.passing.free(event.time)] if self.held else said
+
+    def _command(self, command: Command) -> Sequence[Outcome]:
+        action, time, risk = command.action, command.time, self.risk
+        if action == "resume":
+            risk.reset()
+        elif action == "unpause":
+            risk.paused = ""
+        elif action == "halt":
+            risk.halted = command.reason or "halted by command"
+        elif action in ("pause", "close"):
+            risk.paused = command.reason or ("closed by command" if action == "close" else "paused by command")
+        if action in ("resume", "unpause"):
+            return ()
+        said: list[Outcome] = list(self.passing.cancel_all(time, opening_only=action in ("halt", "pause")))
+        if action == "close":
+            self._closes += 1
+            self.held.close_all(time, self._closes)
+            said += self.passing.free(time)
+        return said
 
     def _decide(self, market: Slice) -> Sequence[Outcome]:
-        portfolio = self.portfolio
+        portfolio, gate = self.portfolio, self.gate
         self._see(market)
-        if self._watches_losses:
-            self.risk.observe(market.time, portfolio.equity, self.limits)
+        if gate.watches_losses:
+            gate.state.observe(market.time, portfolio.equity, gate.limits)
+        said: list[Outcome] = []
+        if self.holds or self.working.due:
+            said += self.passing.on(market.time, age=market.known - market.time)
         target = self.strategy.decide(View(market, self._history, self._signals, portfolio))
         if not target:
-            return ()
+            return said or ()
+        if self.execution.reprice is not None:
+            said += self.passing.reconsider(target, market.time)
         orders, refused = self.execution.orders(target, portfolio, self.venue, market.time, self.working)
-        if not orders:
-            return refused
-        said: list[Outcome] = [*refused]
-        approved: list[Order] = []
+        if refused:
+            gate.count_refused(len(refused))
+            said += refused
+        age, approved = market.known - market.time, list[Order]()
         for order in orders:
-            reason = refuse(order, portfolio, self.limits, self.risk, market.known - market.time, approved)
-            if reason:
-                said.append(reject(order, reason, order.time))
+            if order.time > market.time:
+                self.working.due.append(order)
                 continue
-            self.risk.count(order.time)
-            self.working.add(order)
-            approved.append(order)
-            said.append(order)
+            answer = gate.ask(order, age, approved)
+            said.append(answer)
+            if isinstance(answer, Order):
+                approved.append(answer)
         return said

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from cryptoquant.compiled import kernel, plain
 from cryptoquant.trading.matching import (
     ABOVE_MAXIMUM,
@@ -87,6 +89,8 @@ def leg_lots(lots: float, legs: int, leg: int, is_whole: bool) -> float:
     return part + (1.0 if leg < lots - part * legs else 0.0)
 
 
+MOST_PARTS = 100
+SPANS = ("life", "pause", "reprice")
 MOST_LEGS = 1_000  # orders that a change is sliced into at most; a larger one is refused
 TRADABLE, WANTED = plain(is_tradable), plain(wanted_lots)
 
@@ -117,11 +121,18 @@ class Working:
         Orders without an end yet, by id, and the lots of them that are not filled.
     stopped
         By symbol, the sign of a position that an exit closed.
+    due
+        Parts of a change that are sent later, each at its ``time``.
+    asked, renewed
+        Ids of orders whose end has been asked for, and of those that are sent again at a new price once they ended.
     """
 
     in_flight: dict[str, Order] = field(default_factory=dict)
     left: dict[str, float] = field(default_factory=dict)
     stopped: dict[str, float] = field(default_factory=dict)
+    due: list[Order] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
+    renewed: set[str] = field(default_factory=set)
 
     def add(self, order: Order) -> None:
         """Remember an order that is sent."""
@@ -131,6 +142,14 @@ class Working:
         """Forget an order that will not be filled any further."""
         self.in_flight.pop(order_id, None)
         self.left.pop(order_id, None)
+        if self.asked:
+            self.asked.discard(order_id)
+            self.renewed.discard(order_id)
+
+    def in_flight_lots(self, symbol: str, side: Side) -> float:
+        """Return the lots of a symbol that orders of one side may still trade."""
+        orders = self.in_flight.values()
+        return sum(self.left[order.id] for order in orders if order.symbol == symbol and order.side == side)
 
     def fill(self, fill: Fill, held: float) -> None:
         """Take a fill, after which ``held`` lots of its symbol are held."""
@@ -170,9 +189,16 @@ class Execution:
         until it is filled.
     stop_loss, take_profit, trailing
         Exits that come to life with every fill that opens or increases a position, as fractions of its price; see
-        ``Protection``. The client holds them, as the venue has none: the simulator follows them through each bar; paper
-        trading cannot hold them yet and refuses them, as it does ``limit_bps`` and ``life``. A position that an exit
-        closed is not opened again before the strategy has asked for something else.
+        ``Protection``. The client holds them, as the venue has none: the simulator follows them through each bar, paper
+        trading sends them when a price has reached them. A position that an exit closed is not opened again before the
+        strategy has asked for something else.
+    parts, pause
+        Work a change in this many equal orders, one each ``pause``, so that it moves the price less. Fewer, when an
+        order would be below the venue's minimum. A symbol is left alone until the last one has ended. The simulator
+        sends a part at the first close at which it is due, through the event driver.
+    reprice
+        How long a limit order stands at its price: what is left of it then moves to ``limit_bps`` from the price of
+        that moment, until it is filled or the strategy asks for something else. For paper trading and ``rehearse``.
 
     Examples
     --------
@@ -187,17 +213,27 @@ class Execution:
     stop_loss: float | None = None
     take_profit: float | None = None
     trailing: float | None = None
+    parts: int = 1
+    pause: timedelta | None = None
+    reprice: timedelta | None = None
     plan: Plan = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.limit_bps is not None and not 0 <= self.limit_bps < 10_000:
             raise ValueError(f"limit_bps must lie in [0, 10000), found {self.limit_bps}")
-        if self.life is not None and not self.life > timedelta(0):
-            raise ValueError(f"life must be above zero, found {self.life}")
+        for name in SPANS:
+            span = getattr(self, name)
+            if span is not None and not span > timedelta(0):
+                raise ValueError(f"{name} must be above zero, found {span}")
+        if not 1 <= self.parts <= MOST_PARTS or (self.parts > 1) != (self.pause is not None):
+            found = f"parts={self.parts}, pause={self.pause}"
+            raise ValueError(f"a change of 2 to {MOST_PARTS} parts has a pause between them, found {found}")
+        if self.reprice is not None and self.limit_bps is None:
+            raise ValueError("reprice moves limit orders: give limit_bps")
         Protection(self.stop_loss, self.take_profit, self.trailing)
         exits = (math.nan if value is None else value for value in (self.stop_loss, self.take_profit, self.trailing))
         limit = math.nan if self.limit_bps is None else self.limit_bps * BASIS_POINT
-        life = 0 if self.life is None else self.life // timedelta(microseconds=1) * 1000
+        life = nanoseconds(self.life)
         object.__setattr__(self, "plan", Plan(self.reserve, self.band, limit, life, *exits))
         if not 0 <= self.reserve < 1:
             raise ValueError(f"reserve must lie in [0, 1), found {self.reserve}")
@@ -212,15 +248,16 @@ class Execution:
         return Protection(self.stop_loss, self.take_profit, self.trailing)
 
     def to_dict(self) -> dict[str, float | None]:
-        """Return the parameters as numbers, the life in seconds."""
-        life = None if self.life is None else self.life.total_seconds()
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.init} | {"life": life}
+        """Return the parameters as numbers, spans of time in seconds."""
+        content = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
+        spans = {name: content[name].total_seconds() for name in SPANS if content[name] is not None}
+        return content | spans
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Execution":
         """Return the execution that ``to_dict`` described."""
-        life = content.get("life")
-        return cls(**{**content, "life": None if life is None else timedelta(seconds=life)})
+        spans = {name: timedelta(seconds=content[name]) for name in SPANS if content.get(name) is not None}
+        return cls(**{**content, **spans})
 
     def orders(
         self, weights: Mapping[str, float], portfolio: Portfolio, venue: Venue, time: int, working: Working
@@ -229,19 +266,19 @@ class Execution:
 
         A symbol without a weight is held. A symbol with an order in flight or without a price is left alone. A change
         above the venue's largest order is sliced. Cash that a sell will bring is not there for a buy of the same
-        moment.
+        moment. Parts that are due later carry the moment at which they are as their time.
         """
         changes, refused = self._changes(weights, portfolio, venue, time, working)
         if not changes:
             return [], refused
-        free = portfolio.cash_value
-        for order in working.in_flight.values():
+        free = free_cash(portfolio, venue, working)
+        for order in working.due:
             if order.side == "buy":
-                free -= _needed(working.left[order.id], order.symbol, portfolio, venue)
+                free -= cash_needed(order.lots, order.symbol, portfolio, venue)
         orders: list[Order] = []
         for symbol, change in sorted(changes, key=lambda item: item[1] > 0):
             if change > 0:
-                needed = _needed(change, symbol, portfolio, venue)
+                needed = cash_needed(change, symbol, portfolio, venue)
                 if needed > free:
                     refused.append(_refused(symbol, change, portfolio, time, NO_CASH))
                     continue
@@ -261,6 +298,8 @@ class Execution:
         """
         equity, held, lot, marks = portfolio.numbers()
         busy = {order.symbol for order in working.in_flight.values()} if working.in_flight else ()
+        if working.due:
+            busy = {*busy, *(order.symbol for order in working.due)}
         changes: list[tuple[str, float]] = []
         refused: list[Rejection] = []
         stopped, plan, dust, is_whole = working.stopped, self.plan, venue.minimum_notional, not venue.is_continuous
@@ -283,33 +322,68 @@ class Execution:
                 changes.append((symbol, change))
         return changes, refused
 
+    def wanted(self, symbol: str, weight: float, portfolio: Portfolio, venue: Venue) -> float:
+        """Return the signed lots that would move a symbol to ``weight``, whatever is in flight; NaN where none can."""
+        equity, held, lot, marks = portfolio.numbers()
+        index = portfolio.index(symbol)
+        if not TRADABLE(weight, equity, marks[index] * lot[index]):
+            return math.nan
+        dust, is_whole = venue.minimum_notional, not venue.is_continuous
+        return WANTED(weight, equity, marks[index], held[index], lot[index], self.plan, dust, is_whole)
+
+    def limit_price(self, symbol: str, sign: float, price: float, venue: Venue) -> float:
+        """Return where an order of a sign rests when the last price is ``price``; needs ``limit_bps``."""
+        increment = float(venue.instrument(symbol).price_increment)
+        return plain(to_increment)(price * (1.0 - sign * self.plan.limit), increment, sign)
+
+    def renewed(self, order: Order, lots: float, time: int, price: float, venue: Venue) -> Order:
+        """Return ``lots`` of an order as it is sent at ``time`` (ns), when the last price is ``price``."""
+        more: dict[str, Any] = {}
+        if order.limit_price is not None:
+            more["limit_price"] = self.limit_price(order.symbol, order.sign, price, venue)
+        return replace(order, lots=lots, time=time, **more)
+
     def _legs(self, symbol: str, change: float, portfolio: Portfolio, venue: Venue, time: int) -> list[Order]:
         index, lots = portfolio.index(symbol), abs(change)
         side: Side = "buy" if change > 0 else "sell"
         lot, price, profile = portfolio.lot.item(index), portfolio.marks.item(index), portfolio.profile
         more: dict[str, Any] = {}
         if self.limit_bps is not None:
-            sign, increment = math.copysign(1.0, change), float(venue.instrument(symbol).price_increment)
-            asked = price * (1.0 - sign * (self.limit_bps * BASIS_POINT))
-            more = {"type": "limit", "limit_price": plain(to_increment)(asked, increment, sign)}
-        if self.life is not None:
-            more |= {"time_in_force": "gtt", "expires": time + self.plan.life}
+            limit = self.limit_price(symbol, math.copysign(1.0, change), price, venue)
+            more = {"type": "limit", "limit_price": limit}
         if plain(opens)(portfolio.lots.item(index), change):
             more["protection"] = self.protection
-        is_whole = not venue.is_continuous
+        is_whole, life, pause = not venue.is_continuous, self.plan.life, nanoseconds(self.pause)
         legs = plain(leg_count)(lots, lot, price, venue.maximum_notional, is_whole)
-        return [
-            Order(
-                client_order_id(profile, symbol, time, leg),
-                profile,
-                symbol,
-                side,
-                plain(leg_lots)(lots, legs, leg, is_whole),
-                time,
-                **more,
-            )
-            for leg in range(legs)
-        ]
+        parts = self._part_count(lots, lots * lot * price, venue) if self.parts > 1 else 1
+        size, orders = -(-legs // parts), []
+        legs = size * parts
+        for leg in range(legs):
+            due, part = time + leg // size * pause, plain(leg_lots)(lots, legs, leg, is_whole)
+            if life:
+                more |= {"time_in_force": "gtt", "expires": due + life}
+            orders.append(Order(client_order_id(profile, symbol, time, leg), profile, symbol, side, part, due, **more))
+        return orders
+
+    def _part_count(self, lots: float, value: float, venue: Venue) -> int:
+        """Return in how many parts a change is worked: those asked for, or what the smallest order allows."""
+        smallest = 1.05 * venue.minimum_notional  # the price may fall until the last part is sent
+        most = min(value / smallest if smallest > 0.0 else math.inf, math.inf if venue.is_continuous else lots)
+        return max(1, int(min(self.parts, most)))
+
+
+def nanoseconds(span: timedelta | None) -> int:
+    """Return a span in nanoseconds, 0 for none."""
+    return 0 if span is None else span // timedelta(microseconds=1) * 1000
+
+
+def free_cash(portfolio: Portfolio, venue: Venue, working: Working) -> float:
+    """Return the cash that no buy in flight will take, in quote currency."""
+    free = portfolio.cash_value
+    for order in working.in_flight.values():
+        if order.side == "buy":
+            free -= cash_needed(working.left[order.id], order.symbol, portfolio, venue)
+    return free
 
 
 def _refused(symbol: str, change: float, portfolio: Portfolio, time: int, code: int) -> Rejection:
@@ -318,6 +392,7 @@ def _refused(symbol: str, change: float, portfolio: Portfolio, time: int, code: 
     return Rejection(identity, portfolio.profile, symbol, side, abs(change), time, REASONS[code])
 
 
-def _needed(lots: float, symbol: str, portfolio: Portfolio, venue: Venue) -> float:
+def cash_needed(lots: float, symbol: str, portfolio: Portfolio, venue: Venue) -> float:
+    """Return the cash that a buy must find when it is sent, in quote currency."""
     index = portfolio.index(symbol)
     return plain(buying_power)(lots, portfolio.lot.item(index), portfolio.marks.item(index), venue.collar)

@@ -5,7 +5,7 @@ import math
 from msgspec.structs import replace
 
 from cryptoquant.compiled import plain
-from cryptoquant.trading.matching import exit_level
+from cryptoquant.trading.matching import exit_level, trail_level
 from cryptoquant.trading.order import Fill, Order, Reason, number
 
 
@@ -41,3 +41,10 @@ def exits_of(order: Order, fill: Fill, place: int, time: int) -> list[Order]:
 def reason_of(exit_: Order) -> Reason:
     """Return why an exit is sent."""
     return "target" if exit_.type == "limit" else "stop"
+
+
+def stop_level(exit_: Order, best: float) -> float:
+    """Return the price from which a stop acts, in quote currency; one that trails follows the ``best`` price."""
+    if exit_.trail is None:
+        return number(exit_.stop_price)
+    return plain(trail_level)(float(exit_.sign), number(exit_.stop_price), exit_.trail, best)

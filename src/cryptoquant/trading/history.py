@@ -47,6 +47,11 @@ class History:
         if self.stop - self.first > self.length:
             self.first += 1
 
+    def keep(self, length: int) -> None:
+        """Keep the last ``length`` slices from now on; the past does not become longer by that."""
+        self.length = max(1, length)
+        self.first = max(self.first, self.stop - self.length)
+
     def _copy(self, market: Slice) -> None:
         """Add a slice to the buffer; a full one is left to those who still look at it, and a new one is begun."""
         if self._panel is not None or not self._buffer or self.stop == len(self._buffer["close"]):

@@ -209,6 +209,20 @@ def client_order_id(profile: str, symbol: str, time: int, leg: int = 0) -> str:
     return text
 
 
+def followed_id(order_id: str, suffix: str) -> str:
+    """Return the id of an order that follows from another one: that one's id and a suffix.
+
+    Raises
+    ------
+    ValueError
+        The id has more than 48 characters.
+    """
+    text = order_id + suffix
+    if len(text) > CLIENT_ID_LENGTH:
+        raise ValueError(f"order id {text} has {len(text)} characters, at most {CLIENT_ID_LENGTH}: shorten the profile")
+    return text
+
+
 def execution_id(order_id: str, number: int) -> str:
     """Return the id of an order's execution; ``number`` counts from 0."""
     return f"{order_id}-x{number or ''}"

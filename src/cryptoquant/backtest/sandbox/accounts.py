@@ -65,9 +65,9 @@ class Accounts:
         """Whether these are the keys of an account."""
         return self.find(key, secret) is not None
 
-    def find(self, key: str | None, secret: str | None) -> Account | None:
+    def find(self, key: object, secret: object) -> Account | None:
         """Return the account of these keys, None when they are wrong."""
-        account = self._by_key.get(key or "")
+        account = self._by_key.get(key) if isinstance(key, str) else None
         return account if account is not None and account.keys[1] == secret else None
 
     def of(self, key: str) -> Account:

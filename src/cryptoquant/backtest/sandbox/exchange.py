@@ -43,11 +43,14 @@ from cryptoquant.trading.venue import Venue
 NAMESPACE = uuid.UUID("7a1cfa31-8b0e-5f0a-9d5e-2f6c1f1f0b57")
 DAY = 86_400_000_000_000
 
-Verb = Literal["submit", "cancel", "replace"]
+Verb = Literal["submit", "cancel", "replace", "delay", "reject", "cut", "end", "restate"]
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """Something a client asked for that may have changed the account; replaying all of them rebuilds it."""
+    """What changed the account from outside; replaying all of them rebuilds it.
+
+    A client submits, cancels and replaces; the rest is what faults of the venue did to orders (``order_faults``).
+    """
 
     verb: Verb
     time: int
@@ -177,7 +180,7 @@ class Exchange:
         if before.is_open:
             self._change(before, "pending_replace", now)
         else:
-            self._end(before, "replaced", now)
+            self.end(before, "replaced", now)
         self._take(outcome, now)
         return outcome
 
@@ -343,7 +346,7 @@ class Exchange:
     def _take(self, ticket: Ticket, now: int) -> None:
         self.tickets[ticket.id] = ticket
         self._by_client_id[ticket.request.client_order_id] = ticket.id
-        self._tell("new", ticket, now)
+        self.tell("new", ticket, now)
 
     def _keep_second_parts(self) -> list[tuple[Resting, float]]:
         """Hide the second parts of orders that fill in two from the matcher; return what was hidden, in lots."""
@@ -384,22 +387,23 @@ class Exchange:
         done = msgspec.structs.replace(filled, status="filled", closed=fill.time)
         self._keep(done, "fill", fill)
         if wish == "pending_cancel":
-            self._tell("order_cancel_rejected", done, fill.time)
+            self.tell("order_cancel_rejected", done, fill.time)
         elif wish == "pending_replace":
-            self._tell("order_replace_rejected", done, fill.time)
+            self.tell("order_replace_rejected", done, fill.time)
 
     def _close(self, outcome: Rejection | Cancellation) -> None:
         ticket = self.tickets[outcome.order_id]
         if isinstance(outcome, Rejection):
-            self._end(ticket, "rejected", outcome.time)
+            self.end(ticket, "rejected", outcome.time)
         else:
-            self._end(ticket, "replaced" if ticket.status == "pending_replace" else "canceled", outcome.time)
+            self.end(ticket, "replaced" if ticket.status == "pending_replace" else "canceled", outcome.time)
 
     def _withdraw(self, ticket: Ticket, now: int) -> Ticket:
         self.matcher.cancel(ticket.id, now)
-        return self._end(ticket, "canceled", now)
+        return self.end(ticket, "canceled", now)
 
-    def _end(self, ticket: Ticket, status: Literal["rejected", "canceled", "replaced"], time: int) -> Ticket:
+    def end(self, ticket: Ticket, status: Literal["rejected", "canceled", "replaced"], time: int) -> Ticket:
+        """End an order that the matcher does not hold any more, and tell it; return its ticket."""
         return self._change(msgspec.structs.replace(ticket, closed=time), status, time)
 
     def _change(
@@ -410,14 +414,15 @@ class Exchange:
     ) -> Ticket:
         changed = msgspec.structs.replace(ticket, status=status, updated=time)
         self.tickets[ticket.id] = changed
-        self._tell(status, changed, time)
+        self.tell(status, changed, time)
         return changed
 
     def _keep(self, ticket: Ticket, event: Event, fill: Fill) -> None:
         self.tickets[ticket.id] = ticket
-        self._tell(event, ticket, fill.time, fill)
+        self.tell(event, ticket, fill.time, fill)
 
-    def _tell(self, event: Event, ticket: Ticket, time: int, fill: Fill | None = None) -> None:
+    def tell(self, event: Event, ticket: Ticket, time: int, fill: Fill | None = None) -> None:
+        """Add an update of an order."""
         symbol = ticket.request.symbol
         held = self.coins(symbol, self.position(symbol).lots)
         self.updates.append(Update(event, ticket, time, held, fill))

@@ -191,13 +191,18 @@ class Market:
 
         Each changed bar is in the answer for one close only, which is the next one unless bars are missing.
         """
+        return [self._settled[symbol].bar(row) for symbol, row in self._changed(time)]
+
+    def late_trades(self, time: int) -> list[Trade]:
+        """Return the late trades that changed the bars of ``updates(time)``, in the same order."""
+        return [self.late.trade(self._base[symbol].bar(row)) for symbol, row in self._changed(time)]
+
+    def _changed(self, time: int) -> Iterator[tuple[str, int]]:
         place = int(np.searchsorted(self.times, time))
         before = int(self.times[place - 1]) if place else self.begin
-        found = []
         for symbol, series in self._base.items():
             first, last = np.searchsorted(series.closes, [before - self.delay, time - self.delay], side="right")
-            found += [self._settled[symbol].bar(int(i)) for i in range(first, last) if self._chosen[symbol][i]]
-        return found
+            yield from ((symbol, row) for row in range(int(first), int(last)) if self._chosen[symbol][row])
 
     @property
     def delay(self) -> int:

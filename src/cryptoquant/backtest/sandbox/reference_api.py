@@ -10,7 +10,7 @@ from cryptoquant.backtest.sandbox.exchange import DAY, Exchange
 from cryptoquant.backtest.sandbox.market import Market
 from cryptoquant.backtest.sandbox.refusal import absent, invalid_request
 from cryptoquant.backtest.sandbox.trading import Handled, answer, refuse
-from cryptoquant.backtest.sandbox.wire import Body, asset_body
+from cryptoquant.backtest.sandbox.wire import Body, asset_body, clock_body
 from cryptoquant.market.instrument import compact_symbol
 from cryptoquant.market.time import iso
 
@@ -46,10 +46,8 @@ class ReferenceApi:
         return answer(asset_body(exchange, exchange.instruments[symbol]))
 
     async def clock(self, exchange: Exchange, request: Request) -> Response:
-        """Return the market's moment: crypto never closes, so the next open and close are the next midnight UTC."""
-        midnight = iso((self.market.now // DAY + 1) * DAY)
-        body = {"timestamp": iso(self.market.now), "is_open": True, "next_open": midnight, "next_close": midnight}
-        return answer(body)
+        """Return the market's moment."""
+        return answer(clock_body(self.market.now))
 
     async def calendar(self, exchange: Exchange, request: Request) -> Response:
         """Return the days of the market between ``start`` and ``end``, both inclusive, all of them open."""

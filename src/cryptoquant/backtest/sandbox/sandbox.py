@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,10 @@ from starlette.routing import Route
 from cryptoquant.backtest.sandbox.account_api import AccountApi
 from cryptoquant.backtest.sandbox.accounts import Account, Accounts
 from cryptoquant.backtest.sandbox.clockwork import Clockwork
+from cryptoquant.backtest.sandbox.fault import Fault
+from cryptoquant.backtest.sandbox.faults import Faults
+from cryptoquant.backtest.sandbox.faults_api import FaultsApi
+from cryptoquant.backtest.sandbox.gate import Gate
 from cryptoquant.backtest.sandbox.history import PREFIX, History
 from cryptoquant.backtest.sandbox.late import LateTrades
 from cryptoquant.backtest.sandbox.market import Market
@@ -30,6 +34,7 @@ from cryptoquant.backtest.sandbox.refusal import absent
 from cryptoquant.backtest.sandbox.server import HOST, LoopbackServer
 from cryptoquant.backtest.sandbox.state import load, replay, save
 from cryptoquant.backtest.sandbox.stream import DataStream, StreamLimits
+from cryptoquant.backtest.sandbox.stream_faults import StreamFaults
 from cryptoquant.backtest.sandbox.trading import TradingApi, answer, refuse
 from cryptoquant.backtest.sandbox.updates import PATH, TradeUpdates
 from cryptoquant.data.alpaca import Alpaca
@@ -90,6 +95,9 @@ class Sandbox:
         On 127.0.0.1; 0 takes a free one.
     limits
         What the streams allow.
+    faults
+        What goes wrong: a list, or a schedule such as ``Faults.random(seed)``; ``inject`` adds more. In lock-step the
+        same faults strike the same frames, orders and requests in each run.
 
     Examples
     --------
@@ -120,6 +128,7 @@ class Sandbox:
         requests_per_minute: int | None = None,
         port: int = 0,
         limits: StreamLimits | None = None,
+        faults: Faults | Iterable[Fault] = (),
     ) -> None:
         if speed <= 0:
             raise ValueError(f"speed must be positive, found {speed}")
@@ -137,36 +146,43 @@ class Sandbox:
         venue = replace(Venue.alpaca(self.costs, listed), participation=participation, latency=latency)
         self._cash, self._meter = cash, None if requests_per_minute is None else Meter(requests_per_minute)
         self._port, self._limits = port, limits or StreamLimits()
-        self._serve(Accounts(venue, self.market, seed, Portion(seed, partial_fills)), accounts)
+        opened = Accounts(venue, self.market, seed, Portion(seed, partial_fills))
+        for _ in range(accounts):
+            opened.open(cash)
+        schedule = faults if isinstance(faults, Faults) else Faults(faults)
+        self._serve(opened, schedule.running(self.market.start, self.market.end))
 
-    def _serve(self, accounts: Accounts, count: int = 0) -> None:
-        """Take ``accounts`` as those of this sandbox, open ``count`` more, and prepare the server for them."""
-        for _ in range(count):
-            accounts.open(self._cash)
-        self._accounts, self._exchange = accounts, accounts.first.exchange
+    def _serve(self, accounts: Accounts, schedule: Faults) -> None:
+        """Take the accounts and the running faults as those of this sandbox, and prepare the server for them."""
+        self._accounts, self._exchange, self._schedule = accounts, accounts.first.exchange, schedule
         self.api_key, self.api_secret = accounts.first.keys
         self._clockwork, app = self._assemble()
         self._server = LoopbackServer(app, self._clockwork.run, self._port)
 
-    def _assemble(self) -> tuple[Clockwork, Starlette]:
-        market, accounts = self.market, self._accounts
-        data = DataStream(market, self.seed, accounts.first.keys, self._limits)
-        updates = TradeUpdates(accounts, self._limits)
-        clockwork = Clockwork(market, accounts, data, updates, None if self.lockstep else self.speed)
+    def _assemble(self) -> tuple[Clockwork, Gate]:
+        market, accounts, faults = self.market, self._accounts, self._schedule
+        data = DataStream(market, self.seed, accounts, self._limits, faults)
+        updates = TradeUpdates(accounts, self._limits, faults)
+        stream_faults = StreamFaults(faults, data, updates)
+        clockwork = Clockwork(market, accounts, stream_faults, None if self.lockstep else self.speed)
+        self._faults = FaultsApi(clockwork)
         orders = OrdersApi(market, updates)
         parts = (AccountApi(market), ReferenceApi(market), orders, PositionsApi(market, orders))
         trading = TradingApi(accounts, parts, self._meter)
         history = History(market, self.seed).routes(accounts.knows)
         connection = Route("/sandbox/connection", self._get_connection, methods=["GET"])
-        routes = [*clockwork.routes(), connection, *trading.routes(), *history, data.route(), updates.route()]
-        return clockwork, Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+        control = [*clockwork.routes(), *self._faults.routes(), connection]
+        routes = [*control, *trading.routes(), *history, data.route(), updates.route()]
+        app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+        return clockwork, Gate(app, faults, market, {PREFIX: "data", PATH: "trading"}, stream_faults.is_down)
 
     @classmethod
     def restore(cls, path: str | Path, **arguments: Any) -> Self:
         """Return a sandbox that goes on where ``save`` left off, not started yet.
 
-        ``arguments`` are those of the saved sandbox; ``cash`` and ``accounts`` come from the file. With the same
-        ``port`` a client that held the old keys and addresses finds its orders, positions and history again.
+        ``arguments`` are those of the saved sandbox; ``cash``, ``accounts`` and ``faults`` come from the file: what has
+        struck is not undone, and what was still to come comes. With the same ``port`` a client that held the old keys
+        and addresses finds its orders, positions and history again.
 
         Raises
         ------
@@ -177,19 +193,19 @@ class Sandbox:
         first = sandbox._accounts
         accounts = Accounts(first.venue, sandbox.market, first.seed, first.portion)
         replay(state, sandbox.market, accounts)
-        sandbox._serve(accounts)
+        sandbox._serve(accounts, Faults.resumed(state.faults))
         return sandbox
 
     def save(self, path: str | Path) -> None:
-        """Write accounts, orders, fills and the market's moment to a file, running or not; see ``restore``."""
+        """Write accounts, orders, fills, faults and the market's moment to a file, running or not; see ``restore``."""
 
         async def write() -> None:
-            save(Path(path), self.market, self._accounts)
+            save(Path(path), self.market, self._accounts, self._schedule)
 
         if self._server.is_running:
             self._server.call(write)
         else:
-            save(Path(path), self.market, self._accounts)
+            save(Path(path), self.market, self._accounts, self._schedule)
 
     def open_account(self, cash: float | None = None) -> Alpaca:
         """Open one more account at the market's present and return its client; by default with the others' cash.
@@ -256,7 +272,10 @@ class Sandbox:
         """Move a lockstep market forward; return its status when all was matched and put on the sockets.
 
         ``sent`` counts the data points and trade updates put on the current connections, so that a client can wait
-        until it has received as many.
+        until it has received as many. It has those of the first account; ``accounts`` has those of each by its key.
+        What a fault keeps back, loses or spoils is not counted; what it doubles is counted twice, and what is late when
+        it goes. After a lost connection the count begins at 0 with the next one. Whatever does not arrive is told by
+        REST.
 
         Raises
         ------
@@ -283,6 +302,22 @@ class Sandbox:
         """Return the market's moment, its end, who listens, and how much was put on the sockets."""
         running = self._server.is_running
         return {**self._clockwork.status(), "url": self.url if running else None, "running": running}
+
+    def inject(self, fault: Fault) -> None:
+        """Add a fault to the running sandbox, as ``POST /sandbox/faults`` does.
+
+        Without a time of its own it strikes at the next occasion; one that waits for none (a lost connection, a
+        restart) has struck when this returns.
+        """
+        self._server.call(lambda: self._faults.inject(fault))
+
+    def heal(self) -> None:
+        """End all faults, also those to come; what was lost stays lost, and a frozen connection stays frozen."""
+        self._server.call(self._faults.heal)
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return each fault as JSON with its ``phase`` (pending, active, over) and how often it has ``fired``."""
+        return self._server.call(self._faults.state)
 
     def account(self, api_key: str | None = None) -> Portfolio:
         """Return a copy of the venue's books of an account, by default of the first; an unknown key is refused."""

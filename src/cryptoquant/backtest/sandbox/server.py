@@ -9,8 +9,9 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from cryptoquant.backtest.sandbox.line import HttpLine, StreamLine
 from cryptoquant.errors import ConfigurationError, VenueUnreachableError
 
 HOST = "127.0.0.1"
@@ -33,14 +34,15 @@ class LoopbackServer:
         0 for any free one.
     """
 
-    def __init__(self, app: Starlette, companion: Callable[[], Awaitable[None]], port: int = 0) -> None:
+    def __init__(self, app: ASGIApp, companion: Callable[[], Awaitable[None]], port: int = 0) -> None:
         self._companion = companion
         self._wanted_port = port
         self._socket: socket.socket | None = None
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                ws="websockets-sansio",
+                http=HttpLine,
+                ws=StreamLine,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

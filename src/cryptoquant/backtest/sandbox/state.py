@@ -9,7 +9,9 @@ import msgspec
 
 from cryptoquant.backtest.sandbox.accounts import Accounts
 from cryptoquant.backtest.sandbox.exchange import Call, Exchange
+from cryptoquant.backtest.sandbox.faults import Faults, Past
 from cryptoquant.backtest.sandbox.market import Market
+from cryptoquant.backtest.sandbox.order_faults import disturb
 from cryptoquant.errors import ConfigurationError
 
 VERSION = 1
@@ -24,12 +26,17 @@ class SavedAccount(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """A sandbox's past; ``world`` identifies the market and the rules that it happened under, ``now`` is in ns."""
+    """A sandbox's past.
+
+    ``world`` identifies the market and the rules that it happened under, ``now`` is in ns, ``faults`` is the schedule
+    with what has struck of it.
+    """
 
     version: int
     world: str
     now: int
     accounts: list[SavedAccount]
+    faults: list[Past] = []
 
 
 def world_of(market: Market, accounts: Accounts) -> str:
@@ -43,10 +50,10 @@ def world_of(market: Market, accounts: Accounts) -> str:
     return digest.hexdigest()
 
 
-def save(path: Path, market: Market, accounts: Accounts) -> None:
+def save(path: Path, market: Market, accounts: Accounts, faults: Faults) -> None:
     """Write the state of a sandbox to a file, which is replaced as a whole."""
     saved = [SavedAccount(one.opened, one.cash, one.exchange.calls) for one in accounts]
-    packed = msgspec.json.encode(State(VERSION, world_of(market, accounts), market.now, saved))
+    packed = msgspec.json.encode(State(VERSION, world_of(market, accounts), market.now, saved, faults.past()))
     fresh = path.with_name(f"{path.name}.new")
     with fresh.open("wb") as file:
         file.write(packed)
@@ -119,5 +126,7 @@ def _repeat(exchange: Exchange, call: Call) -> None:
         exchange.submit(call.body, call.time)
     elif call.verb == "cancel":
         exchange.cancel(call.order_id, call.time)
-    else:
+    elif call.verb == "replace":
         exchange.replace(call.order_id, call.body, call.time)
+    else:
+        disturb(exchange, call)

@@ -22,6 +22,7 @@ Event = Literal[
     "replaced",
     "order_replace_rejected",
     "rejected",
+    "restated",
 ]
 Status = Literal[
     "new", "partially_filled", "filled", "pending_cancel", "canceled", "pending_replace", "replaced", "rejected"

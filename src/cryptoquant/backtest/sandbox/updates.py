@@ -1,7 +1,7 @@
 """The trade_updates websocket: every change of an order, told to whoever listens. Nothing is repeated."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,13 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cryptoquant.backtest.sandbox.accounts import Account, Accounts
+from cryptoquant.backtest.sandbox.faults import Faults
+from cryptoquant.backtest.sandbox.line import Parting, part
+from cryptoquant.backtest.sandbox.outbox import Outbox, Packet
 from cryptoquant.backtest.sandbox.stream import StreamLimits
+from cryptoquant.backtest.sandbox.ticket import Update
 from cryptoquant.backtest.sandbox.wire import update_body
+from cryptoquant.market.time import iso
 
 PATH = "/stream"
 STREAM = "trade_updates"
@@ -32,19 +37,19 @@ class Listener:
 class TradeUpdates:
     """Tells each account's updates to its listeners; what happens while nobody listens is not kept for later."""
 
-    def __init__(self, accounts: Accounts, limits: StreamLimits) -> None:
-        self.accounts, self.limits = accounts, limits
+    def __init__(self, accounts: Accounts, limits: StreamLimits, faults: Faults) -> None:
+        self.accounts, self.limits, self.faults = accounts, limits, faults
+        self._outboxes: dict[Account, Outbox] = {}
         self._listeners: list[Listener] = []
         self._turn = asyncio.Lock()
 
-    @property
-    def sent(self) -> int:
-        """Updates put on the newest connection."""
-        return self._listeners[-1].sent if self._listeners else 0
+    def sent(self, account: Account) -> int:
+        """Return the updates put on the newest connection of an account."""
+        return next((listener.sent for listener in reversed(self._listeners) if listener.account is account), 0)
 
     @property
     def listening(self) -> int:
-        """Clients that listen."""
+        """Clients of all accounts that listen."""
         return sum(listener.listens for listener in self._listeners)
 
     def route(self) -> WebSocketRoute:
@@ -59,12 +64,49 @@ class TradeUpdates:
                 waiting = exchange.updates[exchange.told :]
                 exchange.told += len(waiting)
                 for update in waiting:
-                    await self._tell(account, msgspec.json.encode(update_body(update, exchange)))
+                    if self._of(account):
+                        packets = self._outbox(account).put(self._packet(update, account), self.now, _occasion(update))
+                        await self._put(account, packets)
 
-    async def _tell(self, account: Account, body: bytes) -> None:
-        for listener in list(self._listeners):
-            if listener.listens and listener.account is account:
-                await self._send(listener, body)
+    @property
+    def now(self) -> int:
+        """The market's present, ns UTC."""
+        return self.accounts.market.now
+
+    async def release(self) -> None:
+        """Send the late updates whose time has come."""
+        async with self._turn:
+            for account, outbox in list(self._outboxes.items()):
+                await self._put(account, outbox.due(self.now))
+
+    async def lose(self, how: Parting) -> None:
+        """Lose every connection as a fault says."""
+        lost, self._listeners = self._listeners, []
+        self._outboxes.clear()
+        for listener in lost:
+            listener.listens = False
+            part(listener.socket.scope, how)
+
+    def _of(self, account: Account) -> list[Listener]:
+        return [one for one in self._listeners if one.listens and one.account is account]
+
+    def _outbox(self, account: Account) -> Outbox:
+        outbox = self._outboxes.get(account)
+        if outbox is None:
+            outbox = self._outboxes[account] = Outbox(self.faults, "trading")
+        return outbox
+
+    def _packet(self, update: Update, account: Account) -> Packet:
+        body = update_body(update, account.exchange)
+        offset = self.faults.offset(self.now)
+        if offset:
+            body["data"]["timestamp"] = iso(update.time + offset)
+        return Packet(msgspec.json.encode(body), 1)
+
+    async def _put(self, account: Account, packets: Sequence[Packet]) -> None:
+        for packet in packets:
+            for listener in self._of(account):
+                await self._send(listener, packet.content)
 
     async def _send(self, listener: Listener, body: bytes) -> None:
         try:
@@ -111,6 +153,10 @@ class TradeUpdates:
             await _reply(listener, {"stream": "listening", "data": {"streams": streams}})
         else:
             await _authorization(listener, str(action), is_known=is_known)
+
+
+def _occasion(update: Update) -> dict[str, str]:
+    return {"symbol": update.ticket.request.symbol, "event": update.event}
 
 
 async def _receive(socket: WebSocket) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import msgspec
 
-from cryptoquant.backtest.sandbox.exchange import Exchange
+from cryptoquant.backtest.sandbox.exchange import DAY, Exchange
 from cryptoquant.backtest.sandbox.refusal import Refusal, plain
 from cryptoquant.backtest.sandbox.ticket import Ticket, Update
 from cryptoquant.market.instrument import Instrument, compact_symbol
@@ -144,7 +144,9 @@ def update_body(update: Update, exchange: Exchange) -> Body:
         "timestamp": iso(update.time),
         "order": order_body(ticket, exchange),
     }
-    if fill is not None:
+    if fill is not None and update.event == "restated":
+        data["execution_id"] = exchange.identity("execution", fill.execution_id, update.event)
+    elif fill is not None:
         data["execution_id"] = execution(fill, exchange)
         quantity = plain(exchange.coins(fill.symbol, fill.lots))
         data |= {"price": text(fill.price), "qty": quantity, "position_qty": plain(update.position)}
@@ -154,6 +156,12 @@ def update_body(update: Update, exchange: Exchange) -> Body:
 def execution(fill: Fill, exchange: Exchange) -> str:
     """Return the id of an execution, the same on the stream and in the activities."""
     return exchange.identity("execution", fill.execution_id)
+
+
+def clock_body(now: int) -> Body:
+    """Return the market clock: crypto never closes, so the next open and close are the next midnight UTC."""
+    midnight = iso((now // DAY + 1) * DAY)
+    return {"timestamp": iso(now), "is_open": True, "next_open": midnight, "next_close": midnight}
 
 
 def position_body(exchange: Exchange, symbol: str) -> Body:

@@ -107,6 +107,8 @@ class PredictionJournal:
         rows: Floats,
         reference: str = "",
         version: str = "",
+        *,
+        durable: bool = True,
     ) -> None:
         """Keep the signals that a bundle has just given.
 
@@ -116,6 +118,8 @@ class PredictionJournal:
             The feature rows of all symbols of the bundle, shape (symbols, features).
         reference, version
             By default the bundle's name, and the reference.
+        durable
+            As of ``append``.
 
         Raises
         ------
@@ -140,11 +144,17 @@ class PredictionJournal:
                     signal.horizon,
                 )
                 for signal in signals
-            ]
+            ],
+            durable=durable,
         )
 
-    def append(self, predictions: Sequence[Prediction]) -> None:
-        """Keep predictions, in one write that has reached the disk when this returns.
+    def append(self, predictions: Sequence[Prediction], *, durable: bool = True) -> None:
+        """Keep predictions, in one write.
+
+        Parameters
+        ----------
+        durable
+            Wait until the disk has it; without it a crash of the process loses nothing, a power cut may lose the last.
 
         Raises
         ------
@@ -165,7 +175,8 @@ class PredictionJournal:
                 file.truncate(complete_length(file))
                 file.write(text.encode())
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
         except OSError as error:
             raise DataError(f"{self.path}: predictions cannot be kept: {error.strerror}") from error
 

@@ -1,0 +1,77 @@
+"""The account: the sum of its ledgers and the cash that none of them has, against what the venue says."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from cryptoquant.live.desk import Desk
+from cryptoquant.live.dispatcher import Standing
+from cryptoquant.trading.order import Fill
+
+CENT = 0.01
+DAY = 86_400 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Fees of the day that our books have taken and the venue may post at its end: lots by symbol, and cash."""
+
+    lots: Mapping[str, float]
+    cash: float
+
+
+class Account:
+    """What all ledgers of a trader hold together.
+
+    Parameters
+    ----------
+    spare
+        Cash of the account that no profile has, in quote currency.
+    """
+
+    def __init__(self, spare: float = 0.0) -> None:
+        self.spare = spare
+        self._day = -1
+        self._lots: dict[str, float] = {}
+        self._cash = 0.0
+
+    def take(self, fill: Fill) -> None:
+        """Note the fee of a fill, which the venue may post at the end of its day only."""
+        if fill.time // DAY != self._day:
+            self._day, self._lots, self._cash = fill.time // DAY, {}, 0.0
+        if fill.side == "buy":
+            self._lots[fill.symbol] = self._lots.get(fill.symbol, 0.0) + fill.lots - fill.lots_change
+        else:
+            self._cash += fill.fee
+
+    def pending(self, now: int) -> Pending:
+        """Return the fees of the day of ``now`` (nanoseconds UTC)."""
+        return Pending(self._lots, self._cash) if now // DAY == self._day else Pending({}, 0.0)
+
+    def difference(self, desks: Iterable[Desk], standing: Standing, now: int) -> str:
+        """Return what differs from the venue in words, or an empty text.
+
+        A position may differ by one increment for each fill, cash by a cent for each; and both by the fees of the day
+        that the venue has not posted. What an order in flight may still change is not compared. Coins of symbols that
+        no profile trades are not ours to judge.
+        """
+        real = [desk for desk in desks if not desk.profile.is_shadow]
+        pending, steps = self.pending(now), max(1, sum(desk.fills for desk in real))
+        moving = {order.symbol for desk in real for order in desk.engine.in_flight.values()}
+        for symbol in dict.fromkeys(symbol for desk in real for symbol in desk.profile.bundle.symbols):
+            holders = [desk for desk in real if symbol in desk.profile.bundle.symbols]
+            instrument = holders[0].engine.venue.instrument(symbol)
+            ours = sum((instrument.quantity(desk.engine.portfolio.held(symbol)) for desk in holders), Decimal(0))
+            theirs, room = standing.positions.get(symbol, Decimal(0)), steps * instrument.quantity_increment
+            most = ours + instrument.quantity(pending.lots.get(symbol, 0.0)) + room
+            if symbol not in moving and not ours - room <= theirs <= most:
+                return f"{symbol}: our books hold {ours}, the venue {theirs}"
+        cash, room_of_cash = self.cash(real), CENT * steps
+        theirs_in_cash = float(standing.cash)
+        if not moving and not cash - room_of_cash <= theirs_in_cash <= cash + pending.cash + room_of_cash:
+            return f"cash: our books hold {cash:.2f}, the venue {theirs_in_cash:.2f}"
+        return ""
+
+    def cash(self, desks: Iterable[Desk]) -> float:
+        """Return the account's cash by our books, in quote currency."""
+        return self.spare + sum(desk.engine.portfolio.cash_value for desk in desks if not desk.profile.is_shadow)

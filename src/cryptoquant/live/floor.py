@@ -1,0 +1,354 @@
+"""The floor: what comes in is journalled together with what the engines make of it, and only then acted on."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from msgspec.structs import replace
+
+from cryptoquant.errors import AuthenticationError, HaltedError
+from cryptoquant.live.account import Account
+from cryptoquant.live.desk import Desk, reduces
+from cryptoquant.live.dispatcher import Answer, Dispatcher, Standing
+from cryptoquant.live.feed import OrderUpdate
+from cryptoquant.live.journal import Journal, Row, encode, encode_signals
+from cryptoquant.live.shadow import ShadowVenue
+from cryptoquant.live.start import slice_to_list
+from cryptoquant.live.universe import Floats, Universe
+from cryptoquant.market.price import Price
+from cryptoquant.market.schema import Bar, Quote
+from cryptoquant.market.signal import Signal
+from cryptoquant.market.slice import Slice
+from cryptoquant.trading.at_venue import at_venue
+from cryptoquant.trading.engine import Command, Timer
+from cryptoquant.trading.engine import Outcome as Said
+from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Order, Rejection
+
+Fact = Fill | Rejection | Cancellation | Adjustment
+Level = Literal["info", "warning", "error"]
+Fetch = Callable[[str, int, int], Iterable[Bar]]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that happened on the floor, for the console, a notification or a page.
+
+    ``time`` is nanoseconds UTC of the venue; ``what`` is one word, ``facts`` are JSON-ready.
+    """
+
+    time: int
+    level: Level
+    what: str
+    profile: str
+    facts: Mapping[str, Any]
+
+
+class Listener(Protocol):
+    """Hears what happens on the floor; it must neither wait nor raise."""
+
+    def __call__(self, note: Note) -> None:
+        """Take a note."""
+        ...
+
+
+class Floor:
+    """All desks of a trader over one journal, one account and one way to the venue.
+
+    No thread and no clock of its own: the trader hands over what has come and the present.
+
+    Parameters
+    ----------
+    fetch
+        The minute bars of a symbol between two moments, from the venue's history.
+    now
+        The present at the venue, nanoseconds UTC.
+
+    Attributes
+    ----------
+    unknown
+        Ids of orders whose sending has no answer that says what became of it.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        account: Account,
+        universes: dict[str, Universe],
+        *,
+        fetch: Fetch,
+        now: Callable[[], int],
+    ) -> None:
+        self.journal, self.account, self.universes = journal, account, universes
+        self.desks: dict[str, Desk] = {}
+        self.shadows: dict[str, ShadowVenue] = {}
+        self.dispatcher: Dispatcher
+        self.listeners: tuple[Listener, ...] = ()
+        self.on_predicted: Callable[[Desk, list[Signal], Floats], None] = lambda desk, signals, rows: None
+        self.unknown: set[str] = set()
+        self.unanswered: set[str] = set()
+        self.trouble = self._doubt = ""
+        self._moves = self._moves_asked = 0
+        self._is_ahead = False
+        self._fetch, self._now = fetch, now
+
+    def tell(self, what: str, profile: str = "", level: Level = "info", **facts: Any) -> None:
+        """Tell the listeners."""
+        if self.listeners:
+            note = Note(self._now(), level, what, profile, facts)
+            for listener in self.listeners:
+                listener(note)
+
+    def add(self, desk: Desk) -> None:
+        """Take a desk in; what a shadow had open is open again."""
+        self.desks[desk.name] = desk
+        if desk.profile.is_shadow:
+            self.shadows[desk.name] = ShadowVenue(desk.engine)
+            self.shadows[desk.name].resume(desk.engine.in_flight.values())
+
+    def remove(self, name: str) -> None:
+        """Let a desk go."""
+        self.desks.pop(name)
+        self.shadows.pop(name, None)
+
+    def on_bar(self, bar: Bar) -> None:
+        """Take a minute bar: shadows are filled, stops are watched, slices that it completes are decided on.
+
+        Minutes that the stream did not bring are fetched first, so that larger bars are whole.
+        """
+        for name, shadow in self.shadows.items():
+            if bar.symbol in self.desks[name].profile.bundle.symbols:
+                self.book(self.desks[name], shadow.match(bar))
+        self.on_price(Price.of(bar))
+        for universe in self.universes.values():
+            gap = universe.builder.gap(bar)
+            if gap is not None:
+                self._fill(universe, bar.symbol, *gap)
+            for market in universe.builder.take(bar):
+                self.decide(universe, market)
+
+    def on_quote(self, quote: Quote) -> None:
+        """Take a quote: stops are watched, and spreads."""
+        self.on_price(Price.of_quote(quote))
+
+    def on_price(self, price: Price) -> None:
+        """Show a price to the engines that heed it; what none heeds is not journalled."""
+        heeding = [
+            desk
+            for desk in self.desks.values()
+            if price.symbol in desk.engine.portfolio.symbols and desk.engine.heeds(price)
+        ]
+        if heeding:
+            self._commit([encode(price)], [(desk, desk.take(desk.engine.on(price))) for desk in heeding])
+
+    def on_timer(self, now: int) -> None:
+        """Tell the time to the engines that wait for it, and close slices whose deadline has passed."""
+        timer = Timer(now)
+        heeding = [desk for desk in self.desks.values() if desk.engine.heeds(timer)]
+        if heeding:
+            self._commit([encode(timer)], [(desk, desk.take(desk.engine.on(timer))) for desk in heeding])
+        for universe in self.universes.values():
+            for span in universe.builder.overdue(now):
+                self._fill(universe, *span)
+            for market in universe.builder.expire(now):
+                self.decide(universe, market)
+
+    def _fill(self, universe: Universe, symbol: str, start: int, end: int) -> None:
+        """Take the minutes of a span from the venue's history; they are known now, not when they closed."""
+        now = self._now()
+        for bar in self._fetch(symbol, start, end):
+            for market in universe.builder.take(replace(bar, known=max(now, bar.known))):
+                self.decide(universe, market)
+
+    def decide(self, universe: Universe, market: Slice) -> None:
+        """Ask the desks of a universe about a slice; one whose successor has closed already is passed over.
+
+        After an outage only the present counts.
+        """
+        rows = universe.rows(market)
+        if self._now() >= market.time + universe.width:
+            self.pass_over(universe.name, [market])
+            return
+        given: list[Row] = []
+        said: list[tuple[Desk, Sequence[Said]]] = []
+        for desk in self._of(universe):
+            own = rows[desk.profile.bundle.features.fingerprint]
+            signals = desk.forecaster.update(market, own)
+            if signals:
+                given.append(encode_signals(signals, desk.name))
+            self.on_predicted(desk, signals, own)
+            self._is_ahead = True
+            said.append((desk, desk.decide(market, signals)))
+        self._commit([*given, encode(market, universe.name)], said)
+
+    def pass_over(self, universe: str, slices: Sequence[Slice]) -> None:
+        """Journal slices that are not decided on, and show them to the strategies' past."""
+        content = {"slices": [slice_to_list(market) for market in slices]}
+        last = slices[-1].time
+        self.journal.note("warm", f"warm:{universe}:{last}", last, content, universe)
+        for desk in self._of(self.universes[universe]):
+            desk.engine.warm(slices)
+
+    def on_update(self, update: OrderUpdate) -> None:
+        """Take a word of the venue's stream on an order; one on an order that is not ours makes us compare."""
+        told = update.data["order"]
+        found = self.find(told["client_order_id"])
+        if found is None:
+            self.tell("stranger", level="warning", order=told["client_order_id"], event=update.data["event"])
+            self.compare()
+            return
+        desk, order = found
+        beside = {name: update.data.get(name) for name in ("event", "price", "qty")}
+        self.book(desk, desk.outcomes(order, {**told, **beside}, update.time))
+
+    def find(self, order_id: str) -> tuple[Desk, Order] | None:
+        """Return an order by its id, with the desk that gave it."""
+        for desk in self.desks.values():
+            if order_id in desk.orders:
+                return desk, desk.orders[order_id]
+        return None
+
+    def book(self, desk: Desk, facts: Sequence[Fact]) -> None:
+        """Journal and book what became of an order, and do what the engine makes of it.
+
+        Raises
+        ------
+        HaltedError
+            The order was filled after it had ended.
+        """
+        for fact in facts:
+            late = isinstance(fact, Fill) and fact.order_id not in desk.engine.in_flight
+            said = desk.on(fact)
+            self._moves += 1
+            self._commit([encode(fact)], [(desk, said)])
+            if isinstance(fact, Fill):
+                self.account.take(fact)
+                self.tell("fill", desk.name, symbol=fact.symbol, side=fact.side, price=fact.price, order=fact.order_id)
+            elif not isinstance(fact, Adjustment):
+                reason = fact.reason if isinstance(fact, Rejection) else "ended"
+                self.tell("ended", desk.name, "warning", order=fact.order_id, reason=reason)
+            if late:
+                self.halt(f"order {fact.order_id} was filled further after it had ended")  # type: ignore[union-attr]
+
+    def on_answer(self, answer: Answer) -> None:
+        """Take what came of a request.
+
+        Raises
+        ------
+        HaltedError
+            The keys are refused, or the books differ from the venue's.
+        """
+        if isinstance(answer.trouble, AuthenticationError):
+            self.halt(str(answer.trouble))
+        self.trouble = "" if answer.trouble is None else str(answer.trouble)
+        order = answer.order
+        if order is not None:
+            self.unanswered.discard(order.id)
+        if answer.trouble is not None:
+            self.tell("trouble", level="warning", task=answer.task, reason=str(answer.trouble))
+            if order is not None and answer.task == "send":
+                self.unknown.add(order.id)
+            return
+        if answer.standing is not None:
+            self._judge(answer.standing)
+        if order is None or (known := self.find(order.id)) is None:
+            return
+        self.unknown.discard(order.id)
+        desk = known[0]
+        if answer.refused is not None:
+            self.book(desk, [answer.refused])
+        elif answer.told is not None:
+            self.book(desk, desk.outcomes(order, answer.told))
+        elif answer.task != "send" and order.id in desk.engine.in_flight:
+            self.resend(desk, order)
+
+    def compare(self) -> None:
+        """Ask for what the account holds, to be compared with the books."""
+        self._moves_asked = self._moves
+        self.dispatcher.ask("compare")
+
+    def _judge(self, standing: Standing) -> None:
+        """Halt when the venue holds something else twice in a row; an answer that the books have overtaken is none."""
+        if self.unanswered or self._moves_asked != self._moves:
+            return
+        found = self.account.difference(self.desks.values(), standing, self._now())
+        if found and found == self._doubt:
+            self.halt(found)
+        self._doubt = found
+        if found:
+            self.compare()
+
+    def resend(self, desk: Desk, order: Order) -> None:
+        """Send an order again that the venue does not know: while its slice is the last one, or if it reduces."""
+        width = self.universes[desk.profile.universe].width
+        if reduces(order, desk.engine) or self._now() < order.time + width:
+            self._send(desk, [order])
+        else:
+            self.book(desk, [Cancellation(order.id, order.profile, order.symbol, self._now())])
+
+    def command(self, command: Command, profile: str = "") -> None:
+        """Journal an operator's command and do it, for one desk or all."""
+        chosen = [desk for desk in self.desks.values() if profile in ("", desk.name)]
+        self.tell("command", profile, "warning", action=command.action, reason=command.reason)
+        self._commit([encode(command, profile)], [(desk, desk.take(desk.engine.on(command))) for desk in chosen])
+
+    def halt(self, reason: str) -> None:
+        """Latch every gate, ask for the end of what would open positions, and raise HaltedError.
+
+        Engines that have gone on beyond the journal, because it did not take what they gave, are not asked any more.
+        """
+        now = self._now()
+        self.tell("halted", level="error", reason=reason)
+        if self._is_ahead:
+            self.journal.note("halted", f"halted:{now}", now, {"reason": reason})
+        else:
+            self.command(Command(f"halt-{now}", "halt", now, reason))
+        raise HaltedError(reason)
+
+    def look(self) -> None:
+        """Ask the venue about every order that it should have; without any, compare the books."""
+        open_orders = [
+            order
+            for desk in self.desks.values()
+            if not desk.profile.is_shadow
+            for order in desk.engine.in_flight.values()
+            if order.id not in self.unanswered
+        ]
+        for order in open_orders:
+            self.unanswered.add(order.id)
+            self.dispatcher.ask("look", order)
+        if not open_orders:
+            self.compare()
+
+    def _of(self, universe: Universe) -> list[Desk]:
+        return [desk for desk in self.desks.values() if desk.profile.universe == universe.name]
+
+    def _commit(self, rows: list[Row], said: Sequence[tuple[Desk, Sequence[Said]]]) -> None:
+        """Write facts and what the engines gave in one transaction, then act on it."""
+        given = [outcome for _, outcomes in said for outcome in outcomes]
+        self._is_ahead = True
+        acts = any(isinstance(outcome, Order | Cancel) for outcome in given)
+        self.journal.write([*rows, *map(encode, given)], durable=acts or rows[0][0] in ("fill", "command"))
+        self._is_ahead = False
+        for desk, outcomes in said:
+            self._send(desk, outcomes)
+
+    def _send(self, desk: Desk, outcomes: Sequence[Said]) -> None:
+        shadow = self.shadows.get(desk.name)
+        for outcome in outcomes:
+            if isinstance(outcome, Rejection):
+                self.tell("refused", desk.name, order=outcome.order_id, reason=outcome.reason)
+                continue
+            order = outcome if isinstance(outcome, Order) else desk.orders[outcome.order_id]
+            task: Literal["send", "cancel"] = "send" if isinstance(outcome, Order) else "cancel"
+            if shadow is not None:
+                self._shadow(desk, shadow, task, order)
+            else:
+                self._moves += 1
+                self.unanswered.add(order.id)
+                self.dispatcher.ask(task, order, reduces=reduces(order, desk.engine))
+            self.tell(task, desk.name, order=order.id, side=order.side, symbol=order.symbol, type=order.type)
+
+    def _shadow(self, desk: Desk, shadow: ShadowVenue, task: str, order: Order) -> None:
+        ended = shadow.submit(at_venue(order)) if task == "send" else shadow.cancel(order, self._now())
+        if ended is not None:
+            self.book(desk, [ended])

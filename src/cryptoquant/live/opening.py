@@ -1,0 +1,254 @@
+"""The opening: from a journal, the venue and the store to desks that may trade, or to a halt with its reason."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptoquant.data.alpaca import Alpaca
+from cryptoquant.data.store import Store
+from cryptoquant.errors import HaltedError, TradingError
+from cryptoquant.live.account import Account
+from cryptoquant.live.broker import AlpacaBroker
+from cryptoquant.live.desk import Desk
+from cryptoquant.live.dispatcher import Answer, Standing
+from cryptoquant.live.floor import Floor
+from cryptoquant.live.history import history
+from cryptoquant.live.journal import Entry, Journal
+from cryptoquant.live.profile import Profile
+from cryptoquant.live.replay import Replay, replay_all
+from cryptoquant.live.start import Start
+from cryptoquant.live.universe import Checkpoints, Past, Universe, laid_over
+from cryptoquant.market.slice import Slice
+from cryptoquant.market.time import NANOSECONDS_PER_SECOND, span_ns
+from cryptoquant.models.bundle import STRATEGIES, strategy_to_dict
+from cryptoquant.models.forecaster import Forecaster
+from cryptoquant.models.monitoring.predictions import bundle_digest
+from cryptoquant.models.registry import Registry
+from cryptoquant.trading.order import Fill
+from cryptoquant.trading.venue import Venue
+
+DEADLINE_NS = 20 * NANOSECONDS_PER_SECOND
+
+
+@dataclass(slots=True)
+class Opening:
+    """Makes the floor of a trader.
+
+    Parameters
+    ----------
+    profiles
+        What shall trade; others that the journal holds are taken from the registry.
+    now
+        The venue's present, nanoseconds UTC.
+    """
+
+    profiles: Sequence[Profile]
+    connection: Alpaca
+    store: Store
+    journal: Journal
+    broker: AlpacaBroker
+    checkpoints: Checkpoints
+    now: int
+    registry: Registry | None = None
+    past: dict[str, Past] = field(default_factory=dict)
+    known: dict[str, Replay] = field(default_factory=dict)
+
+    def open(self, floor: Floor) -> None:
+        """Bring the desks up to what the journal says, and the features up to the present.
+
+        Raises
+        ------
+        HaltedError
+            The journal belongs to other profiles, or the venue holds coins that no journal explains.
+        ConfigurationError, VenueError, DataError, JournalError
+            From the bundle, the venue, the store or the journal.
+        """
+        entries = self.journal.entries()
+        if any(entry.kind == "profile" for entry in entries):
+            self.known = replay_all(entries, self._strategies())
+        standing = self.broker.standing()
+        floor.account.spare = self._spare(entries, standing)
+        for name, one in self.known.items():
+            if not one.is_removed and name not in [profile.name for profile in self.profiles]:
+                self.profiles = [*self.profiles, self._registered(name, one)]
+        for profile in self.profiles:
+            self.add(floor, profile, standing)
+
+    def add(self, floor: Floor, profile: Profile, standing: Standing) -> Desk:
+        """Set one profile up, as the journal knows it or as new, and bring it to the present."""
+        known = self.known.get(profile.name)
+        past = self._past(profile, known)
+        engine = self._begin(floor, profile, standing, past) if known is None else known.engine
+        if known is not None:
+            self._check(profile, known)
+        bundle = profile.bundle
+        capital = engine.portfolio.cash_value if known is None else known.start.cash
+        if profile.universe not in floor.universes:
+            after = int(past.panel.times[-1])
+            made = Universe(profile.universe, bundle.symbols, bundle.timeframe, after, DEADLINE_NS)
+            floor.universes[profile.universe] = made
+        desk = Desk(profile, engine, self._forecaster(floor, profile, self._before(past)), capital)
+        if known is not None:
+            _recall(desk, known, floor.account)
+        floor.add(desk)
+        return desk
+
+    def swap(self, floor: Floor, desk: Desk, profile: Profile) -> None:
+        """Let a desk trade by the bundle of ``profile`` from its next slice on, and journal that."""
+        panel = history(profile.bundle, self.store, self.connection, self.now)
+        seen = floor.universes[profile.universe].seen
+        forecaster = self._forecaster(floor, profile, Past(panel.between(0, seen)))
+        note_model(self.journal, profile, self.now)
+        desk.swap(profile, forecaster)
+
+    def _forecaster(self, floor: Floor, profile: Profile, past: Past) -> Forecaster:
+        """Return the bundle's forecaster with its past, and bring its features up to the present."""
+        bundle, universe = profile.bundle, floor.universes[profile.universe]
+        if bundle.features.reads_ticks:
+            raise TradingError(f"{bundle.name}: its features read ticks, and this feed brings bars only")
+        kept = self.checkpoints.load(profile.universe, bundle.features.fingerprint)
+        universe.add(bundle.features, past, kept)
+        forecaster = bundle.forecaster()
+        if bundle.predictor.window > 1:
+            forecaster.warm(bundle.features.compute_panel(laid_over(past.panel, past.known)))
+        return forecaster
+
+    def catch_up(self, floor: Floor) -> None:
+        """Learn what became of the orders in flight, compare the books, and decide on a slice that no one decided on.
+
+        Raises
+        ------
+        HaltedError
+            The books and the venue disagree, or the journal is not what its engines would do.
+        """
+        for name, one in self.known.items():
+            if name in floor.desks and not one.is_equal:
+                floor.halt(f"the journal is not what profile {name} would do: {one.difference}")
+        for desk in floor.desks.values():
+            for order in () if desk.profile.is_shadow else tuple(desk.engine.in_flight.values()):
+                floor.on_answer(Answer("look", order, told=self.broker.status(order.id)))
+        found = floor.account.difference(floor.desks.values(), self.broker.standing(), self.now)
+        if found:
+            floor.halt(found)
+        for universe in floor.universes.values():
+            self._pass_missed(floor, universe)
+
+    def _pass_missed(self, floor: Floor, universe: Universe) -> None:
+        past = self.past[universe.name]
+        missed = tuple(past.panel.between(past.seen, self.now)) if past.seen else ()
+        lookback = max(desk.profile.bundle.strategy.lookback for desk in floor.desks.values())
+        fresh = [market for market in missed[-1:] if self._is_fresh(market, universe.width)]
+        if passed := missed[: len(missed) - len(fresh)][-lookback if lookback > 1 else len(missed) :]:
+            floor.pass_over(universe.name, passed)
+        for market in fresh:
+            floor.decide(universe, Slice(market.time, max(market.known, self.now), market.symbols, market.values))
+
+    def _is_fresh(self, market: Slice, width: int) -> bool:
+        return self.now < market.time + width
+
+    def _before(self, past: Past) -> Past:
+        """Return the past without a last slice that is still to be decided on."""
+        last = int(past.panel.times[-1])
+        if past.seen and last > past.seen and self.now < last + past.panel.width:
+            return Past(past.panel.between(0, last - 1), past.known)
+        return past
+
+    def _past(self, profile: Profile, known: Replay | None) -> Past:
+        if profile.universe not in self.past:
+            panel = history(profile.bundle, self.store, self.connection, self.now)
+            width = span_ns(profile.bundle.timeframe)
+            slices = () if known is None else tuple(known.slices)
+            begun = 0 if known is None else known.start.time // width * width
+            self.past[profile.universe] = Past(panel, slices, max(begun, 0 if known is None else known.seen))
+        return self.past[profile.universe]
+
+    def _begin(self, floor: Floor, profile: Profile, standing: Standing, past: Past) -> Any:
+        """Journal the setup of a new profile and return its engine."""
+        bundle, account = profile.bundle, floor.account
+        if not profile.is_shadow:
+            others = {s for desk in floor.desks.values() for s in desk.profile.bundle.symbols}
+            strange = {
+                s: str(q) for s, q in standing.positions.items() if s in bundle.symbols and s not in others and q
+            }
+            if strange:
+                raise HaltedError(
+                    f"the venue holds {strange}, which no journal explains: close it, or give its journal"
+                )
+        cash = account.spare if profile.capital is None else profile.capital
+        if not profile.is_shadow and cash > account.spare:
+            raise HaltedError(f"profile {profile.name}: capital {cash:.2f} is more than the spare {account.spare:.2f}")
+        venue = Venue.alpaca(bundle.costs, self.broker.instruments(bundle.symbols).values())
+        length = bundle.strategy.lookback
+        warm = tuple(past.panel.between(0, self.now))[-length:] if length > 1 else ()
+        start = Start.of(profile, venue, cash, self.now, warm)
+        content = {"action": "add", **start.to_dict()}
+        self.journal.note("profile", f"profile:{profile.name}:{self.now}", self.now, content, profile.name)
+        if not profile.is_shadow:
+            account.spare -= cash
+        return start.engine()
+
+    def _check(self, profile: Profile, known: Replay) -> None:
+        """Refuse a profile whose universe changed; journal a model that is another one than the last."""
+        bundle, start = profile.bundle, known.start
+        found = (start.symbols, start.timeframe, known.reference)
+        wanted = (bundle.symbols, bundle.timeframe, profile.reference)
+        if known.is_removed:
+            raise HaltedError(f"profile {profile.name} was removed from {self.journal.path}: take another name")
+        if found != wanted:
+            raise HaltedError(f"{self.journal.path} belongs to {found}, this trader is {wanted}")
+        if bundle_digest(bundle) != known.model:
+            note_model(self.journal, profile, self.now)
+            known.engine.change(strategy=bundle.strategy, execution=bundle.execution)
+
+    def _registered(self, name: str, known: Replay) -> Profile:
+        """Return a profile that only the journal knows, with the bundle that the registry has of it."""
+        if self.registry is None or not known.version:
+            raise HaltedError(f"{self.journal.path} also belongs to profile {name}: give it, or the registry")
+        start = known.start
+        return Profile(
+            name,
+            self.registry.load(known.version),
+            known.reference,
+            known.version,
+            limits=known.engine.limits,
+            on_stop=start.on_stop,
+            is_shadow=start.is_shadow,
+        )
+
+    def _spare(self, entries: Sequence[Entry], standing: Standing) -> float:
+        """Return the cash that no profile has; of a new account all of it, which is journalled."""
+        begun = next((entry for entry in entries if entry.kind == "account"), None)
+        if begun is None:
+            self.journal.note("account", f"account:{self.now}", self.now, {"cash": str(standing.cash)})
+            return float(standing.cash)
+        spare = float(begun.content()["cash"])
+        for one in self.known.values():
+            if not one.start.is_shadow:
+                spare -= one.start.cash - (one.engine.portfolio.cash_value if one.is_removed else 0.0)
+        return spare
+
+    def _strategies(self) -> Mapping[str, type[Any]]:
+        return dict(STRATEGIES) | {name: cls for one in self.profiles for name, cls in one.strategies.items()}
+
+
+def note_model(journal: Journal, profile: Profile, now: int) -> None:
+    """Journal that a profile trades by another model from its next slice on."""
+    content = {
+        "action": "model",
+        "model": bundle_digest(profile.bundle),
+        "reference": profile.reference,
+        "version": profile.version,
+        "strategy": strategy_to_dict(profile.bundle.strategy),
+        "execution": profile.bundle.execution.to_dict(),
+    }
+    journal.note("profile", f"profile:{profile.name}:model:{now}", now, content, profile.name)
+
+
+def _recall(desk: Desk, known: Replay, account: Account) -> None:
+    """Give a desk the counts and orders of its journal, and the account the day's fees."""
+    desk.orders = {order.id: order for order in known.orders}
+    desk.slices, desk.refused = len(known.slices), len(known.refused)
+    for fact in known.booked:
+        desk.count(fact)
+        if isinstance(fact, Fill):
+            account.take(fact)

@@ -1,0 +1,82 @@
+"""A profile: a bundle that trades its own share of an account, under limits of its own."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cryptoquant.live.broker import check_tradable
+from cryptoquant.models.bundle import STRATEGIES, Bundle
+from cryptoquant.models.registry import Registry
+from cryptoquant.trading.risk import RiskLimits
+
+NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,15}$")
+OnStop = Literal["keep", "close"]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What trades, with how much, and under which limits. Several share an account, each with a ledger of its own.
+
+    Parameters
+    ----------
+    name
+        At most 16 of ``a-z``, ``0-9``, ``-`` and ``_``; it is part of every order's id, by which fills find their
+        ledger.
+    bundle
+        Model, features, strategy, execution and costs.
+    reference, version
+        Where the bundle came from: ``btc-eth-1h@champion``, and the version that was at that moment.
+    capital
+        Quote currency that it starts with; by default all that no other profile has.
+    limits
+        The gate that each of its orders passes.
+    on_stop
+        Whether its positions are kept or closed when the trader stops.
+    is_shadow
+        It sends nothing to the venue: its orders are matched here, with live prices.
+
+    Raises
+    ------
+    ValueError
+        The name is no name, the capital is not above zero, or ``on_stop`` is another word.
+    ConfigurationError
+        The bundle's costs are not those of the venue.
+    """
+
+    name: str
+    bundle: Bundle
+    reference: str = ""
+    version: str = ""
+    capital: float | None = None
+    limits: RiskLimits = field(default_factory=RiskLimits)
+    on_stop: OnStop = "keep"
+    is_shadow: bool = False
+
+    def __post_init__(self) -> None:
+        if NAME.match(self.name) is None:
+            raise ValueError(f"profile {self.name!r}: wanted 1 to 16 of a-z, 0-9, - and _")
+        if self.capital is not None and not self.capital > 0:
+            raise ValueError(f"profile {self.name}: capital must be above zero, found {self.capital}")
+        if self.on_stop not in ("keep", "close"):
+            raise ValueError(f"profile {self.name}: on_stop must be 'keep' or 'close', found {self.on_stop!r}")
+        check_tradable(self.bundle.costs)
+        object.__setattr__(self, "reference", self.reference or self.bundle.name)
+
+    @classmethod
+    def of(cls, reference: str, registry: Registry | None = None, *, name: str = "main", **settings: Any) -> "Profile":
+        """Return the profile of a registered bundle, ``name@alias`` or ``name@number``."""
+        shelf = registry or Registry()
+        version = shelf.resolve(reference)
+        return cls(name, shelf.load(version), reference, str(version), **settings)
+
+    @property
+    def universe(self) -> str:
+        """The name of its universe and timeframe, which profiles may share."""
+        return f"{self.bundle.timeframe} {','.join(self.bundle.symbols)}"
+
+    @property
+    def strategies(self) -> Mapping[str, type[Any]]:
+        """The classes by which its strategy is read again from a journal."""
+        own = type(self.bundle.strategy)
+        return {**STRATEGIES, own.__name__: own}

@@ -1,0 +1,171 @@
+"""A shift: from ready to stopped, what comes is taken in its order, and the time is told to who waits for it."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+from cryptoquant.data.clock import SandboxClock, WallClock
+from cryptoquant.live.dispatcher import Answer
+from cryptoquant.live.feed import Feed, Item, OrderUpdate
+from cryptoquant.live.floor import Floor
+from cryptoquant.live.inbox import Inbox
+from cryptoquant.live.operator import Operator
+from cryptoquant.live.options import TraderOptions
+from cryptoquant.live.watch import Watch
+from cryptoquant.market.schema import Bar, Quote
+from cryptoquant.market.time import from_iso, span_ns
+from cryptoquant.trading.engine import Action, Command
+
+MINUTE_NS = 60 * 10**9
+POLL_EVERY_SECONDS, LOOK_EVERY_SECONDS = 15.0, 0.25
+SETTLE_SECONDS = 120.0
+
+
+class Shift:
+    """Drives a floor by a feed and a clock: the venue's own, or a sandbox's that moves when it is told.
+
+    Attributes
+    ----------
+    reason
+        Why it ended.
+    """
+
+    def __init__(
+        self,
+        floor: Floor,
+        feed: Feed,
+        clock: SandboxClock | WallClock,
+        operator: Operator,
+        inbox: Inbox,
+        options: TraderOptions,
+    ) -> None:
+        self.floor, self.feed, self.clock = floor, feed, clock
+        self.operator, self.inbox, self.options = operator, inbox, options
+        self.reason = ""
+        self._watch = Watch(options.patience)
+        self._polled = self._looked = time.monotonic()
+
+    def run(self, end: int | None, asked: Callable[[], str]) -> None:
+        """Trade until ``end`` (ns, None for none), or wind down when it is asked to stop."""
+        for _ in self._steps(end):
+            if who := asked() or self.operator.ending:
+                self.reason = f"asked to stop: {who}"
+                self.wind_down()
+                break
+        self._settle()
+        self.floor.compare()
+        self._settle()
+
+    @property
+    def is_lockstep(self) -> bool:
+        """Whether the clock moves only when it is told to."""
+        return isinstance(self.clock, SandboxClock) and self.clock.is_lockstep
+
+    def _steps(self, end: int | None) -> Iterator[None]:
+        return (
+            self._lockstep(self.clock, end)
+            if isinstance(self.clock, SandboxClock) and self.is_lockstep
+            else self._freely(end)
+        )
+
+    def _lockstep(self, clock: SandboxClock, end: int | None) -> Iterator[None]:
+        """Move the clock from slice to slice, or from minute to minute while an engine waits for prices or fills."""
+        while end is None or clock.now() < end:
+            now = clock.now()
+            widths = [universe.width for universe in self.floor.universes.values()]
+            if any(desk.is_waiting for desk in self.floor.desks.values()):
+                widths.append(MINUTE_NS)
+            step = min(width - now % width for width in widths)
+            step = step if end is None else min(step, end - now)
+            moment = clock.advance(timedelta(microseconds=step // 1_000))
+            for item in sorted(self.feed.drain(moment.data, moment.trading), key=_moment_of):
+                self._take(item)
+            self.floor.on_timer(moment.now)
+            self._settle()
+            self._look()
+            yield
+            if moment.has_ended:
+                self.reason = "the sandbox's market has ended"
+                return
+
+    def _freely(self, end: int | None) -> Iterator[None]:
+        while end is None or self.clock.now() < end:
+            item = self.feed.next(LOOK_EVERY_SECONDS)
+            if item is not None:
+                self._take(item)
+            if item is None or time.monotonic() - self._looked > LOOK_EVERY_SECONDS:
+                self.floor.on_timer(self.clock.now())
+                self._look()
+            yield
+
+    def _take(self, item: Item) -> None:
+        if isinstance(item, Bar):
+            self.floor.on_bar(item)
+        elif isinstance(item, Quote):
+            self.floor.on_quote(item)
+        elif isinstance(item, OrderUpdate):
+            self.floor.on_update(item)
+        elif isinstance(item, Answer):
+            self.floor.on_answer(item)
+
+    def _settle(self) -> None:
+        """Wait until every request is answered, and what the answers bring too."""
+        while True:
+            self.floor.dispatcher.settle(SETTLE_SECONDS)
+            found = False
+            while (item := self.feed.next(0)) is not None:
+                self._take(item)
+                found = True
+            if not found and not self.floor.dispatcher.waiting:
+                return
+
+    def _look(self) -> None:
+        """Do what is asked, watch for silences, and poll the venue now and then: a stream does not say what it lost."""
+        self._looked = now = time.monotonic()
+        self.feed.check()
+        self.floor.dispatcher.check()
+        self.operator.heed(self.inbox)
+        if (self.feed.updates_lost and self.feed.is_listening) or now - self._polled > POLL_EVERY_SECONDS:
+            self.feed.updates_lost, self._polled = False, now
+            self.floor.look()
+        if self.is_lockstep:
+            return
+        if jumped := self._watch.jump(time.time(), now):
+            self.floor.halt(f"the clock of this machine jumped by {jumped:.1f} s")
+        found = self._watch.look(
+            now, data_age=now - self.feed.heard, is_listening=self.feed.is_listening, trouble=self.floor.trouble
+        )
+        if found is not None:
+            self._pause(found)
+
+    def _pause(self, reason: str) -> None:
+        """Open nothing more while there is a reason; open again when there is none, after a look at the books."""
+        now = self.clock.now()
+        if reason:
+            self.floor.command(Command(f"pause-{now}", "pause", now, reason))
+        else:
+            self.floor.look()
+            self.floor.command(Command(f"unpause-{now}", "unpause", now))
+
+    def wind_down(self) -> None:
+        """Open nothing more, cancel, close what is to be closed, and wait for it, at most ``wind_down`` long.
+
+        The exits of positions that are kept stay in the journal, and act again when the trader is started again.
+        """
+        now, desks = self.clock.now(), list(self.floor.desks.values())
+        for desk in desks:
+            action: Action = "close" if desk.profile.on_stop == "close" else "cancel"
+            self.floor.command(Command(f"{action}-{desk.name}-{now}", action, now, self.reason), desk.name)
+            self.floor.command(Command(f"pause-{desk.name}-{now}", "pause", now, self.reason), desk.name)
+        for _ in self._steps(now + span_ns(self.options.wind_down)):
+            if not any(desk.is_busy or (desk.closes and desk.holds) for desk in desks):
+                break
+        for desk in desks:
+            self.floor.command(Command(f"unpause-{desk.name}-{now}", "unpause", self.clock.now()), desk.name)
+
+
+def _moment_of(item: Item) -> tuple[int, int]:
+    """Order by time; answers go first, and an order update comes before a bar of the same moment."""
+    if isinstance(item, Answer):
+        return 0, 0
+    return (from_iso(item.time), 0) if isinstance(item, OrderUpdate) else (item.time, 1)
