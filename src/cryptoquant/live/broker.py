@@ -43,7 +43,7 @@ class WireOrder:
             "client_order_id": order.id,
         }
         if order.limit_price is not None:
-            self.fields["limit_price"] = plain(Decimal(repr(order.limit_price)))
+            self.fields["limit_price"] = plain(on_grid(Decimal(repr(order.limit_price)), instrument.price_increment))
 
     def to_request_fields(self) -> dict[str, Any]:
         """Return the body of the request."""
@@ -243,6 +243,17 @@ def check_tradable(costs: Costs) -> None:
             f"costs.fee_asset is {costs.fee_asset!r}: the simulator can charge that, but Alpaca takes its fee from "
             "what is received; wanted 'received'"
         )
+
+
+def on_grid(price: Decimal, increment: Decimal) -> Decimal:
+    """Return the multiple of an increment that a price is but for the rounding of floats; 0 is no grid.
+
+    Examples
+    --------
+    >>> on_grid(Decimal("0.30000000000000004"), Decimal("0.1"))
+    Decimal('0.3')
+    """
+    return (price / increment).to_integral_value() * increment if increment else price
 
 
 def plain(number: Decimal) -> str:

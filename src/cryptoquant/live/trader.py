@@ -41,6 +41,7 @@ from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.venue import Venue
 
 MINUTE = timedelta(minutes=1)
+WAYS = 4  # requests to the venue at the same time; in lock-step one, so that orders arrive in their order
 
 
 class Trader:
@@ -161,9 +162,9 @@ class Trader:
         symbols = tuple(dict.fromkeys(symbol for one in self.profiles for symbol in one.bundle.symbols))
         limited = self.connection.control_url is None
         bucket = TokenBucket(self.options.requests_per_minute) if limited else None
-        self.broker = AlpacaBroker(self.connection, Venue.alpaca(self.profiles[0].bundle.costs), bucket)
-        listed = self.broker.instruments(symbols)
-        self.broker.venue = Venue.alpaca(self.profiles[0].bundle.costs, listed.values())
+        costs = self.profiles[0].bundle.costs
+        self.broker = AlpacaBroker(self.connection, Venue.alpaca(costs), bucket)
+        venue = self.broker.venue = Venue.alpaca(costs, self.broker.instruments(symbols).values())
         self.checkpoints = Checkpoints(self.journal_path.with_suffix(".features"))
         floor = self._floor = Floor(self.journal, Account(), {}, fetch=self._fetch, now=self.clock.now)
         floor.listeners, floor.on_predicted = self.listeners, self._keep
@@ -178,7 +179,9 @@ class Trader:
             channels=self.options.channels,
             follows=self.options.follows,
         )
-        floor.dispatcher = self._held(Dispatcher(self.broker, self.feed.put), "stop")
+        in_turn = isinstance(self.clock, SandboxClock) and self.clock.is_lockstep
+        brokers = [AlpacaBroker(self.connection, venue, bucket) for _ in range(1 if in_turn else WAYS)]
+        floor.dispatcher = self._held(Dispatcher(brokers, self.feed.put), "stop")
         self._held(self.feed, "stop").start()
         self.opening.catch_up(floor)
         floor.dispatcher.start()
