@@ -47,7 +47,9 @@ def test_accounts_share_the_market_and_nothing_else(open_sandbox: Callable[..., 
 def test_an_account_is_opened_while_the_market_runs(sandbox: Sandbox) -> None:
     sandbox.advance(5 * MINUTE)
     alpaca = sandbox.open_account(cash=123.0)
-    assert alpaca.trading().get_account().cash == "123"
+    later, first = alpaca.trading().get_account(), sandbox.alpaca().trading().get_account()
+    assert later.cash == "123"
+    assert later.created_at - first.created_at == 5 * MINUTE
     assert len(sandbox.keys) == 2
     assert sandbox.alpaca(alpaca.api_key).api_secret == alpaca.api_secret != sandbox.api_secret
     with pytest.raises(ConfigurationError, match="no account has the key NOBODY"):

@@ -32,7 +32,7 @@ class AccountApi:
 
     async def account(self, exchange: Exchange, request: Request) -> Response:
         """Return the account."""
-        return answer(account_body(exchange, self.market.start))
+        return answer(account_body(exchange))
 
     async def configurations(self, exchange: Exchange, request: Request) -> Response:
         """Return what the account may do."""

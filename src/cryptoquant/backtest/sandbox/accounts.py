@@ -13,20 +13,12 @@ Keys = tuple[str, str]
 
 
 class Account:
-    """One account: its keys, its exchange, and what it was opened with.
+    """One account: its keys, its exchange, and the cash that it was opened with, in quote currency."""
 
-    Attributes
-    ----------
-    opened
-        Nanoseconds UTC.
-    cash
-        At the opening, in quote currency.
-    """
+    __slots__ = ("cash", "exchange", "keys")
 
-    __slots__ = ("cash", "exchange", "keys", "opened")
-
-    def __init__(self, exchange: Exchange, opened: int, cash: float) -> None:
-        self.exchange, self.opened, self.cash = exchange, opened, cash
+    def __init__(self, exchange: Exchange, cash: float) -> None:
+        self.exchange, self.cash = exchange, cash
         self.keys: Keys = (f"SANDBOX{exchange.identity('key')[:8].upper()}", exchange.identity("secret"))
 
 
@@ -43,10 +35,9 @@ class Accounts:
     def open(self, cash: float) -> Account:
         """Open an account with ``cash`` in quote currency at the market's present."""
         name = str(len(self._by_key)) if self._by_key else ""
-        marks = self.market.marks()
-        account = Account(
-            Exchange(self.venue, marks, cash, self.seed, name=name, portion=self.portion), self.market.now, cash
-        )
+        marks, now = self.market.marks(), self.market.now
+        exchange = Exchange(self.venue, marks, cash, self.seed, name=name, portion=self.portion, opened=now)
+        account = Account(exchange, cash)
         self._by_key[account.keys[0]] = account
         return account
 

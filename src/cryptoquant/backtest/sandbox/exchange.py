@@ -78,6 +78,8 @@ class Exchange:
         Distinguishes the ids of two accounts at one exchange; empty for the first.
     portion
         Which orders fill in two parts, none by default.
+    opened
+        When the account was opened, ns UTC.
 
     Attributes
     ----------
@@ -102,6 +104,7 @@ class Exchange:
         *,
         name: str = "",
         portion: Portion | None = None,
+        opened: int = 0,
     ) -> None:
         self.venue = venue
         self.instruments: Mapping[str, Instrument] = venue.instruments
@@ -109,7 +112,7 @@ class Exchange:
         self.portfolio = Portfolio(self.symbols, venue, cash)
         self.portfolio.mark(marks)
         self.matcher = Matcher(venue, self.portfolio)
-        self.portion = portion or Portion(seed)
+        self.portion, self.opened = portion or Portion(seed), opened
         self.tickets: dict[str, Ticket] = {}
         self.positions: dict[str, Position] = {}
         self.updates: list[Update] = []

@@ -52,7 +52,7 @@ def world_of(market: Market, accounts: Accounts) -> str:
 
 def save(path: Path, market: Market, accounts: Accounts, faults: Faults) -> None:
     """Write the state of a sandbox to a file, which is replaced as a whole."""
-    saved = [SavedAccount(one.opened, one.cash, one.exchange.calls) for one in accounts]
+    saved = [SavedAccount(one.exchange.opened, one.cash, one.exchange.calls) for one in accounts]
     packed = msgspec.json.encode(State(VERSION, world_of(market, accounts), market.now, saved, faults.past()))
     fresh = path.with_name(f"{path.name}.new")
     with fresh.open("wb") as file:

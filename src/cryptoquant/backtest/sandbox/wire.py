@@ -193,7 +193,7 @@ def position_body(exchange: Exchange, symbol: str) -> Body:
     }
 
 
-def account_body(exchange: Exchange, created: int) -> Body:
+def account_body(exchange: Exchange) -> Body:
     """Return the account; spot only, so buying power is cash less what open buys hold back."""
     cash, equity = plain(exchange.cash), cents(exchange.portfolio.equity)
     power, long = plain(exchange.buying_power), cents(exchange.portfolio.equity - float(exchange.cash))
@@ -215,7 +215,7 @@ def account_body(exchange: Exchange, created: int) -> Body:
         "crypto_status": "ACTIVE",
         "currency": "USD",
         "multiplier": "1",
-        "created_at": iso(created),
+        "created_at": iso(exchange.opened),
         "cash": cash,
         **dict.fromkeys(("buying_power", "regt_buying_power", "non_marginable_buying_power"), power),
         **dict.fromkeys(("equity", "portfolio_value"), equity),
