@@ -1,4 +1,4 @@
-"""Verbs for the present: the sandbox venue, paper trading, its status, and journals."""
+"""Verbs for the present: paper trading, its status, and journals."""
 
 import os
 import signal
@@ -10,11 +10,9 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 
-from cryptoquant.backtest.sandbox import Sandbox
 from cryptoquant.cli.data import Json, SandboxOption, StoreOption, connection, opened
 from cryptoquant.cli.registry import RegistryOption
 from cryptoquant.cli.terminal import answer, facts, say, table
-from cryptoquant.data.store import Store
 from cryptoquant.errors import JournalError
 from cryptoquant.live.journal import Journal, read_journal, writer_of
 from cryptoquant.live.replay import replay as read_again
@@ -30,35 +28,6 @@ DATABASE = b"SQLite format 3\x00"
 JournalOption = Annotated[
     Path | None, typer.Option("--journal", help="The trader's journal; by default CQ_JOURNAL, or journal.sqlite.")
 ]
-
-
-def sandbox(
-    symbols: Annotated[list[str] | None, typer.Option("--symbol", help="Pair; by default BTC/USD and ETH/USD.")] = None,
-    seed: int = 7,
-    edge: Annotated[float, typer.Option(help="Planted drift; 0 is a market without any edge.")] = 0.0,
-    days: int = 395,
-    speed: Annotated[float, typer.Option(help="Market seconds in a wall second.")] = 60.0,
-    lockstep: Annotated[bool, typer.Option(help="Time moves only when it is told to.")] = False,
-    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.")] = 0,
-    store: Annotated[str | None, typer.Option(help="Replay this store's bars instead of a synthetic market.")] = None,
-    timeframe: Annotated[str, typer.Option(help="Of the store's bars.")] = "1m",
-) -> None:
-    """Serve a venue on loopback that speaks Alpaca's protocol, until interrupted."""
-    pairs = symbols or ["BTC/USD", "ETH/USD"]
-    market: dict[str, Any] = {"days": days, "edge": edge, "symbols": pairs}
-    if store is not None:
-        market = {"bars": Store(store).bars(symbols, timeframe)}
-    with Sandbox(seed, lockstep=lockstep, speed=speed, port=port, **market) as venue:
-        keys = venue.alpaca()
-        say(f"sandbox at {venue.url}, market time {venue.status()['now']}")
-        say(f"export APCA_API_KEY_ID={keys.api_key} APCA_API_SECRET_KEY={keys.api_secret}")
-        say(f"try: cryptoquant download BTC/USD --sandbox {venue.url}")
-        signal.signal(signal.SIGTERM, _interrupt)
-        try:
-            while True:
-                time.sleep(0.5)
-        except KeyboardInterrupt:
-            say("sandbox stopped")
 
 
 def paper(
