@@ -221,7 +221,7 @@ class Floor:
             self._moves += 1
             self._commit([encode(fact)], [(desk, said)])
             if isinstance(fact, Fill):
-                self.account.take(fact)
+                self.account.take(fact, desk.engine.venue)
                 self.tell("fill", desk.name, symbol=fact.symbol, side=fact.side, price=fact.price, order=fact.order_id)
             elif not isinstance(fact, Adjustment):
                 reason = fact.reason if isinstance(fact, Rejection) else "ended"
