@@ -10,6 +10,7 @@ from alpaca.trading.enums import OrderSide, TimeInForce
 from alpaca.trading.requests import MarketOrderRequest
 
 from cryptoquant.backtest.sandbox import Fault, Sandbox
+from cryptoquant.backtest.sandbox.wire import update_body
 
 MINUTE = timedelta(minutes=1)
 
@@ -59,6 +60,8 @@ def test_one_of_several_fills_is_restated_and_each_correction_has_an_id_of_its_o
     sandbox.advance(2 * MINUTE)
     exchange = sandbox._exchange
     assert [event for event, _ in told(sandbox)] == ["new", "partial_fill", "restated", "fill", "restated"]
+    ids = [update_body(one, exchange)["data"]["execution_id"] for one in exchange.updates]
+    assert len(set(ids)) == 5
     ticket = exchange.tickets[order_id]
     assert list(ticket.fills) == exchange.fills
     first, second = exchange.updates[2].ticket, ticket

@@ -152,3 +152,27 @@ def test_a_healed_fault_stays_healed_and_an_injected_one_is_kept(
     with Sandbox.restore(path, bars=bars, lockstep=True, history=timedelta(days=1.5)) as again:
         assert again.faults() == sandbox.faults()
         assert [one["phase"] for one in again.faults()] == ["over", "active"]
+
+
+def test_an_old_fill_meets_no_fault_again_and_a_part_that_waits_still_ends(
+    open_sandbox: Callable[..., Sandbox], bars: pl.DataFrame, tmp_path: Path
+) -> None:
+    sandbox, path = open_sandbox(), tmp_path / "state"
+    keys, body = sandbox.keys[0], {"symbol": "BTC/USD", "qty": "0.1", "side": "buy", "time_in_force": "gtc"}
+    ask(sandbox, keys, "POST", "/v2/orders", body | {"type": "market"})
+    sandbox.advance(MINUTE)
+    ahead = bars.filter(symbol="BTC/USD").filter(pl.col("open_time").dt.epoch("ns") >= sandbox.market.now)
+    lowest = ahead.head(12 * 60)["low"].min() * 1.0005
+    sandbox.inject(Fault("order.partial", factor=0.5))
+    waiting = ask(sandbox, keys, "POST", "/v2/orders", body | {"type": "limit", "limit_price": f"{lowest:.0f}"})
+    sandbox.advance(MINUTE)
+    assert sandbox.faults()[0]["fired"] == 1
+    assert waiting["id"] in sandbox._exchange.matcher.open
+    sandbox.save(path)
+    with Sandbox.restore(path, bars=bars, lockstep=True, history=timedelta(days=1.5)) as again:
+        again.inject(Fault("order.restate"))
+        again.advance(MINUTE)
+        assert again.faults()[1]["fired"] == 0
+        again.advance(timedelta(hours=12))
+        ended = ask(again, keys, "GET", f"/v2/orders/{waiting['id']}")
+        assert (ended["status"], ended["filled_qty"]) == ("canceled", "0.05")
