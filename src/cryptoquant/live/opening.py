@@ -28,6 +28,7 @@ from cryptoquant.trading.order import Fill
 from cryptoquant.trading.venue import Venue
 
 DEADLINE_NS = 20 * NANOSECONDS_PER_SECOND
+MINUTE_NS = 60 * NANOSECONDS_PER_SECOND
 
 
 @dataclass(slots=True)
@@ -130,8 +131,33 @@ class Opening:
         found = floor.account.difference(floor.desks.values(), self.broker.standing(), self.now)
         if found:
             floor.halt(found)
+        self._meet_missed(floor)
         for universe in floor.universes.values():
             self._pass_missed(floor, universe)
+        floor.on_timer(self.now)
+
+    def _meet_missed(self, floor: Floor) -> None:
+        """Show shadows and stops the minutes since the journal's last: an exit that was reached meanwhile acts now."""
+        floor.met |= self._met()
+        waiting = [desk for desk in floor.desks.values() if desk.is_waiting]
+        symbols = dict.fromkeys(symbol for desk in waiting for symbol in desk.profile.bundle.symbols)
+        missed = [bar for symbol in symbols for bar in floor.catch_up(symbol, self.now)]
+        for bar in sorted(missed, key=lambda one: one.time):
+            floor.on_bar(bar)
+
+    def _met(self) -> dict[str, int]:
+        """Return up to when the journal shows that shadows and stops have seen minutes, by symbol."""
+        told = max((entry.time for entry in self.journal.entries() if entry.kind == "timer"), default=0)
+        found: dict[str, int] = {}
+        for one in self.known.values():
+            for symbol in one.start.symbols:
+                seen = max(one.seen, told, one.start.time // MINUTE_NS * MINUTE_NS)
+                found[symbol] = max(seen, found.get(symbol, 0))
+        for entry in self.journal.entries():
+            if entry.kind == "price":
+                symbol = entry.id.split(":")[1]
+                found[symbol] = max(entry.time, found.get(symbol, 0))
+        return found
 
     def _pass_missed(self, floor: Floor, universe: Universe) -> None:
         past = self.past[universe.name]

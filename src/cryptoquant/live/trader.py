@@ -1,5 +1,6 @@
 """The trader: feed, features, model, signal, strategy, risk, journal, broker. On paper only, and in doubt it halts."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from cryptoquant.data.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.data.lease import Lease
 from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
-from cryptoquant.errors import CryptoquantError, HaltedError
+from cryptoquant.errors import CryptoquantError, HaltedError, VenueError
 from cryptoquant.live.account import Account
 from cryptoquant.live.broker import AlpacaBroker
 from cryptoquant.live.changes import Changes
@@ -42,6 +43,7 @@ from cryptoquant.trading.venue import Venue
 
 MINUTE = timedelta(minutes=1)
 WAYS = 4  # requests to the venue at the same time; in lock-step one, so that orders arrive in their order
+FETCH_PAUSE_SECONDS = 0.5
 
 
 class Trader:
@@ -255,7 +257,18 @@ class Trader:
         return self.status()
 
     def _fetch(self, symbol: str, start: int, end: int) -> Iterator[Bar]:
-        for page in self.connection.fetch_bars(symbol, MINUTE, start, end):
+        """Yield minutes of the history; a venue that fails is asked again for as long as a silence of it is borne."""
+        deadline = time.monotonic() + self.options.patience.venue.total_seconds()
+        while True:
+            try:
+                pages = list(self.connection.fetch_bars(symbol, MINUTE, start, end))
+                break
+            except VenueError as error:
+                if time.monotonic() > deadline:
+                    raise
+                self.floor.tell("trouble", level="warning", task="history", reason=str(error))
+                time.sleep(FETCH_PAUSE_SECONDS)
+        for page in pages:
             yield from bar_rows(page)
 
     def _keep(self, desk: Desk, signals: list[Signal], rows: Floats) -> None:
