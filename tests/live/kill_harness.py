@@ -6,6 +6,7 @@ is dead. Each process is forked from one that has loaded everything and started 
 the seconds of an import.
 """
 
+import dataclasses
 import json
 import os
 import random
@@ -209,7 +210,7 @@ class Harness:
         days = 12 + self.hours // 24
         faults = list(faults_of(self.seed, to_start(), self.hours)) if name == "loud" else []
         with Sandbox(self.seed, PAIRS, days=days, history=PAST, lockstep=True, faults=faults) as sandbox:
-            say(tell, json.dumps(sandbox._connection()))
+            say(tell, json.dumps(dataclasses.asdict(sandbox.alpaca())))
             os.read(asked, 1)
             say(tell, json.dumps(said_by(sandbox)))
             signal.pause()

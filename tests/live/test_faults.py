@@ -1,5 +1,6 @@
 """What the trader does about everything that the sandbox can do to it, and about what no venue does."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -246,7 +247,8 @@ except HaltedError as error:
 @pytest.mark.parametrize("room", [9_000, 40_000])
 def test_a_disk_that_is_full_halts_it_and_nothing_is_sent_that_is_not_in_the_journal(sandbox, tmp_path, room):
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), json.dumps(sandbox._connection()), str(room)]
+    connection = json.dumps(dataclasses.asdict(sandbox.alpaca()))
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), connection, str(room)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, timeout=120)
     assert done.stdout.startswith("halted"), done.stderr
     assert "cannot write" in done.stdout
