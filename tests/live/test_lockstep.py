@@ -13,6 +13,7 @@ from cryptoquant.live.replay import replay, replay_all
 from cryptoquant.live.trader import Trader
 from cryptoquant.market.slice import Panel
 from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.venue import Costs
 
 MINUTE = timedelta(minutes=1)
 EXECUTIONS = {
@@ -48,6 +49,35 @@ def test_rehearsal_paper_and_replay_agree(bundle, tmp_path, execution):
         done = trader.run(until=timedelta(hours=24))
         again = replay(trader.journal_path)
         compared = parity(again, chosen, history_of(trader), minutes_of(trader))
+        assert done.fills > 5
+        assert again.is_equal, again.difference
+        assert compared.is_equal, str(compared)
+        assert venue.account().cash == trader.desk.engine.portfolio.cash
+
+
+SLOW = {
+    "fills after the next slice": {"latency": timedelta(minutes=7)},
+    "thin bars, filled in parts": {"participation": 0.02},
+    "both": {"latency": timedelta(minutes=3), "participation": 0.05},
+}
+
+
+@pytest.mark.parametrize("execution", [Execution(), EXECUTIONS["all of it"]], ids=["market orders", "all of it"])
+@pytest.mark.parametrize("rules", SLOW.values(), ids=SLOW)
+def test_they_agree_when_bars_are_faster_than_fills(bundle, tmp_path, rules, execution):
+    """The venue's latency and depth are known to the rehearsal, as they are to the simulator.
+
+    Slippage would fill orders that take at their limit, and the venue does not tell that they took.
+    """
+    costs = Costs.alpaca()
+    chosen = replace(bundle, timeframe="5m", execution=execution, horizon=timedelta(minutes=15), costs=costs)
+    market = {"days": 6, "history": timedelta(days=3), "lockstep": True, "costs": costs}
+    with Sandbox(11, bundle.symbols, **market, **rules) as venue:
+        trader = Trader(chosen, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite")
+        done = trader.run(until=timedelta(hours=6))
+        again = replay(trader.journal_path)
+        known = replace(again, start=replace(again.start, venue=replace(again.start.venue, **rules)))
+        compared = parity(known, chosen, history_of(trader), minutes_of(trader))
         assert done.fills > 5
         assert again.is_equal, again.difference
         assert compared.is_equal, str(compared)

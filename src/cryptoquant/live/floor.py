@@ -221,7 +221,7 @@ class Floor:
             self._moves += 1
             self._commit([encode(fact)], [(desk, said)])
             if isinstance(fact, Fill):
-                self.account.take(fact)
+                self.account.take(fact, desk.engine.venue)
                 self.tell("fill", desk.name, symbol=fact.symbol, side=fact.side, price=fact.price, order=fact.order_id)
             elif not isinstance(fact, Adjustment):
                 reason = fact.reason if isinstance(fact, Rejection) else "ended"
@@ -323,11 +323,15 @@ class Floor:
         return [desk for desk in self.desks.values() if desk.profile.universe == universe.name]
 
     def _commit(self, rows: list[Row], said: Sequence[tuple[Desk, Sequence[Said]]]) -> None:
-        """Write facts and what the engines gave in one transaction, then act on it."""
+        """Write facts and what the engines gave in one transaction, then act on it.
+
+        What is acted on has reached the disk first. Facts alone may be lost by a power cut, not by the death of the
+        process: the venue tells what became of an order again.
+        """
         given = [outcome for _, outcomes in said for outcome in outcomes]
         self._is_ahead = True
         acts = any(isinstance(outcome, Order | Cancel) for outcome in given)
-        self.journal.write([*rows, *map(encode, given)], durable=acts or rows[0][0] in ("fill", "command"))
+        self.journal.write([*rows, *map(encode, given)], durable=acts or rows[0][0] == "command")
         self._is_ahead = False
         for desk, outcomes in said:
             self._send(desk, outcomes)

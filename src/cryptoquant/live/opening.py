@@ -251,4 +251,4 @@ def _recall(desk: Desk, known: Replay, account: Account) -> None:
     for fact in known.booked:
         desk.count(fact)
         if isinstance(fact, Fill):
-            account.take(fact)
+            account.take(fact, desk.engine.venue)
