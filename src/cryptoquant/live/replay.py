@@ -205,19 +205,24 @@ def replay_all(
     entries = read_journal(journal) if isinstance(journal, str | Path) else list(journal)
     found: dict[str, Replay] = {}
     for entry in entries:
-        if entry.kind == "profile":
-            content = entry.content()
-            if content["action"] == "add":
-                found[entry.scope] = Replay.of(Start.from_dict(content, strategies))
-            else:
-                found[entry.scope].change(content, strategies)
-            continue
-        for name, one in found.items():
-            if not one.is_removed and entry.scope in ("", name, one.start.universe):
-                one.take(entry)
+        read_on(found, entry, strategies)
     if not found:
         raise JournalError("the journal holds no profile of a trader")
     return found
+
+
+def read_on(found: dict[str, Replay], entry: Entry, strategies: Mapping[str, type[Any]] = STRATEGIES) -> None:
+    """Take the next row of a journal into what was found so far, by profile."""
+    if entry.kind == "profile":
+        content = entry.content()
+        if content["action"] == "add":
+            found[entry.scope] = Replay.of(Start.from_dict(content, strategies))
+        else:
+            found[entry.scope].change(content, strategies)
+        return
+    for name, one in found.items():
+        if not one.is_removed and entry.scope in ("", name, one.start.universe):
+            one.take(entry)
 
 
 def replay(
