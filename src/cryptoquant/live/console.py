@@ -79,7 +79,7 @@ def line_of(content: Mapping[str, Any]) -> str:
     facts = " ".join(f"{name}={_words(value)}" for name, value in content["facts"].items() if value not in ("", None))
     moments = f"{content['wall'][11:19]} [{content['time'][:19].replace('T', ' ')}]"
     whose = content["profile"] or "-"
-    return " ".join(f"{moments} {content['level']:7} {whose:8} {content['what']:8} {facts}".splitlines()).rstrip()
+    return f"{moments} {content['level']:7} {whose:8} {content['what']:8} {facts}".rstrip()
 
 
 def _words(value: Any) -> str:
@@ -87,5 +87,5 @@ def _words(value: Any) -> str:
         return "{" + ", ".join(f"{name}: {_words(one)}" for name, one in value.items()) + "}"
     if isinstance(value, float):
         return f"{value:.10g}"
-    text = str(value)
+    text = " ".join(str(value).split())
     return f'"{text}"' if " " in text else text
