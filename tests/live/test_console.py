@@ -181,3 +181,25 @@ def test_settings_of_this_process_are_secrets_too(monkeypatch):
         settings.cache_clear()
     said = redaction.text(f"{SECRET} bearer-1234 https://hooks.example/T0/B0/xyz {KEY} conn-secret")
     assert said == "*** *** *** *** ***"
+
+
+def test_nothing_is_bought_after_the_end_was_asked_for_and_only_the_operators_pause_outlives_it(hire):
+    heard: list[Note] = []
+    trader = hire(listeners=[heard.append])
+    trader.start()
+    trader.inbox.ask("stop")
+    trader.run(until=timedelta(hours=24))
+    assert trader.desk.engine.risk.paused.startswith("asked to stop")
+    again = hire(listeners=[heard.append])
+    again.start()
+    assert again.desk.engine.risk.paused == ""
+    again.inbox.ask("pause", "main", reason="lunch")
+    again.inbox.ask("stop")
+    again.run(until=timedelta(hours=24))
+    last = hire()
+    last.start()
+    try:
+        assert last.desk.engine.risk.paused
+    finally:
+        last.stop()
+    assert replay(trader.journal_path).is_equal

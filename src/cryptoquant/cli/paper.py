@@ -76,15 +76,15 @@ def paper(
     """
     if reference is None and profile_file is None:
         raise typer.BadParameter("wanted a reference, --profile-file, or both")
-    shelf, venue = Registry(registry), connection(sandbox)
     limits = changed(RiskLimits(max_weight=max_weight, max_drawdown=max_drawdown), pairs(limit))
+    policy, least, receivers = stopping(on_stop), level(notify_level), receivers_of(notify_webhook, notify_command)
+    shelf, venue = Registry(registry), connection(sandbox)
     profiles = [] if profile_file is None else read_profiles(profile_file, shelf)
     if reference is not None:
-        own: dict[str, Any] = {"capital": capital, "limits": limits, "on_stop": stopping(on_stop)}
+        own: dict[str, Any] = {"capital": capital, "limits": limits, "on_stop": policy}
         profiles.insert(0, Profile.of(reference, shelf, name=profile, **own))
     place = journal or Path(settings().journal)
-    receivers = receivers_of(notify_webhook, notify_command)
-    with listening(venue, log, receivers, level(notify_level), as_json=log_json, beside=json) as listeners:
+    with listening(venue, log, receivers, least, as_json=log_json, beside=json) as listeners:
         trader = Trader(
             profiles,
             venue,

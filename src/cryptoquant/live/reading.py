@@ -142,7 +142,7 @@ class Reading:
 
 def _note_of(entry: Entry) -> dict[str, str]:
     content = entry.content()
-    what = str(content.get("action", entry.kind))
+    what = "swap" if entry.kind == "profile" and content["action"] == "model" else content.get("action", entry.kind)
     reason = content.get("reason") or content.get("version") or content.get("reference") or ""
     return {
         "time": iso(entry.time),
