@@ -92,6 +92,11 @@ def test_the_console_tells_every_decision_and_trade_of_a_trader_as_its_journal_h
     signals = {(one.time, one.symbol): one.value for one in known.signals}
     first = by["decided"][0]
     assert first["signals"] == {s: signals[known.slices[0].time, s] for s in known.start.symbols}
+    reading = Reading(trader.journal_path)
+    reading.update()
+    cost = sum(x["slippage_bps"] / 1e4 * sent[x["order"]]["reference"] * x["quantity"] for x in by["fill"])
+    assert cost != 0.0
+    assert reading.standings()[0].slippage == pytest.approx(cost)
     assert [facts["equity"] for facts in by["decided"]] == pytest.approx([row[1] for row in known.curve])
     everything = log.path.read_text() + "\n".join(lines)
     for secret in (trader.connection.api_key, trader.connection.api_secret):

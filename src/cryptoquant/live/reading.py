@@ -12,7 +12,7 @@ from cryptoquant.live.journal import Entry, read_journal, writer_of
 from cryptoquant.live.replay import Replay, read_on
 from cryptoquant.market.time import iso
 from cryptoquant.models.bundle import STRATEGIES
-from cryptoquant.trading.order import Fill
+from cryptoquant.trading.order import Fill, Order
 
 TOLD = ("command", "halted", "rejection")
 KEPT = 20
@@ -24,6 +24,8 @@ class Standing:
 
     Attributes
     ----------
+    slippage
+        What its fills cost more than the prices when their orders were given, as a venue does not tell it.
     seen
         The close of the last slice that it decided on or passed over (nanoseconds UTC), 0 before the first.
     halted, paused
@@ -50,7 +52,7 @@ class Standing:
     seen: int
 
     @classmethod
-    def of(cls, name: str, known: Replay) -> "Standing":
+    def of(cls, name: str, known: Replay, slippage: float) -> "Standing":
         """Return the standing of a profile."""
         book, engine = known.engine.portfolio, known.engine
         equity = book.cash_value if np.isnan(book.marks).any() else book.equity
@@ -64,7 +66,7 @@ class Standing:
             cash=book.cash_value,
             positions={symbol: book.quantity(symbol) for symbol in book.symbols},
             fees=book.fees,
-            slippage=book.slippage,
+            slippage=slippage,
             slices=len(known.slices),
             orders=len(known.orders),
             fills=len(known.fills),
@@ -100,6 +102,8 @@ class Reading:
         self.trades: deque[Fill] = deque(maxlen=KEPT)
         self.notes: deque[dict[str, str]] = deque(maxlen=KEPT)
         self._strategies = strategies
+        self._reference: dict[str, float] = {}
+        self._slippage: dict[str, float] = {}
 
     def update(self) -> int:
         """Read what is new; return the number of rows.
@@ -112,12 +116,24 @@ class Reading:
         entries = read_journal(self.path, self.seq)
         for entry in entries:
             read_on(self.profiles, entry, self._strategies)
-            if entry.kind == "fill":
-                self.trades.append(entry.fact())  # type: ignore[arg-type]
+            fact = entry.fact() if entry.kind in ("order", "fill") else None
+            if isinstance(fact, Order):
+                book = self.profiles[fact.profile].engine.portfolio
+                self._reference.setdefault(fact.id, float(book.marks[book.index(fact.symbol)]))
+            elif isinstance(fact, Fill):
+                self.trades.append(fact)
+                self._compare(fact)
             elif entry.kind in TOLD or entry.kind == "profile":
                 self.notes.append(_note_of(entry))
             self.seq = entry.seq
         return len(entries)
+
+    def _compare(self, fill: Fill) -> None:
+        """Take what a fill cost more than the price when its order was given."""
+        instrument = self.profiles[fill.profile].engine.venue.instrument(fill.symbol)
+        worse = (fill.price - self._reference[fill.order_id]) * (1.0 if fill.side == "buy" else -1.0)
+        cost = worse * float(instrument.quantity(fill.lots))
+        self._slippage[fill.profile] = self._slippage.get(fill.profile, 0.0) + (cost if cost == cost else 0.0)
 
     @property
     def writer(self) -> int | None:
@@ -132,7 +148,11 @@ class Reading:
         ValueError
             There is no such profile.
         """
-        found = [Standing.of(name, one) for name, one in self.profiles.items() if not one.is_removed]
+        found = [
+            Standing.of(name, one, self._slippage.get(name, 0.0))
+            for name, one in self.profiles.items()
+            if not one.is_removed
+        ]
         if profile is None:
             return found
         if chosen := [one for one in found if one.profile == profile]:
