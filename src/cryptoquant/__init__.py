@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from cryptoquant.data.store import Store as Store
     from cryptoquant.data.synthetic import SyntheticMarket as SyntheticMarket
     from cryptoquant.features.feature_set import FeatureSet as FeatureSet
+    from cryptoquant.live.options import TraderOptions as TraderOptions
+    from cryptoquant.live.profile import Profile as Profile
     from cryptoquant.live.replay import replay as replay
     from cryptoquant.live.trader import Trader as Trader
     from cryptoquant.market.signal import Signal as Signal
@@ -84,6 +86,7 @@ NAMES = {
     "Placebo": "backtest.placebo",
     "Plan": "backtest.plan",
     "Portfolio": "trading.portfolio",
+    "Profile": "live.profile",
     "Protection": "trading.order",
     "PurgedKFold": "models.splits",
     "Recorder": "data.recorder",
@@ -98,6 +101,7 @@ NAMES = {
     "Study": "backtest.study",
     "SyntheticMarket": "data.synthetic",
     "Trader": "live.trader",
+    "TraderOptions": "live.options",
     "TrialLedger": "performance.trials",
     "Tune": "models.tune",
     "TuneStrategy": "backtest.strategy_search",
@@ -144,6 +148,7 @@ __all__ = [
     "Placebo",
     "Plan",
     "Portfolio",
+    "Profile",
     "Protection",
     "PurgedKFold",
     "Recorder",
@@ -158,6 +163,7 @@ __all__ = [
     "Study",
     "SyntheticMarket",
     "Trader",
+    "TraderOptions",
     "TrialLedger",
     "Tune",
     "TuneStrategy",

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from cryptoquant.cli.parity import laid_over
 from cryptoquant.features import FeatureSet, log_return, zscore
+from cryptoquant.live.universe import laid_over
 from cryptoquant.market.slice import Panel
 from tests.models.datasets import market_bars
 

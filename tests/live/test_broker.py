@@ -213,3 +213,19 @@ def test_fees_that_are_not_those_of_the_venue_are_refused_and_assumptions_about_
         Costs.alpaca(2, 1.0), spread_bps=2.0, volatility_share=0.1, impact_linear_bps=5.0, impact_sqrt=0.5
     )
     check_tradable(assumed)
+
+
+def test_a_limit_is_sent_on_the_price_increment_and_never_worse_than_asked():
+    pair = Instrument("BTC/USD", Decimal("0.000000001"), Decimal("0.01"), Decimal("0.00001"))
+    asked = {("sell", 41420.5312): "41420.54", ("buy", 41420.5388): "41420.53", ("sell", 2282.6000000000004): "2282.6"}
+    for (side, price), sent in asked.items():
+        limited = msgspec.structs.replace(order(side=side), type="limit", limit_price=price)
+        assert WireOrder(limited, pair).fields["limit_price"] == sent
+
+
+def test_an_id_that_is_taken_by_an_order_that_cannot_be_found_yet_is_no_refusal(broker, monkeypatch):
+    assert broker.submit(order()) is None
+    seen = iter([None, broker.status(order().id)])
+    monkeypatch.setattr(broker, "status", lambda order_id: next(seen))
+    with pytest.raises(VenueUnreachableError, match="neither confirms nor denies"):
+        broker.submit(order())

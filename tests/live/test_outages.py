@@ -17,6 +17,7 @@ from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
 from cryptoquant.market.schema import Bar, bar_rows
 from cryptoquant.market.time import iso
+from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.strategy import MovingAverageCross
 from tests.market_makers import frame_of, gapping_panel
 
@@ -192,3 +193,84 @@ def test_whatever_a_strategy_raises_halts_the_trader_and_is_journalled(bundle, s
     with pytest.raises(HaltedError, match="ZeroDivisionError: division by zero"):
         trader.run(until=timedelta(hours=2))
     assert replay(tmp_path / "j", {"Broken": Broken}).engine.risk.halted == "ZeroDivisionError: division by zero"
+
+
+def protected(bundle, **execution):
+    from dataclasses import replace
+
+    return replace(bundle, execution=Execution(**execution))
+
+
+def test_a_stop_that_was_reached_while_the_trader_was_away_acts_when_it_is_back(bundle, sandbox, tmp_path):
+    stopped = protected(bundle, stop_loss=0.004)
+
+    def trader() -> Trader:
+        return Trader(stopped, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j")
+
+    hours = 0
+    first = trader()
+    while not (done := first.run(until=timedelta(minutes=61))).positions or not any(done.positions.values()):
+        hours += 1
+        assert hours < 24
+        first = trader()
+    exits = {one.order.symbol: one.order for one in first.desk.engine.held.exits}
+    symbol, stop = next(iter(exits.items()))
+    while True:
+        before = sandbox.market.now
+        sandbox.advance(timedelta(minutes=1))
+        bar = next(iter(bar_rows(next(iter(first.connection.fetch_bars(symbol, "1m", before, sandbox.market.now))))))
+        if bar.low <= stop.stop_price:
+            break
+    while (
+        next(iter(sandbox.alpaca().fetch_bars(symbol, "1m", sandbox.market.now - 60 * 10**9, sandbox.market.now)))[
+            "low"
+        ].item()
+        <= stop.stop_price
+    ):
+        sandbox.advance(timedelta(minutes=1))
+    sent = sandbox.status()["now"]
+    second = trader().start()
+    second.floor.dispatcher.settle(10)
+    second.stop()
+    client = sandbox.alpaca().trading()
+    found = [one for one in client.get("/orders", {"status": "all"}) if one["client_order_id"] == stop.id]
+    assert [one["submitted_at"] for one in found] == [sent]
+    assert replay(tmp_path / "j").is_equal
+
+
+def test_a_cancel_that_was_lost_on_the_way_is_asked_for_again(bundle, sandbox, tmp_path, monkeypatch):
+    lives = protected(bundle, limit_bps=100.0, life=timedelta(minutes=5))
+    trader = Trader(lives, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").start()
+    ask, lost = trader.floor.dispatcher.ask, []
+
+    def forgetful(task, order=None, *, reduces=False):
+        if task == "cancel":
+            lost.append(order.id)
+            trader.floor.unanswered.discard(order.id)
+        else:
+            ask(task, order, reduces=reduces)
+
+    monkeypatch.setattr(trader.floor.dispatcher, "ask", forgetful)
+    while not lost:
+        assert trader.state != "stopped"
+        trader.shift.run(trader.clock.now() + 60 * HOUR_NS // 60, lambda: "")
+    trader.stop()
+    second = Trader(lives, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").start()
+    second.run(until=timedelta(minutes=1))
+    states = {o["client_order_id"]: o["status"] for o in sandbox.alpaca().trading().get("/orders", {"status": "all"})}
+    assert states[lost[0]] == "canceled"
+    assert lost[0] not in second.desk.engine.in_flight
+
+
+def test_minutes_that_come_again_or_late_are_no_new_prices(hire, sandbox):
+    trader = hire().start()
+    minute = 60 * 10**9
+    opened = sandbox.market.now
+    closes = [opened + minute * count for count in (1, 2, 3)]
+    bars = [Bar("BTC/USD", close, close, close - minute, 1.0, 2.0, 1.0, 1.0, 1.0) for close in closes]
+    seen = []
+    trader.floor.on_price = seen.append
+    for bar in (bars[0], bars[0], bars[1], bars[0], bars[2]):
+        trader.floor.on_bar(bar)
+    trader.stop()
+    assert [price.time for price in seen] == [bar.time for bar in bars]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+import polars as pl
 import pytest
 
 from cryptoquant import features as f
@@ -33,6 +34,14 @@ from cryptoquant.trading.venue import Costs, Venue
 MINUTE_NS = 60 * 10**9
 
 
+def minutes_of(trader) -> Panel:
+    """Return the market's minutes, as the venue's history tells them."""
+    symbols = trader.profiles[0].bundle.symbols
+    start = replay(trader.journal_path).start.time
+    pages = list(trader.connection.fetch_bars(symbols, "1m", start, trader.clock.now()))
+    return Panel.from_frame(pl.concat(pages).sort("symbol", "time"), symbols)
+
+
 def past_of(trader) -> Panel:
     bars = trader.store.bars(list(trader.profiles[0].bundle.symbols), trader.profiles[0].bundle.timeframe)
     first = replay(trader.journal_path).slices[0].time
@@ -43,7 +52,7 @@ def test_in_lockstep_paper_replay_and_backtest_agree_order_by_order(hire, sandbo
     trader = hire()
     done = trader.run(until=timedelta(hours=48))
     again = replay(trader.journal_path)
-    compared = parity(again, trader.profiles[0].bundle, past_of(trader))
+    compared = parity(again, trader.profiles[0].bundle, past_of(trader), minutes_of(trader))
     assert done.state == "stopped"
     assert done.slices == 48
     assert done.orders > 10
@@ -61,7 +70,7 @@ def test_a_longer_timeframe_trades_as_it_is_tested(bundle, sandbox, tmp_path):
     joined = replace(bundle, features=f.FeatureSet(longer))
     trader = Trader(joined, sandbox.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "journal.sqlite")
     assert trader.run(until=timedelta(hours=24)).orders > 3
-    assert parity(replay(trader.journal_path), joined, past_of(trader)).is_equal
+    assert parity(replay(trader.journal_path), joined, past_of(trader), minutes_of(trader)).is_equal
 
 
 def test_features_of_ticks_are_refused_by_a_feed_of_bars(bundle, sandbox, tmp_path):
@@ -109,7 +118,7 @@ def test_parity_notices_an_order_that_differs(hire):
     trader.run(until=timedelta(hours=24))
     again = replay(trader.journal_path)
     again.journalled[0] = Order("cq-other", "main", "BTC/USD", "buy", 1.0, 1)
-    compared = parity(again, trader.profiles[0].bundle, past_of(trader))
+    compared = parity(again, trader.profiles[0].bundle, past_of(trader), minutes_of(trader))
     assert not compared.is_equal
     assert "differ" in str(compared)
     assert "order 0" in again.difference

@@ -48,19 +48,27 @@ class Tape:
         return self.received
 
     def end(self) -> None:
-        until(lambda: self.stream._running)
-        self.stream.stop()
-        self.sandbox.stop()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
+        end_all([self])
+
+
+def end_all(tapes: list[Tape]) -> None:
+    for tape in tapes:
+        until(lambda tape=tape: tape.stream._running)
+        tape.stream.stop()
+    for tape in tapes:
+        tape.sandbox.stop()
+        tape._thread.join(PATIENCE)
+        assert not tape._thread.is_alive()
 
 
 class Wire:
     """A bare msgpack websocket client."""
 
-    def __init__(self, sandbox: Sandbox, headers: dict[str, str] | None = None, **options: object) -> None:
+    def __init__(
+        self, sandbox: Sandbox, headers: dict[str, str] | None = None, *, account: int = 0, **options: object
+    ) -> None:
         chosen = {"Content-Type": "application/msgpack", **(headers or {})}
-        self.keys = {"key": sandbox.api_key, "secret": sandbox.api_secret}
+        self.keys = dict(zip(("key", "secret"), sandbox.keys[account], strict=True))
         self._open = ExitStack()
         door = connect(sandbox.data_stream_url, additional_headers=chosen, proxy=None, **options)
         self.socket: ClientConnection = self._open.enter_context(door)

@@ -50,12 +50,12 @@ def sandbox(open_sandbox: Callable[..., Sandbox]) -> Sandbox:
 def tape(sandbox: Sandbox) -> Iterator[Callable[..., Tape]]:
     tapes: list[Tape] = []
 
-    def build(kind: str, **options: object) -> Tape:
+    def build(kind: str, on: Sandbox = sandbox, **options: object) -> Tape:
         client, url = {
-            "data": (CryptoDataStream, sandbox.data_stream_url),
-            "trading": (TradingStream, sandbox.trading_stream_url),
+            "data": (CryptoDataStream, on.data_stream_url),
+            "trading": (TradingStream, on.trading_stream_url),
         }[kind]
-        tapes.append(Tape(client(sandbox.api_key, sandbox.api_secret, url_override=url, **options), sandbox))
+        tapes.append(Tape(client(on.api_key, on.api_secret, url_override=url, **options), on))
         return tapes[-1]
 
     yield build

@@ -22,7 +22,7 @@ spans = st.none() | st.integers(1, 500).map(lambda us: timedelta(microseconds=us
 charges = st.builds(
     lambda kind, at, lasts, count, symbol: Fault(kind, at=at, lasts=lasts, count=count, symbol=symbol),
     st.sampled_from(FRAMES),
-    st.none() | times.map(lambda us: us * 1_000),
+    st.none() | times.map(lambda us: us * 1_000 + us % 7),
     spans,
     st.none() | st.integers(1, 3),
     st.sampled_from(["", "BTC/USD", "ETH/USD"]),

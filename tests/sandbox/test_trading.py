@@ -129,7 +129,8 @@ def test_what_is_not_there_is_404(client: TradingClient) -> None:
         (lambda: client.close_position("BTCUSD"), "position does not exist"),
         (lambda: client.get_order_by_client_id("none"), "order not found for none"),
         (lambda: client.get_asset("FOO/USD"), "asset not found for FOO/USD"),
-        (lambda: client.patch("/orders/1", {}), "endpoint not found: PATCH /v2/orders/1"),
+        (lambda: client.patch("/orders/1", {"qty": 1}), "order not found for 1"),
+        (lambda: client.patch("/account/configurations", {}), "endpoint not found: PATCH /v2/account/configurations"),
     ):
         with pytest.raises(APIError) as refused:
             ask()

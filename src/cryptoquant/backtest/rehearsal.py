@@ -1,5 +1,6 @@
 """Paper trading without a venue: an engine that holds its exits, against minute bars, in the order of the sandbox."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from cryptoquant.market.time import Timeframe
 from cryptoquant.trading.at_venue import at_venue
 from cryptoquant.trading.engine import Engine, Event
 from cryptoquant.trading.matcher import Matcher
-from cryptoquant.trading.order import Cancel, Fill, Rejection
+from cryptoquant.trading.order import Cancel, Cancellation, Fill, Rejection
 
 
 def rehearse(
@@ -24,9 +25,10 @@ def rehearse(
     """Drive an engine that holds its exits as paper trading does, on bars smaller than those that it decides on.
 
     At one moment come first the fills of the minute that closed, then its prices in the order of the symbols while the
-    engine waits for any, then the signals and the slice of a larger bar that it completes. What the engine sends
-    reaches the venue through ``at_venue``; a cancel acts there at once, as ``DELETE /orders`` does. The run has a row
-    for each minute.
+    engine waits for any, then the signals and the slice of a larger bar that it completes, then the venue's answers to
+    what was sent meanwhile: a refusal, the end of an order whose cancel was asked for. What the engine sends reaches
+    the venue through ``at_venue``; a cancel acts there at once, as ``DELETE /orders`` does, or after the venue's
+    latency. The run has a row for each minute.
 
     Parameters
     ----------
@@ -56,6 +58,7 @@ def rehearse(
         rehearsal.live(minute, minutes.width)
         for market in builder.take(minute, minutes.width):
             rehearsal.decide(market, minute.row)
+        rehearsal.settle(minute)
     return rehearsal.ledger.run(minutes, engine.venue)
 
 
@@ -67,6 +70,7 @@ class Rehearsal:
         self.signals = signals
         self.matcher = Matcher(engine.venue, books_like(engine.portfolio, engine.venue))
         self.ledger = Ledger(engine.portfolio)
+        self._answers: deque[Rejection | Cancellation] = deque()
 
     def live(self, minute: Slice, width: int) -> None:
         """Let a minute fill what it fills, then show its prices."""
@@ -91,6 +95,11 @@ class Rehearsal:
                 self._tell(signal, market.time, row)
         self._tell(market, market.time, row)
 
+    def settle(self, minute: Slice) -> None:
+        """Tell what the venue answered, and what it answers to what follows from that."""
+        while self._answers:
+            self.tell(self._answers.popleft(), minute)
+
     def tell(self, event: Event, minute: Slice) -> None:
         """Show the engine an event of a minute, and the venue what comes of it."""
         self._tell(event, minute.time, minute.row)
@@ -103,16 +112,18 @@ class Rehearsal:
             if isinstance(outcome, Rejection):
                 self.ledger.take(outcome, row)
             elif isinstance(outcome, Cancel):
-                ended = self.matcher.cancel(outcome.order_id, time)
-                if ended is not None:
-                    self._tell(ended, time, row)
+                if self.engine.venue.latency_ns:
+                    self.matcher.ask(outcome)
+                elif (ended := self.matcher.cancel(outcome.order_id, time)) is not None:
+                    self._answers.append(ended)
             else:
                 book = self.matcher.portfolio
-                refused = self.matcher.submit(at_venue(outcome), book.marks.item(book.index(outcome.symbol)))
+                sent = replace(at_venue(outcome), time=time)  # no earlier than what it follows from was known
+                refused = self.matcher.submit(sent, book.marks.item(book.index(outcome.symbol)))
                 if refused is None:
                     self.ledger.facts.orders.append(outcome)
                 else:
-                    self._tell(refused, time, row)
+                    self._answers.append(refused)
 
 
 class LargeBars:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import typer
 
-from cryptoquant.cli import data, demo, live, operate, paper, registry, research, status_view
+from cryptoquant.cli import data, demo, live, operate, paper, registry, research, sandbox, status_view
 from cryptoquant.cli.terminal import complain
 from cryptoquant.errors import CryptoquantError
 
@@ -88,7 +88,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "rollback": registry.rollback,
     "compare": registry.compare,
     "models": registry.models,
-    "sandbox": live.sandbox,
+    "sandbox": sandbox.sandbox,
     "paper": paper.paper,
     "status": status_view.status,
     "halt": operate.halt,

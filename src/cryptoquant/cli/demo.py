@@ -21,7 +21,7 @@ from cryptoquant.errors import GateRefusedError, TradingError
 from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
 from cryptoquant.market.slice import Panel
-from cryptoquant.market.time import to_ns
+from cryptoquant.market.time import to_datetime, to_ns
 from cryptoquant.models import XGBoost
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.registry import Registry, Version
@@ -207,7 +207,8 @@ def _trade(run: Demo, version: Version) -> None:
     say(f"      positions: {held}; our books and the venue's agree")
     say(f"      P&L {done.equity - again.start.cash:+,.2f} USD after {done.fees:,.2f} USD of fees")
     say(f"      replay of the journal: {'the same orders' if again.is_equal else again.difference}")
-    compared = parity(again, registry.load(reference), history)
+    minutes = Panel.from_frame(run.store.bars(PAIRS, "1m", start=to_datetime(again.start.time)), PAIRS)
+    compared = parity(again, registry.load(reference), history, minutes)
     say(f"      {compared}")
     if not (again.is_equal and compared.is_equal):
         raise TradingError(str(compared))

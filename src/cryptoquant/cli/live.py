@@ -1,54 +1,21 @@
-"""Verbs for the present: the sandbox venue, and what a journal says."""
+"""Verbs for journals: whether they are given again, and what they say."""
 
-import signal
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import polars as pl
 import typer
 
-from cryptoquant.backtest.sandbox import Sandbox
 from cryptoquant.cli.data import Json
 from cryptoquant.cli.paper import JournalOption
 from cryptoquant.cli.status_view import ProfileOption
 from cryptoquant.cli.terminal import answer, say, table
-from cryptoquant.data.store import Store
 from cryptoquant.errors import JournalError
 from cryptoquant.live.replay import replay as read_again
 from cryptoquant.performance.report import Report
 from cryptoquant.settings import settings
 
 DATABASE = b"SQLite format 3\x00"
-
-
-def sandbox(
-    symbols: Annotated[list[str] | None, typer.Option("--symbol", help="Pair; by default BTC/USD and ETH/USD.")] = None,
-    seed: int = 7,
-    edge: Annotated[float, typer.Option(help="Planted drift; 0 is a market without any edge.")] = 0.0,
-    days: int = 395,
-    speed: Annotated[float, typer.Option(help="Market seconds in a wall second.")] = 60.0,
-    lockstep: Annotated[bool, typer.Option(help="Time moves only when it is told to.")] = False,
-    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.")] = 0,
-    store: Annotated[str | None, typer.Option(help="Replay this store's bars instead of a synthetic market.")] = None,
-    timeframe: Annotated[str, typer.Option(help="Of the store's bars.")] = "1m",
-) -> None:
-    """Serve a venue on loopback that speaks Alpaca's protocol, until interrupted."""
-    pairs = symbols or ["BTC/USD", "ETH/USD"]
-    market: dict[str, Any] = {"days": days, "edge": edge, "symbols": pairs}
-    if store is not None:
-        market = {"bars": Store(store).bars(symbols, timeframe)}
-    with Sandbox(seed, lockstep=lockstep, speed=speed, port=port, **market) as venue:
-        keys = venue.alpaca()
-        say(f"sandbox at {venue.url}, market time {venue.status()['now']}")
-        say(f"export APCA_API_KEY_ID={keys.api_key} APCA_API_SECRET_KEY={keys.api_secret}")
-        say(f"try: cryptoquant download BTC/USD --sandbox {venue.url}")
-        signal.signal(signal.SIGTERM, _interrupt)
-        try:
-            while True:
-                time.sleep(0.5)
-        except KeyboardInterrupt:
-            say("sandbox stopped")
 
 
 def replay(profile: ProfileOption = None, journal: JournalOption = None, json: Json = False) -> None:
@@ -96,7 +63,3 @@ def is_journal(path: Path) -> bool:
 
 def _place(journal: Path | None) -> Path:
     return journal or Path(settings().journal)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt

@@ -1,25 +1,34 @@
-"""Live against backtest: the same bars through the simulator, compared order by order with what was traded."""
+"""Live against backtest: the same minutes through the same engine on our own matcher, order by order."""
 
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-import numpy as np
+import polars as pl
 
-from cryptoquant.backtest.drive import drive
+from cryptoquant.backtest.rehearsal import rehearse
 from cryptoquant.live.replay import Replay
+from cryptoquant.live.universe import laid_over
+from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Panel, Slice
-from cryptoquant.market.time import span_ns
+from cryptoquant.market.time import NANOSECONDS_PER_SECOND
 from cryptoquant.models.bundle import Bundle
 from cryptoquant.trading.order import Fill, Order
+from cryptoquant.trading.venue import Venue
+
+MINUTE_NS = 60 * NANOSECONDS_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Orders and fills of a paper run beside those of the backtest on the same bars."""
+    """Orders and fills of a paper run beside those of the backtest on the same market."""
 
     live_orders: tuple[Order, ...]
     backtest_orders: tuple[Order, ...]
     live_fills: tuple[Fill, ...]
     backtest_fills: tuple[Fill, ...]
+    venue: Venue
 
     @property
     def orders_equal(self) -> bool:
@@ -40,16 +49,50 @@ class Parity:
         if self.is_equal:
             count, fills = len(self.live_orders), len(self.live_fills)
             return f"all {count} live orders and {fills} fills equal the backtest's on the same bars"
-        pairs = zip(self.live_orders, self.backtest_orders, strict=False)
-        first = next((f"live {a}, backtest {b}" for a, b in pairs if a != b), "their number differs")
+        pairs: Iterable[tuple[Order | Fill, Order | Fill]] = zip(self.live_orders, self.backtest_orders, strict=False)
+        booked = zip(self.live_fills, self.backtest_fills, strict=False)
+        different = [(a, b) for a, b in pairs if a != b] or [(a, b) for a, b in booked if _booked(a) != _booked(b)]
+        first = f"live {different[0][0]}, backtest {different[0][1]}" if different else "their number differs"
         return (
             f"live and backtest differ: {len(self.live_orders)} and {len(self.backtest_orders)} orders, "
             f"{len(self.live_fills)} and {len(self.backtest_fills)} fills; first: {first}"
         )
 
+    def table(self) -> pl.DataFrame:
+        """Return what trading was like beside what the backtest says of it, one row a figure: ``live``, ``backtest``.
 
-def parity(live: Replay, bundle: Bundle, history: Panel) -> Parity:
-    """Simulate the slices of a journal with features computed in batch over ``history`` and those slices.
+        ``slippage_bps`` is the mean of how much worse orders were filled than the backtest filled the same ones,
+        weighted by value; ``fee_bps`` the fees over the traded value; ``fill_rate`` the share of the ordered lots that
+        was filled; ``latency_s`` the median time from the decision to an order's first fill, in seconds.
+        """
+        sides = (self.live_orders, self.live_fills), (self.backtest_orders, self.backtest_fills)
+        known = {order.id for order in self.live_orders} & {order.id for order in self.backtest_orders}
+        rows: dict[str, list[float]] = {
+            "orders": [float(len(orders)) for orders, _ in sides],
+            "orders_in_both": [float(len(known))] * 2,
+            "fills": [float(len(fills)) for _, fills in sides],
+            "fill_rate": [_fill_rate(orders, fills) for orders, fills in sides],
+            "fee_bps": [_fee_bps(fills, self.venue) for _, fills in sides],
+            "slippage_bps": [self._slippage(), 0.0],
+            "latency_s": [_latency(orders, fills) for orders, fills in sides],
+        }
+        live, backtest = zip(*rows.values(), strict=True)
+        return pl.DataFrame({"figure": list(rows), "live": live, "backtest": backtest})
+
+    def _slippage(self) -> float:
+        ours, theirs = _means(self.live_fills), _means(self.backtest_fills)
+        sides = {fill.order_id: 1.0 if fill.side == "buy" else -1.0 for fill in self.live_fills}
+        worse = [
+            (sides[name] * (price - theirs[name][1]) / theirs[name][1], lots * price)
+            for name, (lots, price) in ours.items()
+            if name in theirs
+        ]
+        value = math.fsum(weight for _, weight in worse)
+        return 1e4 * math.fsum(share * weight for share, weight in worse) / value if value else math.nan
+
+
+def parity(live: Replay, bundle: Bundle, history: Panel, minutes: Panel) -> Parity:
+    """Rehearse what a journal traded on, with features computed in batch over ``history`` and the journal's slices.
 
     What passed while the trader stood still is read from ``history`` where that reaches so far, as a trader that starts
     again reads it. A strategy that looks back over such a gap sees the journalled slices only.
@@ -60,43 +103,54 @@ def parity(live: Replay, bundle: Bundle, history: Panel) -> Parity:
         The journal, read again.
     history
         The slices that warmed the live features up, and those between stop and restart; journalled ones go before.
+    minutes
+        The market's minutes, as recorded; those outside the traded time are left out.
     """
-    traded = panel_of(live.slices, bundle)
-    whole = laid_over(history, traded)
-    rows = bundle.features.compute_panel(whole)
-    forecaster = bundle.forecaster()
-    journalled = dict(zip(traded.times.tolist(), traded, strict=True))
-    signals = {}
-    for time, row in zip(whole.times.tolist(), rows, strict=True):
-        if time in journalled:
-            signals[time] = forecaster.update(journalled[time], row)
+    last = live.slices[-1].time
+    whole = laid_over(history.between(-1, last), live.slices)
+    signals = signals_of(bundle, whole, {market.time: market for market in live.slices})
+    traded = minutes.between(live.start.time, max([last, *(fill.time + MINUTE_NS for fill in live.fills)]))
+    run = rehearse(live.start.engine(), traded, bundle.timeframe, signals)
+    return Parity(tuple(live.orders), tuple(run.orders), tuple(live.fills), tuple(run.fills), live.start.venue)
+
+
+def signals_of(bundle: Bundle, panel: Panel, decided: Mapping[int, Slice]) -> dict[int, list[Signal]]:
+    """Return a bundle's signals at the slices that were decided on, by their close; the others only warm it up."""
+    forecaster, signals = bundle.forecaster(), dict[int, list[Signal]]()
+    for time, row in zip(panel.times.tolist(), bundle.features.compute_panel(panel), strict=True):
+        if time in decided:
+            signals[time] = forecaster.update(decided[time], row)
         else:
             forecaster.warm(row[None])
-    run = drive(live.start.engine(), traded, signals)
-    return Parity(tuple(live.orders), tuple(run.orders), tuple(live.fills), tuple(run.fills))
-
-
-def laid_over(history: Panel, traded: Panel) -> Panel:
-    """Return the slices of both up to the last traded one; of a close that both hold, the traded one."""
-    past = history.between(-1, int(traded.times[-1]))
-    kept = ~np.isin(past.times, traded.times)
-    times = np.concatenate([past.times[kept], traded.times])
-    order = np.argsort(times)
-    known = np.concatenate([past.known[kept], traded.known])
-    values = np.concatenate([past.values[kept], traded.values])
-    return Panel.from_values(times[order], known[order], traded.symbols, values[order], traded.width)
-
-
-def panel_of(slices: list[Slice], bundle: Bundle) -> Panel:
-    """Return journalled slices as a panel."""
-    return Panel.from_values(
-        np.array([market.time for market in slices], dtype=np.int64),
-        np.array([market.known for market in slices], dtype=np.int64),
-        bundle.symbols,
-        np.array([market.values for market in slices]),
-        span_ns(bundle.timeframe),
-    )
+    return signals
 
 
 def _booked(fill: Fill) -> tuple[str, float, float, float, float]:
     return fill.order_id, fill.lots, fill.price, fill.lots_change, fill.cash_change
+
+
+def _means(fills: Sequence[Fill]) -> dict[str, tuple[float, float]]:
+    """Return lots and mean price by order."""
+    found: dict[str, tuple[float, float]] = {}
+    for fill in fills:
+        lots, price = found.get(fill.order_id, (0.0, 0.0))
+        found[fill.order_id] = lots + fill.lots, (lots * price + fill.lots * fill.price) / (lots + fill.lots)
+    return found
+
+
+def _fill_rate(orders: Sequence[Order], fills: Sequence[Fill]) -> float:
+    asked = math.fsum(order.lots for order in orders)
+    return math.fsum(fill.lots for fill in fills) / asked if asked else math.nan
+
+
+def _fee_bps(fills: Sequence[Fill], venue: Venue) -> float:
+    traded = math.fsum(fill.lots * venue.instrument(fill.symbol).lot * fill.price for fill in fills)
+    return 1e4 * math.fsum(fill.fee for fill in fills) / traded if traded else math.nan
+
+
+def _latency(orders: Sequence[Order], fills: Sequence[Fill]) -> float:
+    decided, first = {order.id: order.time for order in orders}, dict[str, int]()
+    for fill in fills:
+        first.setdefault(fill.order_id, fill.time)
+    waits = [(time - decided[name]) / NANOSECONDS_PER_SECOND for name, time in first.items() if name in decided]
+    return median(waits) if waits else math.nan

@@ -43,12 +43,13 @@ class WallClock:
 class SandboxClock:
     """Market time of a sandbox, by its control endpoint.
 
-    In lock-step it is the time of the last advance. A sandbox that runs by itself is asked once a second at most; in
+    ``api_key`` is that of the account whose counts it wants, by default the first. In lock-step it is the time of the
+    last advance. A sandbox that runs by itself is asked once a second at most; in
     between its speed tells the time.
     """
 
-    def __init__(self, control_url: str) -> None:
-        self.url = control_url.rstrip("/")
+    def __init__(self, control_url: str, api_key: str | None = None) -> None:
+        self.url, self.key = control_url.rstrip("/"), api_key
         self._told = self.status()
         self._asked = time.monotonic()
         self._latest = self._ahead = self._told.now
@@ -92,7 +93,9 @@ class SandboxClock:
         try:
             with requests.Session() as session:
                 session.trust_env = False
-                answer = session.request(method, f"{self.url}/sandbox/{what}", json=body, timeout=(3.05, 60))
+                query = {} if self.key is None else {"key": self.key}
+                url = f"{self.url}/sandbox/{what}"
+                answer = session.request(method, url, params=query, json=body, timeout=(3.05, 60))
         except requests.exceptions.RequestException as error:
             raise VenueUnreachableError(f"the sandbox at {self.url} does not answer") from error
         content = answer.json()
@@ -117,9 +120,9 @@ def stamps_of(source: Alpaca) -> Callable[[], int]:
 
 def pace_of(source: Alpaca) -> float:
     """Return how much a second of this machine is in the venue's time: one, in a sandbox its speed (0 in lock-step)."""
-    return 1.0 if source.control_url is None else SandboxClock(source.control_url).status().speed
+    return 1.0 if source.control_url is None else SandboxClock(source.control_url, source.api_key).status().speed
 
 
 def clock_of(connection: Alpaca) -> WallClock | SandboxClock:
     """Return the clock of a venue."""
-    return SandboxClock(connection.control_url) if connection.control_url else WallClock()
+    return SandboxClock(connection.control_url, connection.api_key) if connection.control_url else WallClock()

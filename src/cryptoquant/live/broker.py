@@ -1,7 +1,7 @@
 """The adapter to Alpaca's paper account: exact numbers out, fills in, and no order sent twice."""
 
 import time
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 import msgspec
@@ -23,6 +23,8 @@ from cryptoquant.trading.order import Order, Rejection, reject
 from cryptoquant.trading.venue import Costs, Venue
 
 DUPLICATE = 40010001
+TAKEN = "client_order_id must be unique"
+NOISE = Decimal("1e-12")
 QUESTIONS = 4
 PAUSE_SECONDS = 0.5
 ATTEMPTS = 5
@@ -43,7 +45,7 @@ class WireOrder:
             "client_order_id": order.id,
         }
         if order.limit_price is not None:
-            self.fields["limit_price"] = plain(Decimal(repr(order.limit_price)))
+            self.fields["limit_price"] = plain(on_increment(order, instrument.price_increment))
 
     def to_request_fields(self) -> dict[str, Any]:
         """Return the body of the request."""
@@ -93,6 +95,8 @@ class AlpacaBroker:
             except OrderRefusedError as error:
                 if error.code == DUPLICATE and self.status(order.id) is not None:
                     return None
+                if TAKEN in str(error):
+                    break
                 return reject(order, f"venue: {error}", order.time)
             except VenueUnreachableError:
                 if self.status(order.id) is not None:
@@ -243,6 +247,21 @@ def check_tradable(costs: Costs) -> None:
             f"costs.fee_asset is {costs.fee_asset!r}: the simulator can charge that, but Alpaca takes its fee from "
             "what is received; wanted 'received'"
         )
+
+
+def on_increment(order: Order, increment: Decimal) -> Decimal:
+    """Return the limit price of an order as the venue takes it: a multiple of its increment, never a worse price.
+
+    What floats left beside a multiple is not a price between two. An increment of 0 is no grid.
+    """
+    price = Decimal(repr(order.limit_price))
+    if not increment:
+        return price
+    nearest = (price / increment).to_integral_value() * increment
+    if abs(nearest - price) <= NOISE * price:
+        return nearest
+    rounding = ROUND_CEILING if order.side == "sell" else ROUND_FLOOR
+    return (price / increment).to_integral_value(rounding) * increment
 
 
 def plain(number: Decimal) -> str:

@@ -1,13 +1,14 @@
-"""The way to the venue: requests in a thread of their own, the urgent ones first, each answered once."""
+"""The way to the venue: requests in threads of their own, the urgent ones first, each answered once."""
 
 import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from cryptoquant.errors import CryptoquantError, TradingError, VenueUnreachableError
 from cryptoquant.trading.order import Order, Rejection
@@ -75,15 +76,27 @@ class Venue(Protocol):
         ...
 
 
+class Job(NamedTuple):
+    """A request that waits: its rank, its place, and what is asked."""
+
+    rank: int
+    number: int
+    task: Task
+    order: Order | None
+
+
 class Dispatcher:
     """Sends what it is given, cancels and reducing orders first, and answers each request exactly once.
 
+    Several threads speak to the venue, so that one order does not wait for the answer to another; what concerns the
+    same order is asked in turn.
+
     Parameters
     ----------
-    broker
-        Who speaks to the venue; only this thread uses it.
+    brokers
+        Who speak to the venue, one in each thread and used by that thread only.
     answer
-        Takes the answers, in this thread.
+        Takes the answers, in those threads.
 
     Attributes
     ----------
@@ -91,16 +104,19 @@ class Dispatcher:
         Called with each order right before the HTTP client gets it; for measuring.
     """
 
-    def __init__(self, broker: Venue, answer: Callable[[Answer], None]) -> None:
-        self.broker = broker
+    def __init__(self, brokers: Sequence[Venue], answer: Callable[[Answer], None]) -> None:
         self.on_handed: Callable[[Order], None] = lambda order: None
         self._answer = answer
-        self._waiting: queue.PriorityQueue[tuple[int, int, Task, Order | None]] = queue.PriorityQueue()
+        self._ready: queue.PriorityQueue[Job] = queue.PriorityQueue()
+        self._behind: dict[str, deque[Job]] = {}
         self._count = itertools.count()
         self._open = 0
         self._changed = threading.Condition()
         self._is_ending = False
-        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=(broker,), name=f"dispatcher-{number}", daemon=True)
+            for number, broker in enumerate(brokers)
+        ]
 
     @property
     def waiting(self) -> int:
@@ -108,16 +124,23 @@ class Dispatcher:
         return self._open
 
     def start(self) -> "Dispatcher":
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
         return self
 
     def ask(self, task: Task, order: Order | None = None, *, reduces: bool = False) -> None:
         """Queue a request; an order that reduces a position goes before those that open one."""
+        rank = REDUCING if task == "send" and reduces else RANK[task]
+        job = Job(rank, next(self._count), task, order)
         with self._changed:
             self._open += 1
-        rank = REDUCING if task == "send" and reduces else RANK[task]
-        self._waiting.put((rank, next(self._count), task, order))
+            if order is not None:
+                if order.id in self._behind:
+                    self._behind[order.id].append(job)
+                    return
+                self._behind[order.id] = deque()
+        self._ready.put(job)
 
     def settle(self, timeout: float) -> None:
         """Wait until every request is answered.
@@ -139,39 +162,50 @@ class Dispatcher:
                 raise VenueUnreachableError(f"{self._open} requests have no answer after {timeout:.0f} s")
 
     def check(self) -> None:
-        """Raise TradingError when the thread has ended though it was not asked to."""
-        if not self._thread.is_alive() and not self._is_ending:
+        """Raise TradingError when a thread has ended though it was not asked to."""
+        if not self._is_ending and not all(thread.is_alive() for thread in self._threads):
             raise TradingError("the way to the venue has ended: its thread died")
 
     def stop(self, timeout: float = STOP_SECONDS) -> None:
-        """End the thread after the request that is under way; what still waits is not sent."""
+        """End the threads after the requests that are under way; what still waits is not sent."""
         self._is_ending = True
-        self._waiting.put((-1, next(self._count), "end", None))
-        if self._thread.is_alive():
-            self._thread.join(timeout)
+        for _ in self._threads:
+            self._ready.put(Job(-1, next(self._count), "end", None))
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout)
 
-    def _run(self) -> None:
+    def _run(self, broker: Venue) -> None:
         while not self._is_ending:
-            _, _, task, order = self._waiting.get()
-            if task == "end":
+            job = self._ready.get()
+            if job.task == "end":
                 return
             try:
-                found = self._done(task, order)
+                found = self._done(broker, job.task, job.order)
             except CryptoquantError as error:
-                found = Answer(task, order, trouble=error)
+                found = Answer(job.task, job.order, trouble=error)
             except Exception as error:  # noqa: BLE001 - an answer that is owed must come, whatever went wrong
-                found = Answer(task, order, trouble=TradingError(f"{type(error).__name__}: {error}"))
+                found = Answer(job.task, job.order, trouble=TradingError(f"{type(error).__name__}: {error}"))
             self._answer(found)
-            with self._changed:
-                self._open -= 1
-                self._changed.notify_all()
+            self._finish(job)
 
-    def _done(self, task: Task, order: Order | None) -> Answer:
+    def _finish(self, job: Job) -> None:
+        with self._changed:
+            self._open -= 1
+            if job.order is not None:
+                behind = self._behind[job.order.id]
+                if behind:
+                    self._ready.put(behind.popleft())
+                else:
+                    del self._behind[job.order.id]
+            self._changed.notify_all()
+
+    def _done(self, broker: Venue, task: Task, order: Order | None) -> Answer:
         if order is None:
-            return Answer(task, standing=self.broker.standing())
+            return Answer(task, standing=broker.standing())
         if task == "send":
             self.on_handed(order)
-            return Answer(task, order, refused=self.broker.submit(order))
+            return Answer(task, order, refused=broker.submit(order))
         if task == "cancel":
-            return Answer(task, order, told=self.broker.cancel(order))
-        return Answer(task, order, told=self.broker.status(order.id))
+            return Answer(task, order, told=broker.cancel(order))
+        return Answer(task, order, told=broker.status(order.id))

@@ -122,7 +122,7 @@ class Feed:
     def _await_confirmation(self, deadline: float) -> None:
         while not (self._listening.is_set() and self.is_subscribed):
             self.check()
-            if self.failure or time.monotonic() > deadline:
+            if "auth" in self.failure or time.monotonic() > deadline:  # whatever else was refused is asked for again
                 reason = self.failure or f"no confirmation in {READY_SECONDS:.0f} s"
                 error = AuthenticationError if "auth" in reason else VenueUnreachableError
                 raise error(f"the order stream: {reason}")
@@ -233,7 +233,7 @@ class Feed:
 
     def _note(self, event: str, text: str) -> None:
         if event == "subscribed":
-            self.received["trading"] = 0
+            self.received["trading"], self.failure = 0, ""
             self._listening.set()
         elif event == "closed" and self._listening.is_set():
             self._listening.clear()

@@ -1,12 +1,12 @@
 """The floor: what comes in is journalled together with what the engines make of it, and only then acted on."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from msgspec.structs import replace
 
-from cryptoquant.errors import AuthenticationError, HaltedError
+from cryptoquant.errors import AuthenticationError, HaltedError, JournalError
 from cryptoquant.live.account import Account
 from cryptoquant.live.desk import Desk, reduces
 from cryptoquant.live.dispatcher import Answer, Dispatcher, Standing
@@ -28,6 +28,7 @@ from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Or
 Fact = Fill | Rejection | Cancellation | Adjustment
 Level = Literal["info", "warning", "error"]
 Fetch = Callable[[str, int, int], Iterable[Bar]]
+MINUTE_NS = 60 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,9 @@ class Floor:
     ----------
     unknown
         Ids of orders whose sending has no answer that says what became of it.
+    met, told
+        Up to when shadows and stops have seen minutes, by symbol, and the last time that was told (nanoseconds UTC): a
+        price or a time is an event once, as the journal holds it.
     """
 
     def __init__(
@@ -88,6 +92,8 @@ class Floor:
         self.on_predicted: Callable[[Desk, list[Signal], Floats], None] = lambda desk, signals, rows: None
         self.unknown: set[str] = set()
         self.unanswered: set[str] = set()
+        self.met: dict[str, int] = {}
+        self.told = 0
         self.trouble = self._doubt = ""
         self._moves = self._moves_asked = 0
         self._is_ahead = False
@@ -115,18 +121,30 @@ class Floor:
     def on_bar(self, bar: Bar) -> None:
         """Take a minute bar: shadows are filled, stops are watched, slices that it completes are decided on.
 
-        Minutes that the stream did not bring are fetched first, so that larger bars are whole.
+        Minutes that the stream did not bring are fetched first, so that larger bars are whole and no stop misses them.
+        A bar that does not open on the minute has a wrong stamp: it is left alone, and the history has the minute.
         """
-        for name, shadow in self.shadows.items():
-            if bar.symbol in self.desks[name].profile.bundle.symbols:
-                self.book(self.desks[name], shadow.match(bar))
-        self.on_price(Price.of(bar))
+        if bar.open_time % MINUTE_NS:
+            self.tell("trouble", level="warning", task="bar", reason=f"{bar.symbol}: opens at {bar.open_time}")
+            return
         for universe in self.universes.values():
             gap = universe.builder.gap(bar)
             if gap is not None:
                 self._fill(universe, bar.symbol, *gap)
+        self._meet(bar)
+        for universe in self.universes.values():
             for market in universe.builder.take(bar):
                 self.decide(universe, market)
+
+    def _meet(self, bar: Bar) -> None:
+        """Show a minute to shadows and stops; one that comes again, or behind a later one, is known already."""
+        if bar.open_time < self.met.get(bar.symbol, bar.open_time):
+            return
+        self.met[bar.symbol] = bar.time
+        for name, shadow in self.shadows.items():
+            if bar.symbol in self.desks[name].profile.bundle.symbols:
+                self.book(self.desks[name], shadow.match(bar))
+        self.on_price(Price.of(bar))
 
     def on_quote(self, quote: Quote) -> None:
         """Take a quote: stops are watched, and spreads."""
@@ -144,8 +162,9 @@ class Floor:
 
     def on_timer(self, now: int) -> None:
         """Tell the time to the engines that wait for it, and close slices whose deadline has passed."""
-        timer = Timer(now)
-        heeding = [desk for desk in self.desks.values() if desk.engine.heeds(timer)]
+        timer, is_new = Timer(now), now > self.told
+        heeding = [desk for desk in self.desks.values() if is_new and desk.engine.heeds(timer)]
+        self.told = max(now, self.told)
         if heeding:
             self._commit([encode(timer)], [(desk, desk.take(desk.engine.on(timer))) for desk in heeding])
         for universe in self.universes.values():
@@ -158,8 +177,16 @@ class Floor:
         """Take the minutes of a span from the venue's history; they are known now, not when they closed."""
         now = self._now()
         for bar in self._fetch(symbol, start, end):
-            for market in universe.builder.take(replace(bar, known=max(now, bar.known))):
+            late = replace(bar, known=max(now, bar.known))
+            self._meet(late)
+            for market in universe.builder.take(late):
                 self.decide(universe, market)
+
+    def catch_up(self, symbol: str, end: int) -> Iterator[Bar]:
+        """Yield the minutes that shadows and stops have not met, up to ``end`` (ns), as they are known now."""
+        now, start = self._now(), self.met.get(symbol, end)
+        for bar in self._fetch(symbol, start, end) if start < end else ():
+            yield replace(bar, known=max(now, bar.known))
 
     def decide(self, universe: Universe, market: Slice) -> None:
         """Ask the desks of a universe about a slice; one whose successor has closed already is passed over.
@@ -228,7 +255,7 @@ class Floor:
             self._moves += 1
             self._commit([encode(fact)], [(desk, said)])
             if isinstance(fact, Fill):
-                self.account.take(fact)
+                self.account.take(fact, desk.engine.venue)
                 if self.listeners:
                     self.tell("fill", desk.name, **self._telling.filled(desk, fact))
             elif not isinstance(fact, Adjustment) and self.listeners:
@@ -266,6 +293,8 @@ class Floor:
             self.book(desk, [answer.refused])
         elif answer.told is not None:
             self.book(desk, desk.outcomes(order, answer.told))
+            if answer.task == "look" and order.id in desk.engine.working.asked:
+                self._send(desk, [Cancel(order.id, desk.name, order.symbol, self._now())])  # it was lost on the way
         elif answer.task != "send" and order.id in desk.engine.in_flight:
             self.resend(desk, order)
 
@@ -306,10 +335,13 @@ class Floor:
         """
         now = self._now()
         self.tell("halted", level="error", reason=reason)
-        if self._is_ahead:
-            self.journal.note("halted", f"halted:{now}", now, {"reason": reason})
-        else:
-            self.command(Command(f"halt-{now}", "halt", now, reason))
+        try:
+            if self._is_ahead:
+                self.journal.note("halted", f"halted:{now}", now, {"reason": reason})
+            else:
+                self.command(Command(f"halt-{now}", "halt", now, reason))
+        except JournalError as error:
+            raise HaltedError(f"{reason} (and the halt is not in the journal: {error})") from error
         raise HaltedError(reason)
 
     def look(self) -> None:
@@ -331,11 +363,15 @@ class Floor:
         return [desk for desk in self.desks.values() if desk.profile.universe == universe.name]
 
     def _commit(self, rows: list[Row], said: Sequence[tuple[Desk, Sequence[Said]]]) -> None:
-        """Write facts and what the engines gave in one transaction, then act on it."""
+        """Write facts and what the engines gave in one transaction, then act on it.
+
+        What is acted on has reached the disk first. Facts alone may be lost by a power cut, not by the death of the
+        process: the venue tells what became of an order again.
+        """
         given = [outcome for _, outcomes in said for outcome in outcomes]
         self._is_ahead = True
         acts = any(isinstance(outcome, Order | Cancel) for outcome in given)
-        self.journal.write([*rows, *map(encode, given)], durable=acts or rows[0][0] in ("fill", "command"))
+        self.journal.write([*rows, *map(encode, given)], durable=acts or rows[0][0] == "command")
         self._is_ahead = False
         for desk, outcomes in said:
             self._send(desk, outcomes)

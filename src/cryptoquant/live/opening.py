@@ -29,6 +29,7 @@ from cryptoquant.trading.order import Fill
 from cryptoquant.trading.venue import Venue
 
 DEADLINE_NS = 20 * NANOSECONDS_PER_SECOND
+MINUTE_NS = 60 * NANOSECONDS_PER_SECOND
 
 
 @dataclass(slots=True)
@@ -132,8 +133,33 @@ class Opening:
         if found:
             floor.halt(found)
         self._unpause(floor)
+        self._meet_missed(floor)
         for universe in floor.universes.values():
             self._pass_missed(floor, universe)
+        floor.on_timer(self.now)
+
+    def _meet_missed(self, floor: Floor) -> None:
+        """Show shadows and stops the minutes since the journal's last: an exit that was reached meanwhile acts now."""
+        floor.met |= self._met()
+        waiting = [desk for desk in floor.desks.values() if desk.is_waiting]
+        symbols = dict.fromkeys(symbol for desk in waiting for symbol in desk.profile.bundle.symbols)
+        missed = [bar for symbol in symbols for bar in floor.catch_up(symbol, self.now)]
+        for bar in sorted(missed, key=lambda one: one.time):
+            floor.on_bar(bar)
+
+    def _met(self) -> dict[str, int]:
+        """Return up to when the journal shows that shadows and stops have seen minutes, by symbol."""
+        told = max((entry.time for entry in self.journal.entries() if entry.kind == "timer"), default=0)
+        found: dict[str, int] = {}
+        for one in self.known.values():
+            for symbol in one.start.symbols:
+                seen = max(one.seen, told, one.start.time // MINUTE_NS * MINUTE_NS)
+                found[symbol] = max(seen, found.get(symbol, 0))
+        for entry in self.journal.entries():
+            if entry.kind == "price":
+                symbol = entry.id.split(":")[1]
+                found[symbol] = max(entry.time, found.get(symbol, 0))
+        return found
 
     def _unpause(self, floor: Floor) -> None:
         """End the pauses that the trader before gave itself, and did not live to end."""
@@ -259,4 +285,4 @@ def _recall(desk: Desk, known: Replay, account: Account) -> None:
     for fact in known.booked:
         desk.count(fact)
         if isinstance(fact, Fill):
-            account.take(fact)
+            account.take(fact, desk.engine.venue)

@@ -1,16 +1,27 @@
 """A profile: a bundle that trades its own share of an account, under limits of its own."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cryptoquant.errors import ConfigurationError
+from cryptoquant.features import FeatureSet, log_return
 from cryptoquant.live.broker import check_tradable
+from cryptoquant.market.time import Timeframe, span, timeframe_name
 from cryptoquant.models.bundle import STRATEGIES, Bundle
+from cryptoquant.models.no_model import NoModel
 from cryptoquant.models.registry import Registry
+from cryptoquant.performance.evidence import Evidence
+from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.risk import RiskLimits
+from cryptoquant.trading.strategy import Strategy
+from cryptoquant.trading.venue import Costs
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,15}$")
+NAN = math.nan
+NO_EVIDENCE = Evidence(0, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, 0, 0, 0)
 OnStop = Literal["keep", "close"]
 
 
@@ -69,6 +80,42 @@ class Profile:
         shelf = registry or Registry()
         version = shelf.resolve(reference)
         return cls(name, shelf.load(version), reference, str(version), **settings)
+
+    @classmethod
+    def rule(
+        cls,
+        name: str,
+        strategy: Strategy,
+        symbols: Sequence[str],
+        timeframe: Timeframe,
+        *,
+        execution: Execution | None = None,
+        costs: Costs | None = None,
+        **settings: Any,
+    ) -> "Profile":
+        """Return the profile of a strategy without a model; costs are Alpaca's first tier by default.
+
+        Raises
+        ------
+        ConfigurationError
+            The strategy reads signals, which only a model gives.
+        """
+        if getattr(strategy, "reads_signals", False):
+            raise ConfigurationError(f"{type(strategy).__name__} reads signals: give a bundle with a model")
+        bundle = Bundle(
+            name=name,
+            symbols=tuple(symbols),
+            timeframe=timeframe_name(timeframe),
+            predictor=NoModel(),
+            features=FeatureSet([log_return(1)]),
+            strategy=strategy,
+            execution=execution or Execution(),
+            costs=costs or Costs.alpaca(),
+            horizon=span(timeframe),
+            evidence=NO_EVIDENCE,
+            fingerprints={},
+        )
+        return cls(name, bundle, **settings)
 
     @property
     def universe(self) -> str:

@@ -16,6 +16,8 @@ FINAL = ("filled", "canceled", "expired", "rejected", "replaced")
 EXACT, ROUNDED = 1e-9, 1e-3
 """By what share a mean price must differ to be another one: as the stream corrects it, and as an order may round it."""
 
+SAME_PRICE = 1e-9
+
 Outcome = Fill | Rejection | Cancellation | Adjustment
 
 
@@ -83,27 +85,24 @@ class Settlement:
         if filled == 0.0 and booked.lots == 0.0:
             return
         mean = float(told["filled_avg_price"] or 0.0)
-        liquidity: Liquidity = "maker" if order.type == "limit" and order.time_in_force != "ioc" else "taker"
         if filled > booked.lots:
             part = filled - booked.lots
             price = mean if booked.lots == 0.0 else (mean * filled - booked.value) / part
             if told.get("event") in ("fill", "partial_fill") and self._lots(order, told.get("qty")) == part:
                 price = float(told["price"])
-            fill = execute(replace(order, lots=part), price, moment, self.venue, liquidity)
+            fill = execute(replace(order, lots=part), price, moment, self.venue, liquidity_of(order, price))
             yield replace(fill, execution_id=f"{order.id}-{int(filled)}", reason=reason)
         elif (is_restated := told.get("event") == "restated") or told["status"] in FINAL:
             moved = abs(mean * filled - booked.value)
             if filled < booked.lots or moved > (EXACT if is_restated else ROUNDED) * booked.value:
-                yield self._correction(order, (filled, mean), booked, moment, liquidity)
+                yield self._correction(order, (filled, mean), booked, moment)
 
-    def _correction(
-        self, order: Order, now: tuple[float, float], booked: Booked, moment: int, liquidity: Liquidity
-    ) -> Adjustment:
+    def _correction(self, order: Order, now: tuple[float, float], booked: Booked, moment: int) -> Adjustment:
         """Return what turns the booked fills into ``now`` (lots, mean price): the venue has corrected an execution."""
         lots, mean = now
         change = (0.0, 0.0)
         if lots > 0.0:
-            whole = execute(replace(order, lots=lots), mean, moment, self.venue, liquidity)
+            whole = execute(replace(order, lots=lots), mean, moment, self.venue, liquidity_of(order, mean))
             change = whole.lots_change, whole.cash_change
         return Adjustment(
             f"correction:{order.id}:{int(lots)}:{mean!r}",
@@ -117,6 +116,16 @@ class Settlement:
 
     def _lots(self, order: Order, quantity: Any) -> float:
         return self.venue.instrument(order.symbol).lots(Decimal(str(quantity or "0")))
+
+
+def liquidity_of(order: Order, price: float) -> Liquidity:
+    """Return the side of the fee that an execution falls on, which the venue does not tell.
+
+    A limit order that rested is filled at its limit; one that took liquidity is filled at a better price.
+    """
+    if order.type != "limit" or order.time_in_force == "ioc" or order.limit_price is None:
+        return "taker"
+    return "maker" if abs(price - order.limit_price) <= SAME_PRICE * order.limit_price else "taker"
 
 
 def _ending(order: Order, told: Mapping[str, Any], moment: int) -> Iterator[Rejection | Cancellation]:

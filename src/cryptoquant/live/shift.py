@@ -70,7 +70,11 @@ class Shift:
         )
 
     def _lockstep(self, clock: SandboxClock, end: int | None) -> Iterator[None]:
-        """Move the clock from slice to slice, or from minute to minute while an engine waits for prices or fills."""
+        """Move the clock from slice to slice, or from minute to minute while an engine waits for prices or fills.
+
+        It stands still until all that the opening or a step asked of the venue is answered.
+        """
+        self._settle()
         while end is None or clock.now() < end:
             now = clock.now()
             widths = [universe.width for universe in self.floor.universes.values()]
@@ -84,6 +88,7 @@ class Shift:
             self.floor.on_timer(moment.now)
             self._settle()
             self._look()
+            self._settle()
             yield
             if moment.has_ended:
                 self.reason = "the sandbox's market has ended"

@@ -1,5 +1,6 @@
 """The trader: feed, features, model, signal, strategy, risk, journal, broker. On paper only, and in doubt it halts."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from cryptoquant.data.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.data.lease import Lease
 from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
-from cryptoquant.errors import CryptoquantError, HaltedError
+from cryptoquant.errors import CryptoquantError, HaltedError, VenueError
 from cryptoquant.live.account import Account
 from cryptoquant.live.broker import AlpacaBroker
 from cryptoquant.live.changes import Changes
@@ -41,6 +42,8 @@ from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.venue import Venue
 
 MINUTE = timedelta(minutes=1)
+WAYS = 4  # requests to the venue at the same time; in lock-step one, so that orders arrive in their order
+FETCH_PAUSE_SECONDS = 0.5
 
 
 class Trader:
@@ -163,9 +166,9 @@ class Trader:
         symbols = tuple(dict.fromkeys(symbol for one in self.profiles for symbol in one.bundle.symbols))
         limited = self.connection.control_url is None
         bucket = TokenBucket(self.options.requests_per_minute) if limited else None
-        self.broker = AlpacaBroker(self.connection, Venue.alpaca(self.profiles[0].bundle.costs), bucket)
-        listed = self.broker.instruments(symbols)
-        self.broker.venue = Venue.alpaca(self.profiles[0].bundle.costs, listed.values())
+        costs = self.profiles[0].bundle.costs
+        self.broker = AlpacaBroker(self.connection, Venue.alpaca(costs), bucket)
+        venue = self.broker.venue = Venue.alpaca(costs, self.broker.instruments(symbols).values())
         self.checkpoints = Checkpoints(self.journal_path.with_suffix(".features"))
         floor = self._floor = Floor(self.journal, Account(), {}, fetch=self._fetch, now=self.clock.now)
         floor.listeners, floor.on_predicted = self.listeners, self._keep
@@ -180,7 +183,9 @@ class Trader:
             channels=self.options.channels,
             follows=self.options.follows,
         )
-        floor.dispatcher = self._held(Dispatcher(self.broker, self.feed.put), "stop")
+        in_turn = isinstance(self.clock, SandboxClock) and self.clock.is_lockstep
+        brokers = [AlpacaBroker(self.connection, venue, bucket) for _ in range(1 if in_turn else WAYS)]
+        floor.dispatcher = self._held(Dispatcher(brokers, self.feed.put), "stop")
         self._held(self.feed, "stop").start()
         self.opening.catch_up(floor)
         floor.dispatcher.start()
@@ -254,7 +259,18 @@ class Trader:
         return self.status()
 
     def _fetch(self, symbol: str, start: int, end: int) -> Iterator[Bar]:
-        for page in self.connection.fetch_bars(symbol, MINUTE, start, end):
+        """Yield minutes of the history; a venue that fails is asked again for as long as a silence of it is borne."""
+        deadline = time.monotonic() + self.options.patience.venue.total_seconds()
+        while True:
+            try:
+                pages = list(self.connection.fetch_bars(symbol, MINUTE, start, end))
+                break
+            except VenueError as error:
+                if time.monotonic() > deadline:
+                    raise
+                self.floor.tell("trouble", level="warning", task="history", reason=str(error))
+                time.sleep(FETCH_PAUSE_SECONDS)
+        for page in pages:
             yield from bar_rows(page)
 
     def _keep(self, desk: Desk, signals: list[Signal], rows: Floats) -> None:

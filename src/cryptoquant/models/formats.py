@@ -9,6 +9,7 @@ from cryptoquant.models.calibration import CalibratedPredictor
 from cryptoquant.models.convolution import Convolutional
 from cryptoquant.models.ensemble import AveragePredictor, StackedPredictor
 from cryptoquant.models.model import Predictor
+from cryptoquant.models.no_model import NoModel
 from cryptoquant.models.onnx import OnnxPredictor
 from cryptoquant.models.recurrent import Recurrent
 from cryptoquant.models.scaled import ScaledPredictor
@@ -26,6 +27,7 @@ READERS: dict[str, Callable[[Path, Description, Read], Predictor]] = {
     "calibrated": CalibratedPredictor.read,
     "line": Line.read,
     "lstm": Recurrent.read,
+    "none": NoModel.read,
     "onnx": OnnxPredictor.read,
     "scaled": ScaledPredictor.read,
     "stacked": StackedPredictor.read,

@@ -5,8 +5,9 @@ import math
 from msgspec.structs import replace
 
 from cryptoquant.compiled import plain
-from cryptoquant.trading.matching import exit_level, trail_level
+from cryptoquant.trading.matching import exit_level, to_increment, trail_level
 from cryptoquant.trading.order import Fill, Order, Reason, number
+from cryptoquant.trading.venue import Venue
 
 
 def exits_of(order: Order, fill: Fill, place: int, time: int) -> list[Order]:
@@ -48,3 +49,9 @@ def stop_level(exit_: Order, best: float) -> float:
     if exit_.trail is None:
         return number(exit_.stop_price)
     return plain(trail_level)(float(exit_.sign), number(exit_.stop_price), exit_.trail, best)
+
+
+def target_price(exit_: Order, venue: Venue) -> float:
+    """Return a target's price on the venue's grid, not nearer than it was asked for, in quote currency."""
+    increment = float(venue.instrument(exit_.symbol).price_increment)
+    return plain(to_increment)(number(exit_.limit_price), increment, float(exit_.sign))

@@ -10,7 +10,7 @@ from cryptoquant.market.instrument import compact_symbol
 from cryptoquant.market.price import Price
 from cryptoquant.market.time import NANOSECONDS_PER_SECOND
 from cryptoquant.trading.execution import Working
-from cryptoquant.trading.exits import exits_of, reason_of, stop_level
+from cryptoquant.trading.exits import exits_of, reason_of, stop_level, target_price
 from cryptoquant.trading.matching import bounds_of
 from cryptoquant.trading.order import Fill, Order, Reason, Side, client_order_id, followed_id
 from cryptoquant.trading.portfolio import Portfolio
@@ -241,7 +241,8 @@ class Held:
         for lots in step.parts:
             name = followed_id(exit_.order.id, f"r{exit_.sent}") if exit_.sent else exit_.order.id
             if exit_.is_target:
-                order = replace(exit_.order, id=name, lots=lots, time=time, time_in_force="ioc")
+                limit = target_price(exit_.order, self._venue)
+                order = replace(exit_.order, id=name, lots=lots, time=time, limit_price=limit, time_in_force="ioc")
             else:
                 order = replace(exit_.order, id=name, lots=lots, time=time, type="market", stop_price=None, trail=None)
             exit_.sent += 1

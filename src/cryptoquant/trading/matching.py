@@ -373,6 +373,8 @@ def to_increment(price: float, increment: float, sign: float) -> float:
         return price
     steps = price / increment
     down = whole(steps + 1e-9)
-    if sign > 0.0 or steps - down <= 1e-9:
-        return down * increment
-    return (down + 1.0) * increment
+    if not (sign > 0.0 or steps - down <= 1e-9):
+        down += 1.0
+    inverse = whole(1.0 / increment + 0.5)
+    # Of a decimal grid the quotient is the float nearest to the decimal, which the product often misses.
+    return down / inverse if abs(inverse * increment - 1.0) <= 1e-9 else down * increment

@@ -56,7 +56,7 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from cryptoquant.market.time import Instant, iso, span_ns, to_ns
+from cryptoquant.market.time import Instant, from_iso, iso, span_ns, to_ns
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     "data": (
@@ -205,6 +205,9 @@ class Fault:
             for name in DURATIONS:
                 if fields.get(name) is not None:
                     fields[name] = timedelta(seconds=fields[name])
+            # A text of a date alone is left to the fault; one with a time keeps its nanoseconds here.
+            if isinstance(fields.get("at"), str) and len(fields["at"]) > len("2024-01-01"):
+                fields["at"] = from_iso(fields["at"])
             return cls(**fields)
         except TypeError as error:
             raise ValueError(f"{body.get('kind')}: {error}") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Self
 
+import msgspec
 import numpy as np
 
 from cryptoquant.backtest.sandbox.fault import FAULT_KINDS, Fault
@@ -31,6 +32,15 @@ class Charge:
         if self.is_healed or (end is not None and now >= end) or (limit is not None and self.fired >= limit):
             return "over"
         return "pending" if now < self.since else "active"
+
+
+class Past(msgspec.Struct, frozen=True):
+    """A fault as JSON, since when it may strike (ns UTC), how often it did, and whether it was healed."""
+
+    fault: dict[str, Any]
+    since: int
+    fired: int
+    healed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,26 @@ class Faults:
     def faults(self) -> list[Fault]:
         """The faults as they were given and drawn."""
         return [charge.fault for charge in self._charges]
+
+    def past(self) -> list[Past]:
+        """Return each fault with what it has done; see ``resumed``."""
+        return [Past(c.fault.body(), c.since, c.fired, c.is_healed) for c in self._charges]
+
+    @classmethod
+    def resumed(cls, past: Iterable[Past]) -> Self:
+        """Return the schedule that goes on where ``past`` left off.
+
+        Raises
+        ------
+        ValueError
+            One of them is no fault.
+        """
+        schedule = cls()
+        for one in past:
+            schedule.add(Fault.read(one.fault), one.since)
+            charge = schedule._charges[-1]
+            charge.fired, charge.is_healed = one.fired, one.healed
+        return schedule
 
     def add(self, fault: Fault, now: int) -> None:
         """Add a fault at the end of the list; without a time of its own it begins ``now`` (ns UTC)."""

@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cryptoquant.backtest.sandbox.late import Flags, LateTrades
 from cryptoquant.errors import DataError, SchemaError
 from cryptoquant.market.aggregation import aggregate
-from cryptoquant.market.schema import Bar, check_bars, validate
+from cryptoquant.market.schema import Bar, Trade, check_bars, validate
 from cryptoquant.market.slice import FIELDS, Slice
 from cryptoquant.market.time import iso, span_ns
 
@@ -86,6 +87,12 @@ class Series:
         )
         return table.write_json()
 
+    def with_row(self, row: int, other: "Series") -> "Series":
+        """Return the series up to a row, which is the other series' row of the same place."""
+        frame = pl.concat([self.bars.head(row), other.bars.slice(row, 1)])
+        values = np.concatenate([self.values[:row], other.values[row : row + 1]])
+        return Series(self.symbol, frame, self.opens[: row + 1], self.closes[: row + 1], values)
+
 
 class Market:
     """Bars of one timeframe, larger ones on demand, and the present.
@@ -96,6 +103,9 @@ class Market:
         Schema ``bars``, one timeframe; at least two closes.
     history
         How much of the market lies in the past at the start; by default a year, or half of a market that is shorter.
+    late
+        Which bars a late trade changes half a bar after their close, none by default. Orders are matched against the
+        bars as they were at their close.
 
     Raises
     ------
@@ -105,7 +115,7 @@ class Market:
         The bars are impossible or of several timeframes.
     """
 
-    def __init__(self, bars: Any, history: timedelta | None = None) -> None:
+    def __init__(self, bars: Any, history: timedelta | None = None, late: LateTrades | None = None) -> None:
         frame = check_bars(validate(bars, "bars"), where="sandbox market")
         spans = (frame["time"] - frame["open_time"]).dt.total_nanoseconds().unique().to_list()
         if len(spans) != 1:
@@ -113,8 +123,11 @@ class Market:
         self.width = int(spans[0])
         parts = {str(part["symbol"][0]): part for part in frame.partition_by("symbol", maintain_order=True)}
         self.symbols: tuple[str, ...] = tuple(parts)
-        self._series: dict[tuple[str, str], Series] = {}
+        self._series: dict[tuple[str, str], tuple[Series, Series]] = {}
         self._base = {symbol: Series.of(symbol, part) for symbol, part in parts.items()}
+        self.late = late or LateTrades(0)
+        self._chosen = {symbol: self.late.chosen(symbol, series.bars) for symbol, series in self._base.items()}
+        self._settled = {symbol: self._with_late(symbol, flags) for symbol, flags in self._chosen.items()}
         self.times: Instants = np.unique(np.concatenate([series.closes for series in self._base.values()]))
         self.begin, self.end = int(self.times[0]) - self.width, int(self.times[-1])
         self.start = self.now = self._first_moment(history)
@@ -129,6 +142,10 @@ class Market:
                 f" between {iso(self.begin)} and {iso(self.end)}"
             )
         return moment
+
+    def _with_late(self, symbol: str, flags: Flags) -> Series:
+        base = self._base[symbol]
+        return Series.of(symbol, self.late.applied(base.bars, flags)) if flags.any() else base
 
     @property
     def has_ended(self) -> bool:
@@ -169,13 +186,56 @@ class Market:
             end = int(rows[-1]) + 1 if len(rows) else 0
         return series.bar(end - 1) if end else None
 
+    def updates(self, time: int) -> list[Bar]:
+        """Return the bars that late trades changed between the close before ``time`` and ``time`` (a close), updated.
+
+        Each changed bar is in the answer for one close only, which is the next one unless bars are missing.
+        """
+        return [self._settled[symbol].bar(row) for symbol, row in self._changed(time)]
+
+    def late_trades(self, time: int) -> list[Trade]:
+        """Return the late trades that changed the bars of ``updates(time)``, in the same order."""
+        return [self.late.trade(self._base[symbol].bar(row)) for symbol, row in self._changed(time)]
+
+    def _changed(self, time: int) -> Iterator[tuple[str, int]]:
+        place = int(np.searchsorted(self.times, time))
+        before = int(self.times[place - 1]) if place else self.begin
+        for symbol, series in self._base.items():
+            first, last = np.searchsorted(series.closes, [before - self.delay, time - self.delay], side="right")
+            yield from ((symbol, row) for row in range(int(first), int(last)) if self._chosen[symbol][row])
+
+    @property
+    def delay(self) -> int:
+        """Nanoseconds after a bar's close at which its late trade is known: half a bar."""
+        return self.width // 2
+
+    def late_trade(self, symbol: str, index: int) -> Trade | None:
+        """Return the late trade of one of the smallest bars, None when it has none or it is not known yet."""
+        series = self._base[symbol]
+        is_known = int(series.closes[index]) + self.delay <= self.now
+        return self.late.trade(series.bar(index)) if self._chosen[symbol][index] and is_known else None
+
+    def latest(self, symbol: str) -> Bar | None:
+        """Return the last closed bar of a symbol as it is known now, None before the first."""
+        closes = self._base[symbol].closes
+        end = int(np.searchsorted(closes, self.now, side="right"))
+        if not end:
+            return None
+        return self._known(self._settled[symbol], self._base[symbol], end - 1).bar(end - 1)
+
+    def _known(self, settled: Series, early: Series, row: int) -> Series:
+        """Return the series in which a closed row can be read: late trades are in it half a bar after its close."""
+        return settled if int(settled.closes[row]) + self.delay <= self.now else early
+
     def day(self, symbol: str) -> Bar | None:
         """Return the unfinished UTC day up to the present as one bar, None before its first bar."""
-        series, opened = self._base[symbol], (self.now - 1) // DAY * DAY
+        series, opened = self._settled[symbol], (self.now - 1) // DAY * DAY
         first, last = np.searchsorted(series.opens, opened), np.searchsorted(series.closes, self.now, side="right")
         if first >= last:
             return None
-        part = {name: series.values[first:last, column] for column, name in enumerate(FIELDS)}
+        newest = self._known(series, self._base[symbol], int(last) - 1).values[last - 1 : last]
+        values = np.concatenate([series.values[first : last - 1], newest])
+        part = {name: values[:, column] for column, name in enumerate(FIELDS)}
         volume = float(part["volume"].sum())
         vwap = float((part["volume"] * part["vwap"]).sum()) / volume if volume > 0 else 0.0
         extremes = float(part["high"].max()), float(part["low"].min())
@@ -183,7 +243,7 @@ class Market:
         return Bar(symbol, self.now, self.now, opened, *prices, volume, int(part["trade_count"].sum()), vwap)
 
     def base(self, symbol: str) -> Series:
-        """Return the smallest bars of a symbol."""
+        """Return the smallest bars of a symbol as they were at their closes."""
         return self._base[symbol]
 
     def series(self, symbol: str, timeframe: str) -> Series:
@@ -198,11 +258,23 @@ class Market:
         """
         key = (symbol, timeframe)
         if key not in self._series:
-            self._series[key] = self._aggregate(symbol, timeframe)
-        return self._series[key]
+            self._series[key] = self._aggregated(symbol, timeframe)
+        settled, early = self._series[key]
+        end = int(np.searchsorted(settled.closes, self.now, side="right"))
+        if settled is early or not end or self._known(settled, early, end - 1) is settled:
+            return settled
+        return settled.with_row(end - 1, early)
 
-    def _aggregate(self, symbol: str, timeframe: str) -> Series:
+    def _aggregated(self, symbol: str, timeframe: str) -> tuple[Series, Series]:
+        """Return the bars of a timeframe with all late trades, and without those of each bar's last minute."""
+        settled = self._aggregate(self._settled[symbol], timeframe)
         base = self._base[symbol]
+        if self._settled[symbol] is base:
+            return settled, settled
+        flags = self._chosen[symbol] & ~np.isin(base.closes, settled.closes)
+        return settled, self._aggregate(self._with_late(symbol, flags), timeframe)
+
+    def _aggregate(self, base: Series, timeframe: str) -> Series:
         match = TIMEFRAME.match(timeframe)
         count, unit = (int(match[1]), match[2]) if match else (0, "")
         if unit in SPANS and 1 <= count <= SPANS[unit][1]:
@@ -211,9 +283,9 @@ class Market:
                 return base
             if span_ns(name) % self.width:
                 raise ValueError(f"timeframe {timeframe} is no multiple of this market's {self.width // 10**9} seconds")
-            return Series.of(symbol, aggregate(base.bars, name))
+            return Series.of(base.symbol, aggregate(base.bars, name))
         if unit in CALENDAR and count in CALENDAR[unit][1]:
-            return Series.of(symbol, _by_calendar(base.bars, f"{count}{CALENDAR[unit][0]}"))
+            return Series.of(base.symbol, _by_calendar(base.bars, f"{count}{CALENDAR[unit][0]}"))
         raise ValueError(f"invalid timeframe: {timeframe}")
 
 

@@ -15,7 +15,7 @@ class Packet(NamedTuple):
 
 
 class Outbox:
-    """Decides for each frame of a stream whether, when and how often it is put on the sockets.
+    """Decides for each frame of a stream to one account whether, when and how often it is put on the sockets.
 
     Parameters
     ----------
@@ -51,7 +51,3 @@ class Outbox:
         ready = [packet for time, packet in self._late if time <= now]
         self._late = [late for late in self._late if late[0] > now]
         return ready
-
-    def clear(self) -> None:
-        """Forget what is under way: the client is gone."""
-        self._overtaken, self._late = [], []

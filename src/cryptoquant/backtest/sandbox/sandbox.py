@@ -1,9 +1,12 @@
 """The sandbox venue: a market on this machine that speaks Alpaca's protocol, so that its clients work unmodified."""
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,16 +15,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cryptoquant.backtest.sandbox.account_api import AccountApi
+from cryptoquant.backtest.sandbox.accounts import Account, Accounts
 from cryptoquant.backtest.sandbox.clockwork import Clockwork
-from cryptoquant.backtest.sandbox.exchange import Exchange
 from cryptoquant.backtest.sandbox.fault import Fault
 from cryptoquant.backtest.sandbox.faults import Faults
 from cryptoquant.backtest.sandbox.faults_api import FaultsApi
 from cryptoquant.backtest.sandbox.gate import Gate
 from cryptoquant.backtest.sandbox.history import PREFIX, History
+from cryptoquant.backtest.sandbox.late import LateTrades
 from cryptoquant.backtest.sandbox.market import Market
+from cryptoquant.backtest.sandbox.meter import Meter
+from cryptoquant.backtest.sandbox.orders_api import OrdersApi
+from cryptoquant.backtest.sandbox.portion import Portion
+from cryptoquant.backtest.sandbox.positions_api import PositionsApi
+from cryptoquant.backtest.sandbox.reference_api import ReferenceApi
 from cryptoquant.backtest.sandbox.refusal import absent
 from cryptoquant.backtest.sandbox.server import HOST, LoopbackServer
+from cryptoquant.backtest.sandbox.state import load, replay, save
 from cryptoquant.backtest.sandbox.stream import DataStream, StreamLimits
 from cryptoquant.backtest.sandbox.stream_faults import StreamFaults
 from cryptoquant.backtest.sandbox.trading import TradingApi, answer, refuse
@@ -63,9 +74,23 @@ class Sandbox:
     lockstep
         Time moves only by ``advance``; otherwise it runs at ``speed`` market seconds in a wall second.
     cash
-        Of the account, in USD.
+        Of each account, in USD.
+    accounts
+        How many there are at the start; ``open_account`` opens more.
     costs
         Fees and slippage, by default Alpaca's first tier with 2 bps of slippage.
+    participation
+        Largest share of a bar's volume that the orders of an account may trade; the rest of an order waits.
+    latency
+        Time from an order to its arrival: it takes part in bars that open then or later, and so do cancels.
+    partial_fills
+        Fraction of marketable orders that fill in two parts, the second a bar later; Alpaca's paper simulator does so
+        about one time in ten. Above 0 the fills are not the simulator's any more.
+    late_trades
+        Fraction of bars that a late trade changes half a bar after their close.
+    requests_per_minute
+        How many requests the trading API takes from an account before it answers 429, by the wall's clock; None for
+        any number. Alpaca takes 200.
     port
         On 127.0.0.1; 0 takes a free one.
     limits
@@ -94,44 +119,109 @@ class Sandbox:
         lockstep: bool = False,
         speed: float = 60.0,
         cash: float = 100_000.0,
+        accounts: int = 1,
         costs: Costs | None = None,
+        participation: float = math.inf,
+        latency: timedelta = timedelta(0),
+        partial_fills: float = 0.0,
+        late_trades: float = 0.0,
+        requests_per_minute: int | None = None,
         port: int = 0,
         limits: StreamLimits | None = None,
         faults: Faults | Iterable[Fault] = (),
     ) -> None:
         if speed <= 0:
             raise ValueError(f"speed must be positive, found {speed}")
+        if accounts < 1:
+            raise ValueError(f"accounts must be at least 1, found {accounts}")
         if bars is None:
             first = "2024-01-01" if start is None else start
             bars = SyntheticMarket(seed, symbols, first, days, edge=edge).bars()
         elif start is not None or edge:
             raise ConfigurationError("start and edge shape the synthetic market: leave them out when bars are given")
         self.seed, self.lockstep, self.speed = seed, lockstep, speed
-        self.market = Market(bars, history)
+        self.market = Market(bars, history, LateTrades(seed, late_trades))
         self.costs = Costs.alpaca(1, slippage_bps=2.0) if costs is None else costs
-        venue = Venue.alpaca(self.costs, [_instrument(self.market, symbol) for symbol in self.market.symbols])
-        self._exchange = Exchange(venue, self.market.marks(), cash, seed)
-        self.api_key = f"SANDBOX{self._exchange.identity('key')[:8].upper()}"
-        self.api_secret = self._exchange.identity("secret")
+        listed = [_instrument(self.market, symbol) for symbol in self.market.symbols]
+        venue = replace(Venue.alpaca(self.costs, listed), participation=participation, latency=latency)
+        self._cash, self._meter = cash, None if requests_per_minute is None else Meter(requests_per_minute)
+        self._port, self._limits = port, limits or StreamLimits()
+        opened = Accounts(venue, self.market, seed, Portion(seed, partial_fills))
+        for _ in range(accounts):
+            opened.open(cash)
         schedule = faults if isinstance(faults, Faults) else Faults(faults)
-        schedule = schedule.running(self.market.start, self.market.end)
-        self._clockwork, app = self._assemble(limits or StreamLimits(), schedule)
-        self._server = LoopbackServer(app, self._clockwork.run, port)
+        self._serve(opened, schedule.running(self.market.start, self.market.end))
 
-    def _assemble(self, limits: StreamLimits, faults: Faults) -> tuple[Clockwork, Gate]:
-        keys = (self.api_key, self.api_secret)
-        data = DataStream(self.market, self.seed, keys, limits, faults)
-        updates = TradeUpdates(self._exchange, keys, limits, faults, lambda: self.market.now)
+    def _serve(self, accounts: Accounts, schedule: Faults) -> None:
+        """Take the accounts and the running faults as those of this sandbox, and prepare the server for them."""
+        self._accounts, self._exchange, self._schedule = accounts, accounts.first.exchange, schedule
+        self.api_key, self.api_secret = accounts.first.keys
+        self._clockwork, app = self._assemble()
+        self._server = LoopbackServer(app, self._clockwork.run, self._port)
+
+    def _assemble(self) -> tuple[Clockwork, Gate]:
+        market, accounts, faults = self.market, self._accounts, self._schedule
+        data = DataStream(market, self.seed, accounts, self._limits, faults)
+        updates = TradeUpdates(accounts, self._limits, faults)
         stream_faults = StreamFaults(faults, data, updates)
-        clockwork = Clockwork(self.market, self._exchange, stream_faults, None if self.lockstep else self.speed)
+        clockwork = Clockwork(market, accounts, stream_faults, None if self.lockstep else self.speed)
         self._faults = FaultsApi(clockwork)
-        trading = TradingApi(self.market, self._exchange, updates, keys)
-        history = History(self.market, self.seed).routes(keys)
+        orders = OrdersApi(market, updates)
+        parts = (AccountApi(market), ReferenceApi(market), orders, PositionsApi(market, orders))
+        trading = TradingApi(accounts, parts, self._meter)
+        history = History(market, self.seed).routes(accounts.knows)
         connection = Route("/sandbox/connection", self._get_connection, methods=["GET"])
         control = [*clockwork.routes(), *self._faults.routes(), connection]
         routes = [*control, *trading.routes(), *history, data.route(), updates.route()]
         app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
-        return clockwork, Gate(app, faults, self.market, {PREFIX: "data", PATH: "trading"}, stream_faults.is_down)
+        return clockwork, Gate(app, faults, market, {PREFIX: "data", PATH: "trading"}, stream_faults.is_down)
+
+    @classmethod
+    def restore(cls, path: str | Path, **arguments: Any) -> Self:
+        """Return a sandbox that goes on where ``save`` left off, not started yet.
+
+        ``arguments`` are those of the saved sandbox; ``cash``, ``accounts`` and ``faults`` come from the file: what has
+        struck is not undone, and what was still to come comes. With the same ``port`` a client that held the old keys
+        and addresses finds its orders, positions and history again.
+
+        Raises
+        ------
+        ConfigurationError
+            The file cannot be read, or the arguments describe another market or other rules.
+        """
+        sandbox, state = cls(**arguments), load(Path(path))
+        first = sandbox._accounts
+        accounts = Accounts(first.venue, sandbox.market, first.seed, first.portion)
+        replay(state, sandbox.market, accounts)
+        sandbox._serve(accounts, Faults.resumed(state.faults))
+        return sandbox
+
+    def save(self, path: str | Path) -> None:
+        """Write accounts, orders, fills, faults and the market's moment to a file, running or not; see ``restore``."""
+
+        async def write() -> None:
+            save(Path(path), self.market, self._accounts, self._schedule)
+
+        if self._server.is_running:
+            self._server.call(write)
+        else:
+            save(Path(path), self.market, self._accounts, self._schedule)
+
+    def open_account(self, cash: float | None = None) -> Alpaca:
+        """Open one more account at the market's present and return its client; by default with the others' cash.
+
+        It has keys, orders, positions and trade updates of its own, and does not compete with the others for volume.
+        """
+
+        async def open_it() -> Account:
+            return self._accounts.open(self._cash if cash is None else cash)
+
+        return self.alpaca(self._server.call(open_it).keys[0])
+
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """Key and secret of every account, in the order of their opening."""
+        return tuple(account.keys for account in self._accounts)
 
     @property
     def url(self) -> str:
@@ -182,9 +272,10 @@ class Sandbox:
         """Move a lockstep market forward; return its status when all was matched and put on the sockets.
 
         ``sent`` counts the data points and trade updates put on the current connections, so that a client can wait
-        until it has received as many. What a fault keeps back, loses or spoils is not counted; what it doubles is
-        counted twice, and what is late when it goes. After a lost connection the count begins at 0 with the next one.
-        Whatever does not arrive is told by REST.
+        until it has received as many. It has those of the first account; ``accounts`` has those of each by its key.
+        What a fault keeps back, loses or spoils is not counted; what it doubles is counted twice, and what is late when
+        it goes. After a lost connection the count begins at 0 with the next one. Whatever does not arrive is told by
+        REST.
 
         Raises
         ------
@@ -228,21 +319,26 @@ class Sandbox:
         """Return each fault as JSON with its ``phase`` (pending, active, over) and how often it has ``fired``."""
         return self._server.call(self._faults.state)
 
-    def account(self) -> Portfolio:
-        """Return a copy of the venue's books of the account."""
-        return self._server.call(self._books) if self._server.is_running else copy.deepcopy(self._exchange.portfolio)
+    def account(self, api_key: str | None = None) -> Portfolio:
+        """Return a copy of the venue's books of an account, by default of the first; an unknown key is refused."""
+        books = self._of(api_key).exchange.portfolio
 
-    async def _books(self) -> Portfolio:
-        return copy.deepcopy(self._exchange.portfolio)
+        async def copied() -> Portfolio:
+            return copy.deepcopy(books)
 
-    def alpaca(self) -> Alpaca:
-        """Return the client of this venue: the same one that takes real keys."""
-        return Alpaca(**self._connection())
+        return self._server.call(copied) if self._server.is_running else copy.deepcopy(books)
 
-    def _connection(self) -> dict[str, Any]:
+    def alpaca(self, api_key: str | None = None) -> Alpaca:
+        """Return the client of an account, by default of the first: the same one that takes real keys."""
+        return Alpaca(**self._connection(self._of(api_key)))
+
+    def _of(self, api_key: str | None) -> Account:
+        return self._accounts.first if api_key is None else self._accounts.of(api_key)
+
+    def _connection(self, account: Account) -> dict[str, Any]:
         return {
-            "api_key": self.api_key,
-            "api_secret": self.api_secret,
+            "api_key": account.keys[0],
+            "api_secret": account.keys[1],
             "data_url": self.url,
             "trading_url": self.url,
             "data_stream_url": self.data_stream_url,
@@ -252,7 +348,7 @@ class Sandbox:
 
     async def _get_connection(self, request: Request) -> Response:
         """Answer ``GET /sandbox/connection``: what another process needs to connect; the keys open nothing else."""
-        return answer(self._connection())
+        return answer(self._connection(self._accounts.first))
 
 
 def _instrument(market: Market, symbol: str) -> Instrument:

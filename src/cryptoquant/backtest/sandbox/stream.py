@@ -12,6 +12,7 @@ import msgspec
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from cryptoquant.backtest.sandbox.accounts import Account, Accounts
 from cryptoquant.backtest.sandbox.faults import Faults
 from cryptoquant.backtest.sandbox.history import PREFIX
 from cryptoquant.backtest.sandbox.line import Parting, part
@@ -59,10 +60,15 @@ class StreamLimits:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One client: its codec, what it has asked for, and how many data points were put on its socket."""
+    """One client: its codec, its subscriptions, what is on its way, and how many data points were put on its socket.
+
+    ``account`` is None until it has shown its keys.
+    """
 
     socket: WebSocket
     as_msgpack: bool
+    outbox: Outbox
+    account: Account | None = None
     subscriptions: dict[str, set[str]] = field(default_factory=lambda: {channel: set() for channel in CHANNELS})
     serving: asyncio.Task[None] | None = None
     is_dropped: bool = False
@@ -107,38 +113,47 @@ class Connection:
 
 
 class DataStream:
-    """Serves one data connection at a time, as Alpaca does; the second is refused with 406.
+    """Serves one data connection of each account at a time, as Alpaca does; its second is refused with 406.
 
-    ``current`` is the authenticated connection.
+    A fault that strikes a frame strikes that of one account: they are served in the order in which they were opened.
     """
 
-    def __init__(self, market: Market, seed: int, keys: tuple[str, str], limits: StreamLimits, faults: Faults) -> None:
-        self.market, self.seed, self.keys, self.limits, self.faults = market, seed, keys, limits, faults
-        self.current: Connection | None = None
-        self._outbox = Outbox(faults, "data")
+    def __init__(self, market: Market, seed: int, accounts: Accounts, limits: StreamLimits, faults: Faults) -> None:
+        self.market, self.seed, self.accounts, self.limits, self.faults = market, seed, accounts, limits, faults
+        self._current: dict[Account, Connection] = {}
 
     @property
-    def sent(self) -> int:
-        """Data points put on the current connection; control messages do not count."""
-        return 0 if self.current is None else self.current.sent
+    def connections(self) -> list[Connection]:
+        """The authenticated connections, in the order in which their accounts were opened."""
+        return [self._current[account] for account in self.accounts if account in self._current]
+
+    def sent(self, account: Account) -> int:
+        """Return the data points put on the connection of an account; control messages do not count."""
+        connection = self._current.get(account)
+        return 0 if connection is None else connection.sent
 
     @property
     def listening(self) -> int:
-        """Clients that have subscribed to something."""
-        return int(self.current is not None and any(self.current.subscriptions.values()))
+        """Clients of all accounts that have subscribed to something."""
+        return sum(any(connection.subscriptions.values()) for connection in self._current.values())
 
     def route(self) -> WebSocketRoute:
         """Return the route of the websocket."""
         return WebSocketRoute(PREFIX, self.serve)
 
     async def publish(self, bar: Bar) -> None:
-        """Send what the current connection has asked for of a bar that just closed: ticks, the bar, the day so far."""
-        connection = self.current
-        if connection is None:
-            return
-        points = [
-            {"T": CHANNELS[channel], "S": symbol, **body} for channel, symbol, body in self._points(bar, connection)
-        ]
+        """Send to each account what it has asked for of a bar that just closed: ticks, the bar, the day so far."""
+        for connection in self.connections:
+            await self._publish(connection, bar, self._points(bar, connection))
+
+    async def publish_update(self, bar: Bar, trade: Trade) -> None:
+        """Send a late trade and the bar that it has changed to each account that has asked for trades, updated bars."""
+        found = [("trades", bar.symbol, point(trade)), ("updatedBars", bar.symbol, point(bar))]
+        for connection in self.connections:
+            await self._publish(connection, bar, [one for one in found if connection.wants(one[0], bar.symbol)])
+
+    async def _publish(self, connection: Connection, bar: Bar, found: Sequence[Point]) -> None:
+        points = [{"T": CHANNELS[channel], "S": symbol, **body} for channel, symbol, body in found]
         if not points:
             return
         now, occasion = self.market.now, {"symbol": bar.symbol}
@@ -152,13 +167,12 @@ class DataStream:
         packet = Packet(content, len(points))
         if fault is not None and fault.kind == "data.corrupt":
             packet = Packet(CORRUPT if connection.as_msgpack else CORRUPT_TEXT, 0)
-        await self._put(connection, self._outbox.put(packet, now, occasion))
+        await self._put(connection, connection.outbox.put(packet, now, occasion))
 
     async def release(self) -> None:
         """Send the late frames whose time has come."""
-        packets = self._outbox.due(self.market.now)
-        if self.current is not None and packets:
-            await self._put(self.current, packets)
+        for connection in self.connections:
+            await self._put(connection, connection.outbox.due(self.market.now))
 
     async def _put(self, connection: Connection, packets: Sequence[Packet]) -> None:
         try:
@@ -173,15 +187,13 @@ class DataStream:
             connection.drop()
 
     async def lose(self, how: Parting | Literal["slow_client"]) -> None:
-        """Lose the current connection as a fault says."""
-        connection = self.current
-        if connection is None:
-            return
-        self._leave(connection)
-        if how == "slow_client":
-            await self._refuse(connection, 407)
-        else:
-            part(connection.socket.scope, how)
+        """Lose every connection as a fault says."""
+        for connection in self.connections:
+            self._leave(connection)
+            if how == "slow_client":
+                await self._refuse(connection, 407)
+            else:
+                part(connection.socket.scope, how)
 
     def _points(self, bar: Bar, connection: Connection) -> list[Point]:
         symbol, points = bar.symbol, []
@@ -200,7 +212,8 @@ class DataStream:
     async def serve(self, socket: WebSocket) -> None:
         """Hold one connection from handshake to close."""
         await socket.accept()
-        connection = Connection(socket, "msgpack" in socket.headers.get("content-type", ""))
+        is_msgpack = "msgpack" in socket.headers.get("content-type", "")
+        connection = Connection(socket, is_msgpack, Outbox(self.faults, "data"))
         connection.serving = asyncio.current_task()
         try:
             await connection.send([{"T": "success", "msg": "connected"}])
@@ -216,9 +229,8 @@ class DataStream:
             self._leave(connection)
 
     def _leave(self, connection: Connection) -> None:
-        if self.current is connection:
-            self.current = None
-            self._outbox.clear()
+        if connection.account is not None and self._current.get(connection.account) is connection:
+            del self._current[connection.account]
 
     async def _admit(self, connection: Connection) -> bool:
         """Return whether the connection has shown its keys in time, by header or message; otherwise it is closed."""
@@ -238,11 +250,13 @@ class DataStream:
         return await self._authenticate(connection, message)
 
     async def _authenticate(self, connection: Connection, message: Mapping[str, Any]) -> bool:
-        if (message.get("key"), message.get("secret")) != self.keys:
+        account = self.accounts.find(message.get("key"), message.get("secret"))
+        if account is None:
             return await self._refuse(connection, 402)
-        if self.current is not None or self.faults.take({"data.limit"}, self.market.now) is not None:
+        if account in self._current or self.faults.take({"data.limit"}, self.market.now) is not None:
             return await self._refuse(connection, 406)
-        self.current = connection
+        connection.account = account
+        self._current[account] = connection
         await connection.send([{"T": "success", "msg": "authenticated"}])
         return True
 

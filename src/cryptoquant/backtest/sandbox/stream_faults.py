@@ -12,7 +12,7 @@ PARTINGS: tuple[Parting, ...] = ("drop", "half_open")
 
 
 class StreamFaults:
-    """Loses the connections of both streams when the schedule says so."""
+    """Loses the connections of both streams, those of all accounts, when the schedule says so."""
 
     def __init__(self, faults: Faults, data: DataStream, updates: TradeUpdates) -> None:
         self.faults, self.data, self.updates = faults, data, updates

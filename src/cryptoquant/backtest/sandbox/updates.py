@@ -1,7 +1,7 @@
 """The trade_updates websocket: every change of an order, told to whoever listens. Nothing is repeated."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,12 @@ import msgspec
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from cryptoquant.backtest.sandbox.exchange import Exchange, Update
+from cryptoquant.backtest.sandbox.accounts import Account, Accounts
 from cryptoquant.backtest.sandbox.faults import Faults
 from cryptoquant.backtest.sandbox.line import Parting, part
 from cryptoquant.backtest.sandbox.outbox import Outbox, Packet
 from cryptoquant.backtest.sandbox.stream import StreamLimits
+from cryptoquant.backtest.sandbox.ticket import Update
 from cryptoquant.backtest.sandbox.wire import update_body
 from cryptoquant.market.time import iso
 
@@ -23,9 +24,10 @@ STREAM = "trade_updates"
 
 @dataclass(slots=True, eq=False)
 class Listener:
-    """One authorized client: whether it listens, and how many updates were put on its socket."""
+    """One authorized client: its account, whether it listens, and how many updates were put on its socket."""
 
     socket: WebSocket
+    account: Account | None = None
     serving: asyncio.Task[None] | None = None
     listens: bool = False
     is_dropped: bool = False
@@ -33,30 +35,21 @@ class Listener:
 
 
 class TradeUpdates:
-    """Tells the exchange's updates to every listener; what happens while nobody listens is not kept for later."""
+    """Tells each account's updates to its listeners; what happens while nobody listens is not kept for later."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        keys: tuple[str, str],
-        limits: StreamLimits,
-        faults: Faults,
-        clock: Callable[[], int],
-    ) -> None:
-        self.exchange, self.keys, self.limits, self.faults, self.clock = exchange, keys, limits, faults, clock
-        self._outbox = Outbox(faults, "trading")
+    def __init__(self, accounts: Accounts, limits: StreamLimits, faults: Faults) -> None:
+        self.accounts, self.limits, self.faults = accounts, limits, faults
+        self._outboxes: dict[Account, Outbox] = {}
         self._listeners: list[Listener] = []
-        self._told = 0
         self._turn = asyncio.Lock()
 
-    @property
-    def sent(self) -> int:
-        """Updates put on the newest connection."""
-        return self._listeners[-1].sent if self._listeners else 0
+    def sent(self, account: Account) -> int:
+        """Return the updates put on the newest connection of an account."""
+        return next((listener.sent for listener in reversed(self._listeners) if listener.account is account), 0)
 
     @property
     def listening(self) -> int:
-        """Clients that listen."""
+        """Clients of all accounts that listen."""
         return sum(listener.listens for listener in self._listeners)
 
     def route(self) -> WebSocketRoute:
@@ -64,37 +57,55 @@ class TradeUpdates:
         return WebSocketRoute(PATH, self.serve)
 
     async def flush(self) -> None:
-        """Send the updates that have come since the last call, in order."""
+        """Send the updates that have come since the last call, in the order of each account."""
         async with self._turn:
-            waiting = self.exchange.updates[self._told :]
-            self._told += len(waiting)
-            for update in waiting:
-                if self.listening:
-                    await self._put(self._outbox.put(self._packet(update), self.clock(), _occasion(update)))
+            for account in list(self.accounts):
+                exchange = account.exchange
+                waiting = exchange.updates[exchange.told :]
+                exchange.told += len(waiting)
+                for update in waiting:
+                    if self._of(account):
+                        packets = self._outbox(account).put(self._packet(update, account), self.now, _occasion(update))
+                        await self._put(account, packets)
+
+    @property
+    def now(self) -> int:
+        """The market's present, ns UTC."""
+        return self.accounts.market.now
 
     async def release(self) -> None:
         """Send the late updates whose time has come."""
         async with self._turn:
-            await self._put(self._outbox.due(self.clock()))
+            for account, outbox in list(self._outboxes.items()):
+                await self._put(account, outbox.due(self.now))
 
     async def lose(self, how: Parting) -> None:
         """Lose every connection as a fault says."""
         lost, self._listeners = self._listeners, []
-        self._outbox.clear()
+        self._outboxes.clear()
         for listener in lost:
             listener.listens = False
             part(listener.socket.scope, how)
 
-    def _packet(self, update: Update) -> Packet:
-        body = update_body(update, self.exchange)
-        offset = self.faults.offset(self.clock())
+    def _of(self, account: Account) -> list[Listener]:
+        return [one for one in self._listeners if one.listens and one.account is account]
+
+    def _outbox(self, account: Account) -> Outbox:
+        outbox = self._outboxes.get(account)
+        if outbox is None:
+            outbox = self._outboxes[account] = Outbox(self.faults, "trading")
+        return outbox
+
+    def _packet(self, update: Update, account: Account) -> Packet:
+        body = update_body(update, account.exchange)
+        offset = self.faults.offset(self.now)
         if offset:
             body["data"]["timestamp"] = iso(update.time + offset)
         return Packet(msgspec.json.encode(body), 1)
 
-    async def _put(self, packets: Sequence[Packet]) -> None:
+    async def _put(self, account: Account, packets: Sequence[Packet]) -> None:
         for packet in packets:
-            for listener in [listener for listener in self._listeners if listener.listens]:
+            for listener in self._of(account):
                 await self._send(listener, packet.content)
 
     async def _send(self, listener: Listener, body: bytes) -> None:
@@ -112,7 +123,7 @@ class TradeUpdates:
     async def serve(self, socket: WebSocket) -> None:
         """Hold one connection from handshake to close."""
         await socket.accept()
-        listener = Listener(socket, asyncio.current_task())
+        listener = Listener(socket, serving=asyncio.current_task())
         try:
             while True:
                 await self._answer(listener, await _receive(socket))
@@ -131,7 +142,8 @@ class TradeUpdates:
         is_known = listener in self._listeners
         if action in ("authenticate", "auth"):
             key, secret = data.get("key_id", message.get("key")), data.get("secret_key", message.get("secret"))
-            is_known = (key, secret) == self.keys
+            listener.account = self.accounts.find(key, secret)
+            is_known = listener.account is not None
             if is_known and listener not in self._listeners:
                 self._listeners.append(listener)
             await _authorization(listener, "authenticate", is_known=is_known)

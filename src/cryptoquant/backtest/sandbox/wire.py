@@ -8,8 +8,9 @@ from typing import Any
 import msgpack
 import msgspec
 
-from cryptoquant.backtest.sandbox.exchange import DAY, Exchange, Ticket, Update
+from cryptoquant.backtest.sandbox.exchange import DAY, Exchange
 from cryptoquant.backtest.sandbox.refusal import Refusal, plain
+from cryptoquant.backtest.sandbox.ticket import Ticket, Update
 from cryptoquant.market.instrument import Instrument, compact_symbol
 from cryptoquant.market.schema import Bar, BookUpdate, Quote, Trade
 from cryptoquant.market.time import iso
@@ -19,14 +20,17 @@ Body = dict[str, Any]
 Event = Trade | Quote | Bar | BookUpdate
 UNUSED_ORDER_FIELDS = (
     "expired_at",
-    "replaced_at",
-    "replaced_by",
-    "replaces",
     "legs",
     "trail_percent",
     "trail_price",
     "hwm",
 )
+CLOSINGS = {
+    "filled": "filled_at",
+    "canceled": "canceled_at",
+    "rejected": "failed_at",
+    "replaced": "replaced_at",
+}
 CHANNELS = {
     "trades": "t",
     "quotes": "q",
@@ -95,11 +99,8 @@ def refusal_body(refused: Refusal) -> Body:
 
 def order_body(ticket: Ticket, exchange: Exchange, status: str | None = None) -> Body:
     """Return an order; numbers are strings. ``status`` overrides the ticket's own."""
-    request, fill, symbol = ticket.request, ticket.fill, ticket.request.symbol
-    closed = {"filled": "filled_at", "canceled": "canceled_at", "rejected": "failed_at"}.get(ticket.status)
-    moments = {
-        name: moment(ticket.closed) if name == closed else None for name in ("filled_at", "canceled_at", "failed_at")
-    }
+    request, symbol, average = ticket.request, ticket.request.symbol, ticket.average_price
+    moments = {name: moment(ticket.closed) if ticket.status == closed else None for closed, name in CLOSINGS.items()}
     return {
         "id": ticket.id,
         "client_order_id": request.client_order_id,
@@ -108,39 +109,59 @@ def order_body(ticket: Ticket, exchange: Exchange, status: str | None = None) ->
         "submitted_at": iso(ticket.submitted),
         **moments,
         **dict.fromkeys(UNUSED_ORDER_FIELDS),
+        "replaced_by": ticket.replaced_by or None,
+        "replaces": ticket.replaces or None,
         "asset_id": asset_id(exchange, symbol),
         "symbol": symbol,
         "asset_class": "crypto",
-        "notional": None if request.notional is None else plain(request.notional),
-        "qty": None if request.quantity is None else plain(request.quantity),
-        "filled_qty": "0" if fill is None else plain(exchange.coins(symbol, fill.lots)),
-        "filled_avg_price": None if fill is None else text(fill.price),
+        "notional": _number(request.notional),
+        "qty": _number(request.quantity),
+        "filled_qty": plain(exchange.coins(symbol, ticket.filled)),
+        "filled_avg_price": _number(average),
         "order_class": "",
         "order_type": request.type,
         "type": request.type,
         "side": request.side,
         "position_intent": "buy_to_open" if request.side == "buy" else "sell_to_close",
         "time_in_force": request.time_in_force,
-        "limit_price": None if request.limit_price is None else plain(request.limit_price),
-        "stop_price": None,
+        "limit_price": _number(request.limit_price),
+        "stop_price": _number(request.stop_price),
         "status": status or ticket.status,
         "extended_hours": False,
     }
 
 
+def _number(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)
+
+
 def update_body(update: Update, exchange: Exchange) -> Body:
-    """Return a message of the trade_updates stream."""
-    fill, ticket = update.ticket.fill, update.ticket
+    """Return a message of the trade_updates stream; a fill tells the price and quantity of this execution only."""
+    fill, ticket = update.fill, update.ticket
     data: Body = {
         "event": update.event,
         "execution_id": exchange.identity("execution", ticket.id, update.event),
         "timestamp": iso(update.time),
         "order": order_body(ticket, exchange),
     }
-    if fill is not None and update.event in ("fill", "partial_fill"):
+    if fill is not None and update.event == "restated":
+        data["execution_id"] = exchange.identity("execution", fill.execution_id, update.event)
+    elif fill is not None:
+        data["execution_id"] = execution(fill, exchange)
         quantity = plain(exchange.coins(fill.symbol, fill.lots))
         data |= {"price": text(fill.price), "qty": quantity, "position_qty": plain(update.position)}
     return {"stream": "trade_updates", "data": data}
+
+
+def execution(fill: Fill, exchange: Exchange) -> str:
+    """Return the id of an execution, the same on the stream and in the activities."""
+    return exchange.identity("execution", fill.execution_id)
+
+
+def clock_body(now: int) -> Body:
+    """Return the market clock: crypto never closes, so the next open and close are the next midnight UTC."""
+    midnight = iso((now // DAY + 1) * DAY)
+    return {"timestamp": iso(now), "is_open": True, "next_open": midnight, "next_close": midnight}
 
 
 def position_body(exchange: Exchange, symbol: str) -> Body:
@@ -172,13 +193,15 @@ def position_body(exchange: Exchange, symbol: str) -> Body:
     }
 
 
-def account_body(exchange: Exchange, created: int) -> Body:
+def account_body(exchange: Exchange) -> Body:
     """Return the account; spot only, so buying power is cash less what open buys hold back."""
     cash, equity = plain(exchange.cash), cents(exchange.portfolio.equity)
     power, long = plain(exchange.buying_power), cents(exchange.portfolio.equity - float(exchange.cash))
     flags = ("trading_blocked", "transfers_blocked", "account_blocked", "trade_suspended_by_user", "shorting_enabled")
     zeros = (
         "accrued_fees",
+        "pending_transfer_in",
+        "pending_transfer_out",
         "short_market_value",
         "initial_margin",
         "maintenance_margin",
@@ -192,7 +215,7 @@ def account_body(exchange: Exchange, created: int) -> Body:
         "crypto_status": "ACTIVE",
         "currency": "USD",
         "multiplier": "1",
-        "created_at": iso(created),
+        "created_at": iso(exchange.opened),
         "cash": cash,
         **dict.fromkeys(("buying_power", "regt_buying_power", "non_marginable_buying_power"), power),
         **dict.fromkeys(("equity", "portfolio_value"), equity),
@@ -205,7 +228,7 @@ def account_body(exchange: Exchange, created: int) -> Body:
 
 def asset_id(exchange: Exchange, symbol: str) -> str:
     """Return the id of a pair, the same at every sandbox of a seed."""
-    return exchange.identity("asset", symbol)
+    return exchange.asset_ids[symbol]
 
 
 def asset_body(exchange: Exchange, instrument: Instrument) -> Body:
@@ -230,47 +253,16 @@ def asset_body(exchange: Exchange, instrument: Instrument) -> Body:
     }
 
 
-def clock_body(now: int) -> Body:
-    """Return the market clock: crypto never closes, so the next open and close are the next midnight UTC."""
-    midnight = iso((now // DAY + 1) * DAY)
-    return {"timestamp": iso(now), "is_open": True, "next_open": midnight, "next_close": midnight}
-
-
-def fill_activity(fill: Fill, exchange: Exchange) -> Body:
-    """Return a FILL of the account's activities."""
-    quantity = plain(exchange.coins(fill.symbol, fill.lots))
+def configuration_body() -> Body:
+    """Return the account's configuration: spot only, no margin, no shorts, and no mails."""
     return {
-        "id": _activity_id(fill, exchange),
-        "activity_type": "FILL",
-        "transaction_time": iso(fill.time),
-        "type": "fill",
-        "price": text(fill.price),
-        "qty": quantity,
-        "side": fill.side,
-        "symbol": fill.symbol,
-        "leaves_qty": "0",
-        "order_id": fill.order_id,
-        "cum_qty": quantity,
-        "order_status": "filled",
+        "dtbp_check": "entry",
+        "fractional_trading": True,
+        "max_margin_multiplier": "1",
+        "max_options_trading_level": 0,
+        "no_shorting": True,
+        "pdt_check": "entry",
+        "ptp_no_exception_entry": False,
+        "suspend_trade": False,
+        "trade_confirm_email": "none",
     }
-
-
-def fee_activity(fill: Fill, exchange: Exchange) -> Body:
-    """Return a CFEE of the account's activities: coins of a buy as ``qty``, cash of a sell as ``net_amount``."""
-    coins = exchange.coins(fill.symbol, fill.lots - fill.lots_change) if fill.side == "buy" else Decimal(0)
-    return {
-        "id": _activity_id(fill, exchange),
-        "activity_type": "CFEE",
-        "date": iso(fill.time)[:10],
-        "net_amount": "0" if coins else cents(-fill.fee),
-        "description": "Coin Pair Transaction Fee (Non USD)" if coins else "Coin Pair Transaction Fee (USD)",
-        "symbol": fill.symbol,
-        "qty": plain(-coins),
-        "price": text(fill.price),
-        "status": "executed",
-    }
-
-
-def _activity_id(fill: Fill, exchange: Exchange) -> str:
-    stamp = "".join(filter(str.isdigit, iso(fill.time)))[:17].ljust(17, "0")
-    return f"{stamp}::{exchange.identity('execution', fill.order_id, 'fill')}"

@@ -41,6 +41,7 @@ from cryptoquant.trading.strategy.construction import (
     Schedule,
     VolatilityTarget,
 )
+from cryptoquant.trading.strategy.quantity import FixedQuantity
 from cryptoquant.trading.strategy.reversion import MeanReversion
 from cryptoquant.trading.strategy.rules import Breakout, BuyAndHold, Momentum
 from cryptoquant.trading.strategy.sessions import (
@@ -61,6 +62,7 @@ __all__ = [
     "Breakout",
     "BuyAndHold",
     "Ensemble",
+    "FixedQuantity",
     "Followed",
     "HierarchicalRiskParity",
     "LongFlat",
