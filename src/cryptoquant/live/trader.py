@@ -18,7 +18,7 @@ from cryptoquant.live.changes import Changes
 from cryptoquant.live.desk import Desk
 from cryptoquant.live.dispatcher import Dispatcher
 from cryptoquant.live.feed import Feed
-from cryptoquant.live.floor import Floor, Listener
+from cryptoquant.live.floor import Floor, Level, Listener
 from cryptoquant.live.inbox import Inbox
 from cryptoquant.live.journal import Journal
 from cryptoquant.live.opening import Opening
@@ -155,6 +155,8 @@ class Trader:
             self._shut()
             raise
         self.state, self.reason = "ready", ""
+        for name, one in self.status().profiles.items():
+            self.floor.tell("started", name, reference=self.floor.desks[name].profile.reference, equity=one.equity)
         return self
 
     def _prepare(self) -> None:
@@ -297,6 +299,9 @@ class Trader:
                 self.checkpoints.save(universe)
             self._shut()
             self.state = "halted" if self.state == "halted" else "stopped"
+            done = self.status()
+            level: Level = "error" if self.state == "halted" else "info"
+            self.floor.tell("stopped", "", level, state=done.state, reason=self.reason, equity=done.equity)
         return self.status()
 
     def status(self) -> TraderStatus:
