@@ -1,4 +1,4 @@
-"""A week of market time on a venue that goes wrong all day: books equal to the venue's, no minute lost, nothing double."""
+"""A week of market time on a venue that goes wrong all day: books as the venue's, no minute lost, nothing double."""
 
 from datetime import timedelta
 from pathlib import Path

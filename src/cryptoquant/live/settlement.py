@@ -15,6 +15,8 @@ from cryptoquant.trading.venue import Venue
 FINAL = ("filled", "canceled", "expired", "rejected", "replaced")
 EXACT, ROUNDED = 1e-9, 1e-3
 """By what share a mean price must differ to be another one: as the stream corrects it, and as an order may round it."""
+BETTER = 1e-7
+"""By what share a price must be better than a limit to be another one."""
 
 Outcome = Fill | Rejection | Cancellation | Adjustment
 
@@ -83,26 +85,24 @@ class Settlement:
         if filled == 0.0 and booked.lots == 0.0:
             return
         mean = float(told["filled_avg_price"] or 0.0)
-        liquidity: Liquidity = "maker" if order.type == "limit" and order.time_in_force != "ioc" else "taker"
         if filled > booked.lots:
             part = filled - booked.lots
             price = mean if booked.lots == 0.0 else (mean * filled - booked.value) / part
             if told.get("event") in ("fill", "partial_fill") and self._lots(order, told.get("qty")) == part:
                 price = float(told["price"])
-            fill = execute(replace(order, lots=part), price, moment, self.venue, liquidity)
+            fill = execute(replace(order, lots=part), price, moment, self.venue, liquidity_of(order, price))
             yield replace(fill, execution_id=f"{order.id}-{int(filled)}", reason=reason)
         elif (is_restated := told.get("event") == "restated") or told["status"] in FINAL:
             moved = abs(mean * filled - booked.value)
             if filled < booked.lots or moved > (EXACT if is_restated else ROUNDED) * booked.value:
-                yield self._correction(order, (filled, mean), booked, moment, liquidity)
+                yield self._correction(order, (filled, mean), booked, moment)
 
-    def _correction(
-        self, order: Order, now: tuple[float, float], booked: Booked, moment: int, liquidity: Liquidity
-    ) -> Adjustment:
+    def _correction(self, order: Order, now: tuple[float, float], booked: Booked, moment: int) -> Adjustment:
         """Return what turns the booked fills into ``now`` (lots, mean price): the venue has corrected an execution."""
         lots, mean = now
         change = (0.0, 0.0)
         if lots > 0.0:
+            liquidity = liquidity_of(order, booked.value / booked.lots)
             whole = execute(replace(order, lots=lots), mean, moment, self.venue, liquidity)
             change = whole.lots_change, whole.cash_change
         return Adjustment(
@@ -117,6 +117,17 @@ class Settlement:
 
     def _lots(self, order: Order, quantity: Any) -> float:
         return self.venue.instrument(order.symbol).lots(Decimal(str(quantity or "0")))
+
+
+def liquidity_of(order: Order, price: float) -> Liquidity:
+    """Return whether an order made or took liquidity, which the venue does not tell: by its kind and its price.
+
+    A limit order that stood in the book is filled at its limit; one that is filled at a better price took what was
+    there when it arrived.
+    """
+    if order.type != "limit" or order.limit_price is None or order.time_in_force == "ioc":
+        return "taker"
+    return "taker" if order.sign * (order.limit_price - price) > BETTER * order.limit_price else "maker"
 
 
 def _ending(order: Order, told: Mapping[str, Any], moment: int) -> Iterator[Rejection | Cancellation]:

@@ -11,7 +11,7 @@ from cryptoquant.data.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.data.lease import Lease
 from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
-from cryptoquant.errors import CryptoquantError, HaltedError, VenueError
+from cryptoquant.errors import AuthenticationError, CryptoquantError, HaltedError, VenueError
 from cryptoquant.live.account import Account
 from cryptoquant.live.broker import AlpacaBroker
 from cryptoquant.live.changes import Changes
@@ -254,14 +254,14 @@ class Trader:
         return self.status()
 
     def _fetch(self, symbol: str, start: int, end: int) -> Iterator[Bar]:
-        """Yield minutes of the history; a venue that fails is asked again for as long as one is borne that is silent."""
+        """Yield minutes of the history; a venue that fails is asked again as long as its silence is borne."""
         deadline = time.monotonic() + self.options.patience.venue.total_seconds()
         while True:
             try:
                 pages = list(self.connection.fetch_bars(symbol, MINUTE, start, end))
                 break
             except VenueError as error:
-                if time.monotonic() > deadline:
+                if isinstance(error, AuthenticationError) or time.monotonic() > deadline:
                     raise
                 self.floor.tell("trouble", level="warning", task="history", reason=str(error))
                 time.sleep(FETCH_PAUSE_SECONDS)
