@@ -252,9 +252,11 @@ def check_tradable(costs: Costs) -> None:
 def on_increment(order: Order, increment: Decimal) -> Decimal:
     """Return the limit price of an order as the venue takes it: a multiple of its increment, never a worse price.
 
-    What floats left beside a multiple is not a price between two.
+    What floats left beside a multiple is not a price between two. An increment of 0 is one that nobody told.
     """
     price = Decimal(repr(order.limit_price))
+    if not increment:
+        return price
     nearest = (price / increment).to_integral_value() * increment
     if abs(nearest - price) <= NOISE * price:
         return nearest
