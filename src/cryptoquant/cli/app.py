@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import typer
 
-from cryptoquant.cli import data, demo, live, operate, paper, registry, research, sandbox, status_view
+from cryptoquant.cli import data, demo, live, operate, paper, registry, replay, research, sandbox, status_view
 from cryptoquant.cli.terminal import complain
 from cryptoquant.errors import CryptoquantError
 
@@ -94,7 +94,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "halt": operate.halt,
     "resume": operate.resume,
     "stop": operate.stop,
-    "replay": live.replay,
+    "replay": replay.replay,
     "report": live.report,
 }
 for verb, function in VERBS.items():

@@ -1,4 +1,4 @@
-"""Verbs for journals: whether they are given again, and what they say."""
+"""The verb report: what a journal's trader did, or a saved report again."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,24 +10,11 @@ from cryptoquant.cli.data import Json
 from cryptoquant.cli.paper import JournalOption
 from cryptoquant.cli.status_view import ProfileOption
 from cryptoquant.cli.terminal import answer, say, table
-from cryptoquant.errors import JournalError
 from cryptoquant.live.replay import replay as read_again
 from cryptoquant.performance.report import Report
 from cryptoquant.settings import settings
 
 DATABASE = b"SQLite format 3\x00"
-
-
-def replay(profile: ProfileOption = None, journal: JournalOption = None, json: Json = False) -> None:
-    """Read a journal through the engine again and say whether it gives the same orders."""
-    again = read_again(_place(journal), profile=profile)
-    if json:
-        answer({"equal": again.is_equal, "difference": again.difference, "orders": len(again.journalled)})
-    else:
-        same = f"all {len(again.journalled)} orders are given again" if again.is_equal else again.difference
-        say(f"{len(again.slices)} slices, {len(again.fills)} fills: {same}")
-    if not again.is_equal:
-        raise JournalError(f"the replay differs: {again.difference}")
 
 
 def report(

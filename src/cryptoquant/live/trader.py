@@ -11,7 +11,7 @@ from cryptoquant.data.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.data.lease import Lease
 from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
-from cryptoquant.errors import CryptoquantError, HaltedError, VenueError
+from cryptoquant.errors import AuthenticationError, CryptoquantError, HaltedError, VenueError
 from cryptoquant.live.account import Account
 from cryptoquant.live.broker import AlpacaBroker
 from cryptoquant.live.changes import Changes
@@ -266,7 +266,7 @@ class Trader:
                 pages = list(self.connection.fetch_bars(symbol, MINUTE, start, end))
                 break
             except VenueError as error:
-                if time.monotonic() > deadline:
+                if isinstance(error, AuthenticationError) or time.monotonic() > deadline:
                     raise
                 self.floor.tell("trouble", level="warning", task="history", reason=str(error))
                 time.sleep(FETCH_PAUSE_SECONDS)
