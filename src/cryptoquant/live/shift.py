@@ -42,7 +42,7 @@ class Shift:
     ) -> None:
         self.floor, self.feed, self.clock = floor, feed, clock
         self.operator, self.inbox, self.options = operator, inbox, options
-        self.reason = ""
+        self.reason = self._paused = ""
         self._watch = Watch(options.patience)
         self._polled = self._looked = time.monotonic()
 
@@ -145,13 +145,20 @@ class Shift:
             self._pause(found)
 
     def _pause(self, reason: str) -> None:
-        """Open nothing more while there is a reason; open again when there is none, after a look at the books."""
-        now = self.clock.now()
-        if reason:
-            self.floor.command(Command(f"{ITSELF}pause-{now}", "pause", now, reason))
-        else:
+        """Open nothing more while there is a reason; open again when there is none, after a look at the books.
+
+        A profile that the operator has paused stays so.
+        """
+        now, before = self.clock.now(), self._paused
+        self._paused = reason
+        if not reason:
             self.floor.look()
-            self.floor.command(Command(f"unpause-{now}", "unpause", now))
+        for desk in self.floor.desks.values():
+            stands = desk.engine.risk.paused
+            if reason and not stands:
+                self.floor.command(Command(f"{ITSELF}pause-{desk.name}-{now}", "pause", now, reason), desk.name)
+            elif not reason and stands == before:
+                self.floor.command(Command(f"unpause-{desk.name}-{now}", "unpause", now), desk.name)
 
     def wind_down(self) -> None:
         """Open nothing more, cancel, close what is to be closed, and wait for it, at most ``wind_down`` long.

@@ -238,12 +238,14 @@ class Trader:
         HaltedError
             Trading stopped because of a doubt; the reason is journalled and orders in flight stay known.
         """
-        self.start()
-        self.state = "running"
-        end = None if until is None else self.clock.now() + span_ns(until)
+        with Stopping() as stopping:
+            self.start()
+            self.state = "running"
+            return self._trade(None if until is None else self.clock.now() + span_ns(until), stopping)
+
+    def _trade(self, end: int | None, stopping: Stopping) -> TraderStatus:
         try:
-            with Stopping() as stopping:
-                self.shift.run(end, lambda: stopping.asked)
+            self.shift.run(end, lambda: stopping.asked)
             self.reason = self.shift.reason
         except KeyboardInterrupt:
             self.reason = "interrupted"
