@@ -1,13 +1,13 @@
 """The account: the sum of its ledgers and the cash that none of them has, against what the venue says."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from cryptoquant.live.desk import Desk
 from cryptoquant.live.dispatcher import Standing
-from cryptoquant.trading.order import Fill
+from cryptoquant.trading.order import Adjustment, Fill
 from cryptoquant.trading.venue import BASIS_POINT, Venue
 
 CENT = 0.01
@@ -55,7 +55,7 @@ class Account:
 
     def __init__(self, spare: float = 0.0) -> None:
         self.spare = spare
-        self.doubt = Doubt()
+        self.doubts: dict[str, Doubt] = {}
         self._told: dict[str, Decimal] = {}
         self._day = -1
         self._lots: dict[str, float] = {}
@@ -63,7 +63,7 @@ class Account:
 
     def take(self, fill: Fill, venue: Venue) -> None:
         """Note the fee of a fill: the venue may post it at the end of its day only, and may have charged more."""
-        self.doubt.take(fill, venue)
+        self.doubts.setdefault(fill.profile, Doubt()).take(fill, venue)
         if fill.time // DAY != self._day:
             self._day, self._lots, self._cash = fill.time // DAY, {}, 0.0
         if fill.side == "buy":
@@ -90,7 +90,7 @@ class Account:
         """Return the fees of the day of ``now`` (nanoseconds UTC)."""
         return Pending(self._lots, self._cash) if now // DAY == self._day else Pending({}, 0.0)
 
-    def difference(self, desks: Iterable[Desk], standing: Standing, now: int) -> str:
+    def difference(self, desks: Collection[Desk], standing: Standing, now: int) -> str:
         """Return what differs from the venue in words, or an empty text.
 
         A position may differ by one increment for each fill, cash by a cent for each; both by the fees of the day that
@@ -101,23 +101,62 @@ class Account:
         pending, steps = self.pending(now), max(1, sum(desk.fills for desk in real))
         moving = {order.symbol for desk in real for order in desk.engine.in_flight.values()}
         for symbol in dict.fromkeys(symbol for desk in real for symbol in desk.profile.bundle.symbols):
-            holders = [desk for desk in real if symbol in desk.profile.bundle.symbols]
+            holders = desks_of(desks, symbol)
             instrument = holders[0].engine.venue.instrument(symbol)
             ours = sum((instrument.quantity(desk.engine.portfolio.held(symbol)) for desk in holders), Decimal(0))
             theirs, room = standing.positions.get(symbol, Decimal(0)), steps * instrument.quantity_increment
-            least = ours - instrument.quantity(math.ceil(self.doubt.lots.get(symbol, 0.0))) - room
+            doubt = sum(one.lots.get(symbol, 0.0) for one in self.doubts.values())
+            least = ours - instrument.quantity(math.ceil(doubt)) - room
             most = ours + instrument.quantity(pending.lots.get(symbol, 0.0)) + room
             if symbol not in moving and not least <= theirs <= most:
                 return f"{symbol}: our books hold {ours}, the venue {theirs}"
         cash, room_of_cash = self.cash(real), CENT * steps
-        theirs_in_cash = float(standing.cash)
-        if (
-            not moving
-            and not cash - self.doubt.cash - room_of_cash <= theirs_in_cash <= cash + pending.cash + room_of_cash
-        ):
+        theirs_in_cash, doubt = float(standing.cash), sum(one.cash for one in self.doubts.values())
+        most_cash = cash + pending.cash + room_of_cash
+        if not moving and not cash - doubt - room_of_cash <= theirs_in_cash <= most_cash:
             return f"cash: our books hold {cash:.2f}, the venue {theirs_in_cash:.2f}"
         return ""
+
+    def resolved(self, desks: Collection[Desk], standing: Standing, now: int) -> list[tuple[Desk, Adjustment]]:
+        """Return what brings the books to the fees that the venue took where they were in doubt, and doubt no more.
+
+        For a moment at which nothing is in flight and the books differ by no more than the doubt. Where the venue holds
+        more than our books it has still to post the day's fees, and the doubt stands.
+        """
+        real = [desk for desk in desks if not desk.profile.is_shadow]
+        steps = max(1, sum(desk.fills for desk in real))
+        found: list[tuple[Desk, Adjustment]] = []
+        for symbol in sorted({symbol for one in self.doubts.values() for symbol in one.lots}):
+            holders = desks_of(desks, symbol)
+            theirs = holders[0].engine.venue.instrument(symbol).lots(standing.positions.get(symbol, Decimal(0)))
+            gap = sum(desk.engine.portfolio.held(symbol) for desk in holders) - theirs
+            for desk in holders if gap >= -steps else ():
+                doubt = self.doubts.get(desk.name, Doubt())
+                part = min(gap, math.ceil(doubt.lots.pop(symbol, 0.0)))
+                if part > 0.0:
+                    found.append((desk, _fee(desk, symbol, (-part, 0.0), now)))
+                    gap -= part
+        gap = self.cash(desks) - float(standing.cash)
+        for desk in real if gap >= -CENT * steps else ():
+            doubt = self.doubts.get(desk.name, Doubt())
+            part, doubt.cash = min(gap, doubt.cash), 0.0
+            if part > CENT:
+                found.append((desk, _fee(desk, "", (0.0, -float(round(part / desk.engine.venue.unit))), now)))
+                gap -= part
+        return found
 
     def cash(self, desks: Iterable[Desk]) -> float:
         """Return the account's cash by our books, in quote currency."""
         return self.spare + sum(desk.engine.portfolio.cash_value for desk in desks if not desk.profile.is_shadow)
+
+
+def desks_of(desks: Iterable[Desk], symbol: str) -> list[Desk]:
+    """Return the desks that hold coins of a symbol at the venue, or may."""
+    return [desk for desk in desks if not desk.profile.is_shadow and symbol in desk.profile.bundle.symbols]
+
+
+def _fee(desk: Desk, symbol: str, change: tuple[float, float], now: int) -> Adjustment:
+    """Return the adjustment by what the venue took more, (lots, cash units)."""
+    return Adjustment(
+        f"fee:{desk.name}:{symbol}:{now}", desk.name, symbol, *change, now, "the venue took a taker's fee"
+    )

@@ -328,8 +328,11 @@ class Floor:
         self._doubt = found
         if found:
             self.compare()
-        else:
-            self.account.stand(standing.positions, self.idle)
+            return
+        self.account.stand(standing.positions, self.idle)
+        if not any(desk.is_busy for desk in self.desks.values() if not desk.profile.is_shadow):
+            for desk, fee in self.account.resolved(self.desks.values(), standing, self._now()):
+                self.book(desk, [fee])
 
     def resend(self, desk: Desk, order: Order) -> None:
         """Send an order again that the venue does not know: while its slice is the last one, or if it reduces."""

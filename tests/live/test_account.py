@@ -1,0 +1,73 @@
+"""The account against the venue: what may differ, what may not, and fees that nobody told."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from cryptoquant.live.account import Account, Doubt
+from cryptoquant.live.dispatcher import Standing
+from cryptoquant.live.replay import replay
+
+
+@pytest.fixture
+def traded(hire):
+    """A trader that has traded a day and stopped, and what its account holds."""
+    trader = hire()
+    trader.run(until=timedelta(hours=24, minutes=5))
+    book = trader.desk.engine.portfolio
+    held = {symbol: trader.desk.engine.venue.instrument(symbol).quantity(book.held(symbol)) for symbol in book.symbols}
+    return trader, Standing(held, Decimal(repr(book.cash_value)))
+
+
+def test_the_same_is_no_difference_and_more_than_the_steps_is_one(traded):
+    trader, truth = traded
+    account, desks = Account(trader.floor.account.spare), trader.floor.desks.values()
+    late = trader.clock.now() + 2 * 86_400 * 10**9
+    step = Decimal("0.000000001") * trader.desk.fills
+    assert account.difference(desks, truth, late) == ""
+    for by, differs in ((step, False), (step + Decimal("1e-9"), True)):
+        for sign in (1, -1):
+            moved = {**truth.positions, "BTC/USD": truth.positions["BTC/USD"] + sign * by}
+            assert bool(account.difference(desks, replace(truth, positions=moved), late)) is differs
+    cents = Decimal("0.01") * trader.desk.fills
+    assert account.difference(desks, replace(truth, cash=truth.cash + cents * Decimal("0.99")), late) == ""
+    assert "cash: our books hold" in account.difference(desks, replace(truth, cash=truth.cash + 2 * cents), late)
+
+
+def test_fees_of_the_day_that_are_not_posted_yet_are_no_difference(traded):
+    trader, truth = traded
+    account, desks = trader.floor.account, trader.floor.desks.values()
+    last = replay(trader.journal_path).fills[-1]
+    pending = account.pending(last.time)
+    instrument = trader.desk.engine.venue.instrument(last.symbol)
+    gross = dict(truth.positions)
+    for symbol, lots in pending.lots.items():
+        gross[symbol] += instrument.quantity(lots)
+    posted_later = Standing(gross, truth.cash + Decimal(repr(pending.cash)))
+    assert pending.cash > 0.0 or pending.lots
+    assert account.difference(desks, posted_later, last.time) == ""
+    assert account.difference(desks, posted_later, last.time + 2 * 86_400 * 10**9) != ""
+
+
+def test_a_fee_in_doubt_is_booked_as_far_as_the_venue_took_it_and_then_no_doubt_is_left(traded):
+    trader, truth = traded
+    account, desks = trader.floor.account, trader.floor.desks.values()
+    account.doubts = {"main": Doubt({"BTC/USD": 5_000.0}, 3.0)}
+    taken = Standing({**truth.positions, "BTC/USD": truth.positions["BTC/USD"] - Decimal("0.000004")}, truth.cash - 2)
+    assert account.difference(desks, taken, 0) == ""
+    coins, cash = account.resolved(desks, taken, 7)
+    assert (coins[1].symbol, coins[1].lots_change, coins[1].cash_change) == ("BTC/USD", -4_000.0, 0.0)
+    assert (cash[1].symbol, cash[1].lots_change) == ("", 0.0)
+    assert cash[1].cash_change == pytest.approx(-2e6, abs=1.0)
+    assert account.resolved(desks, taken, 8) == []
+
+
+def test_while_the_venue_has_still_to_post_fees_the_doubt_stands(traded):
+    trader, truth = traded
+    account, desks = trader.floor.account, trader.floor.desks.values()
+    account.doubts = {"main": Doubt({"BTC/USD": 5_000.0}, 3.0)}
+    gross = Standing({**truth.positions, "BTC/USD": truth.positions["BTC/USD"] + 1}, truth.cash + 100)
+    assert account.resolved(desks, gross, 7) == []
+    assert account.doubts["main"] == Doubt({"BTC/USD": 5_000.0}, 3.0)
