@@ -69,7 +69,7 @@ OWNERS = {
     "joblib": {"backtest/parallel.py", "models/tune.py"},
     "typer": {"cli/"},
     "sqlite3": {"live/journal.py", "live/inbox.py"},
-    "requests": {"data/alpaca.py", "live/broker.py", "data/clock.py"},
+    "requests": {"data/alpaca.py", "live/broker.py", "data/clock.py", "live/notify.py"},
 }
 HEAVY = (
     "pandas", "sklearn", "scipy", "xgboost", "torch", "mlflow", "optuna", "alpaca", "vectorbt", "plotly", "numba",

@@ -11,7 +11,8 @@ class Settings(BaseSettings):
     """What the environment says: Alpaca keys and the places of store, registry, trial ledger and journal.
 
     Alpaca's own variable names are understood (``APCA_API_KEY_ID``, ``APCA_API_SECRET_KEY``), and ours with the prefix
-    ``CQ_``. Secrets print as asterisks.
+    ``CQ_``. Secrets print as asterisks. ``CQ_NOTIFY_WEBHOOK``, ``CQ_NOTIFY_SECRET`` and ``CQ_NOTIFY_COMMAND`` say
+    who hears of what a trader warns about.
     """
 
     model_config = SettingsConfigDict(env_prefix="CQ_", extra="ignore", frozen=True)
@@ -29,6 +30,9 @@ class Settings(BaseSettings):
     unregistered: str = Field(default="unregistered", description="folder for what a registry did not take")
     journal: str = "journal.sqlite"
     keys: str | None = Field(default=None, description="file of the keys that stores are encrypted with")
+    notify_webhook: str | None = Field(default=None, description="where notifications are posted; https or loopback")
+    notify_secret: SecretStr | None = Field(default=None, description="sent to the webhook as a bearer token")
+    notify_command: str | None = Field(default=None, description="program that reads each notification as JSON")
     state: str = Field(default="~/.local/state/cryptoquant", description="where accounts in use are noted")
     jobs: int = Field(default=-1, description="processes for parallel work; -1 uses every core")
 

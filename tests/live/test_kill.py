@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.kill_harness import BUGS
+from tests.live.kill_harness import BLIND, BUGS
 
 ROOT = Path(__file__).resolve().parents[2]
 ENOUGH = 40
@@ -46,4 +46,10 @@ def test_killed_seventy_times_among_faults_it_trades_as_if_it_had_lived_on(tmp_p
 @pytest.mark.deep
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(tmp_path, bug):
-    assert verdict(tmp_path, 3, ENOUGH, 16, bug)["said"]
+    said = verdict(tmp_path, 3, ENOUGH, 16, bug)["said"]
+    assert any("halted" in line or line.startswith(("fills", "account", "an order was given twice")) for line in said)
+
+
+@pytest.mark.deep
+def test_an_order_that_is_sent_again_blindly_is_stopped_by_its_id(tmp_path):
+    assert verdict(tmp_path, 3, ENOUGH, 16, BLIND)["said"] == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoquant.live.settlement import Booked, Settlement
+from cryptoquant.live.settlement import Booked, Settlement, liquidity_of
 from cryptoquant.trading.order import Adjustment, Cancellation, Fill, Order
 from cryptoquant.trading.venue import Costs, Venue
 
@@ -98,3 +98,11 @@ def test_an_older_word_is_no_correction():
 def test_a_mean_price_that_the_venue_rounds_is_no_correction():
     facts, _ = book([told(10**8, 0.000012345678), told(10**8, 0.000012345, "filled")])
     assert [type(fact) for fact in facts] == [Fill]
+
+
+@pytest.mark.parametrize(
+    ("side", "price", "told"), [("buy", 99.0, "taker"), ("buy", 100.0, "maker"), ("sell", 101.0, "taker")]
+)
+def test_a_limit_that_was_filled_at_a_better_price_took_what_was_there(side, price, told):
+    limited = Order("cq-main-BTCUSD-1-0", "main", "BTC/USD", side, 1e9, 1, "limit", "gtc", 100.0)
+    assert liquidity_of(limited, price) == told

@@ -271,15 +271,16 @@ def _venue(section: VenueSection, costs: Costs) -> Venue:
 
 def costs_of(values: Mapping[str, Any]) -> Costs:
     """Return the costs that a ``[costs]`` table says; errors as for a file."""
-    return _costs(_section("costs", CostsSection, values))
+    return _costs(section_of("costs", CostsSection, values))
 
 
 def execution_of(values: Mapping[str, Any]) -> Execution:
     """Return the execution that an ``[execution]`` table says; errors as for a file."""
-    return _execution(_section("execution", ExecutionSection, values))
+    return _execution(section_of("execution", ExecutionSection, values))
 
 
-def _section(where: str, kind: type[S], values: Mapping[str, Any]) -> S:
+def section_of(where: str, kind: type[S], values: Mapping[str, Any]) -> S:
+    """Return a table of a file, typed; what is wrong with it is said with its path in the file."""
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:

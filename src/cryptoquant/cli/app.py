@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import typer
 
-from cryptoquant.cli import data, demo, live, registry, research, sandbox
+from cryptoquant.cli import data, demo, live, operate, paper, registry, replay, research, sandbox, status_view
 from cryptoquant.cli.terminal import complain
 from cryptoquant.errors import CryptoquantError
 
@@ -89,15 +89,20 @@ VERBS: dict[str, Callable[..., None]] = {
     "compare": registry.compare,
     "models": registry.models,
     "sandbox": sandbox.sandbox,
-    "paper": live.paper,
-    "status": live.status,
-    "stop": live.stop,
-    "resume": live.resume,
-    "replay": live.replay,
+    "paper": paper.paper,
+    "status": status_view.status,
+    "halt": operate.halt,
+    "resume": operate.resume,
+    "stop": operate.stop,
+    "replay": replay.replay,
     "report": live.report,
 }
 for verb, function in VERBS.items():
     app.command(verb)(guarded(function))
+profile = typer.Typer(help="Profiles of a running trader: each command waits for its answer.", no_args_is_help=True)
+for verb, command in operate.PROFILE_VERBS.items():
+    profile.command(verb)(guarded(command))
+app.add_typer(profile, name="profile")
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """What the verbs print: lines, tables, JSON and a progress bar where a person is watching."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import polars as pl
 from rich.console import Console
@@ -17,7 +18,55 @@ from cryptoquant.performance.trials import strict_json
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
-__all__ = ["Advance", "answer", "complain", "facts", "line", "progress", "say", "status_line", "table"]
+__all__ = [
+    "Advance",
+    "answer",
+    "complain",
+    "facts",
+    "line",
+    "progress",
+    "redacted_errors",
+    "say",
+    "status_line",
+    "table",
+]
+
+
+class Redacted(io.TextIOBase):
+    """A stream that changes what is written before it passes it on."""
+
+    def __init__(self, stream: TextIO, redact: Callable[[str], str]) -> None:
+        self._stream, self._redact = stream, redact
+
+    def write(self, text: str) -> int:
+        """Write a changed text."""
+        return self._stream.write(self._redact(text))
+
+    def flush(self) -> None:
+        """Pass on what waits."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+        return self._stream.isatty()
+
+
+@contextmanager
+def redacted_errors(redact: Callable[[str], str]) -> Iterator[None]:
+    """Let every error of this process pass through ``redact``, also one that ends it, with its traceback."""
+    before = sys.stderr
+    sys.stderr = Redacted(before, redact)
+    try:
+        yield
+    except Exception as error:
+        # Printed by the interpreter after this has ended, or as one line by the verb's guard.
+        found: BaseException | None = error
+        while found is not None:
+            found.args = tuple(redact(one) if isinstance(one, str) else one for one in found.args)
+            found = found.__cause__ or found.__context__
+        raise
+    finally:
+        sys.stderr = before
 
 
 def say(text: str) -> None:

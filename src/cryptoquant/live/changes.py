@@ -8,6 +8,8 @@ from cryptoquant.live.floor import Floor
 from cryptoquant.live.opening import Opening
 from cryptoquant.live.profile import Profile
 
+SETTLE_SECONDS = 20.0
+
 
 class Changes:
     """Sets profiles and models up in the middle of a shift.
@@ -35,9 +37,18 @@ class Changes:
         """
         if profile.name in self.floor.desks:
             raise ConfigurationError(f"there is a profile {profile.name} already: take another name")
+        known = self.opening().journal.entries()
+        if any(entry.kind == "profile" and entry.scope == profile.name for entry in known):
+            raise ConfigurationError(f"the journal knows a profile {profile.name} that was removed: take another name")
         lacking = set(profile.bundle.symbols) - set(self.symbols)
         if lacking:
             raise ConfigurationError(f"the feed does not bring {', '.join(sorted(lacking))}: start the trader anew")
+        if profile.capital is None and not self.floor.account.spare > 0:
+            raise ConfigurationError(
+                f"profile {profile.name}: no profile left any cash: give it a capital that is free"
+            )
+        # The broker is asked from here, and it is not for two threads at once.
+        self.floor.dispatcher.settle(SETTLE_SECONDS)
         opening = self.opening()
         opening.add(self.floor, profile, opening.broker.standing())
 

@@ -14,6 +14,7 @@ from cryptoquant.live.feed import OrderUpdate
 from cryptoquant.live.journal import Journal, Row, encode, encode_signals
 from cryptoquant.live.shadow import ShadowVenue
 from cryptoquant.live.start import slice_to_list
+from cryptoquant.live.telling import Telling, decided, refused
 from cryptoquant.live.universe import Floats, Universe
 from cryptoquant.market.price import Price
 from cryptoquant.market.schema import Bar, Quote
@@ -87,6 +88,7 @@ class Floor:
         self.shadows: dict[str, ShadowVenue] = {}
         self.dispatcher: Dispatcher
         self.listeners: tuple[Listener, ...] = ()
+        self._telling = Telling()
         self.on_predicted: Callable[[Desk, list[Signal], Floats], None] = lambda desk, signals, rows: None
         self.unknown: set[str] = set()
         self.unanswered: set[str] = set()
@@ -204,7 +206,12 @@ class Floor:
                 given.append(encode_signals(signals, desk.name))
             self.on_predicted(desk, signals, own)
             self._is_ahead = True
+            latched = desk.engine.risk.halted
             said.append((desk, desk.decide(market, signals)))
+            if self.listeners:
+                self.tell("decided", desk.name, **decided(desk, market, signals, said[-1][1]))
+                if desk.engine.risk.halted != latched:
+                    self.tell("halted", desk.name, "error", reason=desk.engine.risk.halted)
         self._commit([*given, encode(market, universe.name)], said)
 
     def pass_over(self, universe: str, slices: Sequence[Slice]) -> None:
@@ -249,10 +256,11 @@ class Floor:
             self._commit([encode(fact)], [(desk, said)])
             if isinstance(fact, Fill):
                 self.account.take(fact, desk.engine.venue)
-                self.tell("fill", desk.name, symbol=fact.symbol, side=fact.side, price=fact.price, order=fact.order_id)
-            elif not isinstance(fact, Adjustment):
+                if self.listeners:
+                    self.tell("fill", desk.name, **self._telling.filled(desk, fact))
+            elif not isinstance(fact, Adjustment) and self.listeners:
                 reason = fact.reason if isinstance(fact, Rejection) else "ended"
-                self.tell("ended", desk.name, "warning", order=fact.order_id, reason=reason)
+                self.tell("ended", desk.name, "warning", **self._telling.ended(desk, fact.order_id, reason))
             if late:
                 self.halt(f"order {fact.order_id} was filled further after it had ended")  # type: ignore[union-attr]
 
@@ -372,17 +380,20 @@ class Floor:
         shadow = self.shadows.get(desk.name)
         for outcome in outcomes:
             if isinstance(outcome, Rejection):
-                self.tell("refused", desk.name, order=outcome.order_id, reason=outcome.reason)
+                if self.listeners:
+                    self.tell("refused", desk.name, **refused(desk, outcome))
                 continue
             order = outcome if isinstance(outcome, Order) else desk.orders[outcome.order_id]
             task: Literal["send", "cancel"] = "send" if isinstance(outcome, Order) else "cancel"
+            if self.listeners:
+                facts = self._telling.sent(desk, order, self._now()) if task == "send" else {}
+                self.tell(task, desk.name, **(facts or self._telling.ordered(desk, order)))
             if shadow is not None:
                 self._shadow(desk, shadow, task, order)
             else:
                 self._moves += 1
                 self.unanswered.add(order.id)
                 self.dispatcher.ask(task, order, reduces=reduces(order, desk.engine))
-            self.tell(task, desk.name, order=order.id, side=order.side, symbol=order.symbol, type=order.type)
 
     def _shadow(self, desk: Desk, shadow: ShadowVenue, task: str, order: Order) -> None:
         ended = shadow.submit(at_venue(order)) if task == "send" else shadow.cancel(order, self._now())

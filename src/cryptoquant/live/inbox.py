@@ -1,8 +1,6 @@
 """The inbox: what an operator asks of a running trader, in a file beside its journal that any process may write."""
 
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +8,23 @@ import msgspec
 
 from cryptoquant.errors import JournalError
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS asked (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, answer TEXT)"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS asked (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL, answer TEXT, taken INTEGER NOT NULL DEFAULT 0
+)
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One wish: what to do, for which profile ('' for all), and further settings by name."""
+class Request(msgspec.Struct, frozen=True):
+    """One wish: what to do, for which profile ('' for all), and further settings by name; its number in the inbox."""
 
-    seq: int
     action: str
-    profile: str
-    settings: Mapping[str, Any]
+    profile: str = ""
+    settings: dict[str, Any] = {}
+    seq: int = 0
+
+
+WISH = msgspec.json.Decoder(Request)
 
 
 class Inbox:
@@ -56,20 +60,47 @@ class Inbox:
         return int(found.lastrowid or 0)
 
     def waiting(self) -> list[Request]:
-        """Return the wishes that have no answer yet, oldest first."""
+        """Return the wishes that have no answer yet, oldest first; what is no wish is answered with that."""
         try:
             rows = self._db.execute("SELECT seq, body FROM asked WHERE answer IS NULL ORDER BY seq").fetchall()
         except sqlite3.Error as error:
             raise JournalError(f"{self.path}: cannot read: {error}") from error
-        return [Request(seq, **msgspec.json.decode(body)) for seq, body in rows]
+        found = []
+        for seq, body in rows:
+            try:
+                found.append(msgspec.structs.replace(WISH.decode(body), seq=seq))
+            except msgspec.MsgspecError as error:
+                self._answer(seq, f"this is no command: {error}")
+        return found
+
+    def take(self, request: Request) -> bool:
+        """Begin with a wish; False when it was withdrawn meanwhile."""
+        update = "UPDATE asked SET taken = 1 WHERE seq = ? AND answer IS NULL"
+        return self._write(update, request.seq) == 1
+
+    def withdraw(self, number: int) -> bool:
+        """Take a wish back that nobody has begun with; False when it is too late for that."""
+        return self._write("DELETE FROM asked WHERE seq = ? AND taken = 0 AND answer IS NULL", number) == 1
 
     def answer(self, request: Request, text: str) -> None:
         """Say what came of a wish; an empty text says that it was done."""
-        self._db.execute("UPDATE asked SET answer = ? WHERE seq = ?", (text, request.seq))
+        self._answer(request.seq, text)
+
+    def _answer(self, number: int, text: str) -> None:
+        self._write("UPDATE asked SET answer = ? WHERE seq = ?", text, number)
+
+    def _write(self, statement: str, *values: Any) -> int:
+        try:
+            return self._db.execute(statement, values).rowcount
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: cannot write: {error}") from error
 
     def answer_of(self, number: int) -> str | None:
         """Return the answer to a wish, None while there is none."""
-        row = self._db.execute("SELECT answer FROM asked WHERE seq = ?", (number,)).fetchone()
+        try:
+            row = self._db.execute("SELECT answer FROM asked WHERE seq = ?", (number,)).fetchone()
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: cannot read: {error}") from error
         return None if row is None else row[0]
 
     def close(self) -> None:

@@ -166,8 +166,8 @@ class Journal:
         self._lock.close()
 
 
-def read_journal(path: str | Path) -> list[Entry]:
-    """Return all rows of a journal without locking it: while a trader writes, too.
+def read_journal(path: str | Path, after: int = 0) -> list[Entry]:
+    """Return the rows of a journal behind a place, without locking it: while a trader writes, too.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def read_journal(path: str | Path) -> list[Entry]:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found != FORMAT:
                 raise JournalError(f"{place} has format {found}, this version reads {FORMAT}")
-            return list(_rows(connection, 0))
+            return list(_rows(connection, after))
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:

@@ -15,7 +15,7 @@ from cryptoquant.live.floor import Floor
 from cryptoquant.live.history import history
 from cryptoquant.live.journal import Entry, Journal
 from cryptoquant.live.profile import Profile
-from cryptoquant.live.replay import Replay, replay_all
+from cryptoquant.live.replay import ITSELF, Replay, replay_all
 from cryptoquant.live.start import Start
 from cryptoquant.live.universe import Checkpoints, Past, Universe, laid_over
 from cryptoquant.market.slice import Slice
@@ -24,6 +24,7 @@ from cryptoquant.models.bundle import STRATEGIES, strategy_to_dict
 from cryptoquant.models.forecaster import Forecaster
 from cryptoquant.models.monitoring.predictions import bundle_digest
 from cryptoquant.models.registry import Registry
+from cryptoquant.trading.engine import Command
 from cryptoquant.trading.order import Fill
 from cryptoquant.trading.venue import Venue
 
@@ -131,6 +132,7 @@ class Opening:
         found = floor.account.difference(floor.desks.values(), self.broker.standing(), self.now)
         if found:
             floor.halt(found)
+        self._unpause(floor)
         self._meet_missed(floor)
         for universe in floor.universes.values():
             self._pass_missed(floor, universe)
@@ -158,6 +160,12 @@ class Opening:
                 symbol = entry.id.split(":")[1]
                 found[symbol] = max(entry.time, found.get(symbol, 0))
         return found
+
+    def _unpause(self, floor: Floor) -> None:
+        """End the pauses that the trader before gave itself, and did not live to end."""
+        for name, one in self.known.items():
+            if name in floor.desks and one.engine.risk.paused and one.paused_by.startswith(ITSELF):
+                floor.command(Command(f"unpause-{name}-{self.now}", "unpause", self.now, "a new start"), name)
 
     def _pass_missed(self, floor: Floor, universe: Universe) -> None:
         past = self.past[universe.name]

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, cast, get_args
 
-from cryptoquant.errors import ConfigurationError, CryptoquantError
+from cryptoquant.errors import ConfigurationError, CryptoquantError, HaltedError, JournalError
 from cryptoquant.live.desk import Desk
 from cryptoquant.live.floor import Floor
 from cryptoquant.live.inbox import Inbox, Request
 from cryptoquant.live.profile import Profile
-from cryptoquant.live.start import limits_to_dict
+from cryptoquant.live.start import limits_from_dict, limits_to_dict
 from cryptoquant.models.bundle import Bundle, strategy_to_dict
 from cryptoquant.models.registry import Registry
 from cryptoquant.trading.engine import Action, Command
@@ -17,6 +17,7 @@ from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.strategy import Strategy
 
 ACTIONS = cast("tuple[str, ...]", get_args(Action))
+FOR_ALL = (*ACTIONS, "stop")
 
 
 class Preparing(Protocol):
@@ -53,13 +54,22 @@ class Operator:
         self._preparing, self._now = preparing, now
 
     def heed(self, inbox: Inbox) -> None:
-        """Do what waits in an inbox; what cannot be done is answered with the reason."""
-        for request in inbox.waiting():
+        """Do what waits in an inbox; what cannot be done is answered with the reason.
+
+        Raises
+        ------
+        JournalError, HaltedError
+            The journal did not take it, or trading ended with it; that is answered too.
+        """
+        for request in filter(inbox.take, inbox.waiting()):
             try:
                 self.do(request)
                 said = ""
-            except (CryptoquantError, ValueError, TypeError) as error:
-                said = str(error)
+            except (CryptoquantError, ValueError, TypeError, OSError) as error:
+                said = str(error) or type(error).__name__
+                if isinstance(error, JournalError) or (isinstance(error, HaltedError) and request.action in ACTIONS):
+                    inbox.answer(request, said)
+                    raise
             inbox.answer(request, said)
 
     def do(self, request: Request) -> None:
@@ -83,12 +93,15 @@ class Operator:
         if request.action not in wanted and request.action not in ACTIONS:
             known = ", ".join(sorted([*wanted, *ACTIONS]))
             raise ValueError(f"no such command: {request.action!r}; wanted one of {known}")
-        if request.profile and request.action != "add" and request.profile not in self.floor.desks:
+        is_known = request.profile in self.floor.desks or (request.action in FOR_ALL and not request.profile)
+        if request.action != "add" and not is_known:
             raise ValueError(f"no profile {request.profile!r}; there are {', '.join(self.floor.desks)}")
         if request.action in ACTIONS:
             self.command(request.action, request.profile, str(request.settings.get("reason", "by the operator")))
-        else:
-            wanted[request.action](request.profile, **request.settings)
+            return
+        if objects := {"bundle", "strategy"} & set(request.settings):
+            raise ValueError(f"{request.action}: {', '.join(objects)} cannot be told in words")
+        wanted[request.action](request.profile, **request.settings)
 
     def command(self, action: str, profile: str = "", reason: str = "by the operator") -> None:
         """Halt, resume, pause, cancel or close: one profile, or all."""
@@ -104,10 +117,9 @@ class Operator:
         """Add a registered bundle as a new profile."""
         if self.registry is None:
             raise ConfigurationError("this trader has no registry: give one, or add a Profile from Python")
-        limits = settings.pop("limits", None)
-        if limits is not None:
-            settings["limits"] = RiskLimits(**limits)
-        self._preparing.add(Profile.of(reference, self.registry, name=profile, **settings))
+        limits = changed(RiskLimits(), settings.pop("limits", None) or {})
+        self._preparing.add(Profile.of(reference, self.registry, name=profile, limits=limits, **settings))
+        self.floor.tell("profile", profile, "warning", action="add", reference=reference)
 
     def remove(self, profile: str) -> None:
         """Take a profile from the account; its cash is spare again.
@@ -130,9 +142,10 @@ class Operator:
     def change_limits(self, profile: str, **limits: Any) -> None:
         """Put other limits in the place of a profile's, from now on."""
         desk = self.floor.desks[profile]
-        new = replace(desk.engine.limits, **limits)
+        new = changed(desk.engine.limits, limits)
         self._note(profile, {"action": "limits", "limits": limits_to_dict(new)})
         desk.engine.change(limits=new)
+        desk.profile = replace(desk.profile, limits=new)
 
     def change_strategy(self, profile: str, strategy: Strategy | None = None, **parameters: Any) -> None:
         """Give a profile another strategy, or other parameters of its own, from its next slice on."""
@@ -170,3 +183,26 @@ class Operator:
         now = self._now()
         self.floor.journal.note("profile", f"profile:{profile}:{content['action']}:{now}", now, content, profile)
         self.floor.tell("profile", profile, "warning", **content)
+
+
+def changed(limits: RiskLimits, values: Mapping[str, Any]) -> RiskLimits:
+    """Return limits with other values, numbers or texts such as ``inf``.
+
+    Raises
+    ------
+    ValueError
+        There is no such limit, or its value is out of range.
+
+    Examples
+    --------
+    >>> changed(RiskLimits(max_gross=0.5), {"max_weight": "0.2"}).max_weight
+    0.2
+    """
+    known = limits_to_dict(limits)
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise ValueError(f"no limit {', '.join(unknown)}; there are {', '.join(known)}")
+    try:
+        return limits_from_dict({**known, **values})
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"limits: {error}") from error

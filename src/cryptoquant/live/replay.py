@@ -17,10 +17,12 @@ from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Slice
 from cryptoquant.models.bundle import STRATEGIES, strategy_from_dict
 from cryptoquant.performance.report import Report, build_report, fills_frame, rejections_frame
-from cryptoquant.trading.engine import Engine, Event
+from cryptoquant.trading.engine import Command, Engine, Event
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.order import Adjustment, Cancel, Fill, Order, Rejection
 
+ITSELF = "itself-"
+"""How the id of a command begins that the trader gave itself, because of a silence or of its end."""
 EVENTS = ("slice", "fill", "rejection", "cancellation", "adjustment", "command", "price", "timer")
 Wish = Order | Cancel
 
@@ -41,6 +43,8 @@ class Replay:
         Rows of time, equity, cash, exposure; one for each slice.
     seen
         Close of the last slice that the engine has taken, decided on or not (nanoseconds UTC).
+    paused_by
+        Id of the command that paused it; one of the trader itself does not take the place of the operator's.
     is_removed
         Whether the profile was taken from the account.
     """
@@ -58,6 +62,7 @@ class Replay:
     model: str = ""
     reference: str = ""
     version: str = ""
+    paused_by: str = ""
     is_removed: bool = False
     _own: set[str] = field(default_factory=set)
 
@@ -133,9 +138,13 @@ class Replay:
         if isinstance(event, Price) and event.symbol not in self.start.symbols:
             return
         fact: Event = event
+        was_paused = bool(self.engine.risk.paused)
         said = self.engine.on(fact)
         if isinstance(event, Fill | Adjustment):
             self.booked.append(event)
+        elif isinstance(event, Command) and event.action in ("pause", "close"):
+            if not (was_paused and event.id.startswith(ITSELF)):
+                self.paused_by = event.id
         elif isinstance(event, Rejection):
             self.refused.append(event)
         elif isinstance(event, Slice):
@@ -205,19 +214,24 @@ def replay_all(
     entries = read_journal(journal) if isinstance(journal, str | Path) else list(journal)
     found: dict[str, Replay] = {}
     for entry in entries:
-        if entry.kind == "profile":
-            content = entry.content()
-            if content["action"] == "add":
-                found[entry.scope] = Replay.of(Start.from_dict(content, strategies))
-            else:
-                found[entry.scope].change(content, strategies)
-            continue
-        for name, one in found.items():
-            if not one.is_removed and entry.scope in ("", name, one.start.universe):
-                one.take(entry)
+        read_on(found, entry, strategies)
     if not found:
         raise JournalError("the journal holds no profile of a trader")
     return found
+
+
+def read_on(found: dict[str, Replay], entry: Entry, strategies: Mapping[str, type[Any]] = STRATEGIES) -> None:
+    """Take the next row of a journal into what was found so far, by profile."""
+    if entry.kind == "profile":
+        content = entry.content()
+        if content["action"] == "add":
+            found[entry.scope] = Replay.of(Start.from_dict(content, strategies))
+        else:
+            found[entry.scope].change(content, strategies)
+        return
+    for name, one in found.items():
+        if not one.is_removed and entry.scope in ("", name, one.start.universe):
+            one.take(entry)
 
 
 def replay(

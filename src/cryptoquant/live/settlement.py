@@ -15,8 +15,8 @@ from cryptoquant.trading.venue import Venue
 FINAL = ("filled", "canceled", "expired", "rejected", "replaced")
 EXACT, ROUNDED = 1e-9, 1e-3
 """By what share a mean price must differ to be another one: as the stream corrects it, and as an order may round it."""
-
-SAME_PRICE = 1e-9
+BETTER = 1e-7
+"""By what share a price must be better than a limit to be another one."""
 
 Outcome = Fill | Rejection | Cancellation | Adjustment
 
@@ -102,7 +102,8 @@ class Settlement:
         lots, mean = now
         change = (0.0, 0.0)
         if lots > 0.0:
-            whole = execute(replace(order, lots=lots), mean, moment, self.venue, liquidity_of(order, mean))
+            liquidity = liquidity_of(order, booked.value / booked.lots)
+            whole = execute(replace(order, lots=lots), mean, moment, self.venue, liquidity)
             change = whole.lots_change, whole.cash_change
         return Adjustment(
             f"correction:{order.id}:{int(lots)}:{mean!r}",
@@ -119,13 +120,14 @@ class Settlement:
 
 
 def liquidity_of(order: Order, price: float) -> Liquidity:
-    """Return the side of the fee that an execution falls on, which the venue does not tell.
+    """Return whether an order made or took liquidity, which the venue does not tell: by its kind and its price.
 
-    A limit order that rested is filled at its limit; one that took liquidity is filled at a better price.
+    A limit order that stood in the book is filled at its limit; one that is filled at a better price took what was
+    there when it arrived.
     """
-    if order.type != "limit" or order.time_in_force == "ioc" or order.limit_price is None:
+    if order.type != "limit" or order.limit_price is None or order.time_in_force == "ioc":
         return "taker"
-    return "maker" if abs(price - order.limit_price) <= SAME_PRICE * order.limit_price else "taker"
+    return "taker" if order.sign * (order.limit_price - price) > BETTER * order.limit_price else "maker"
 
 
 def _ending(order: Order, told: Mapping[str, Any], moment: int) -> Iterator[Rejection | Cancellation]:

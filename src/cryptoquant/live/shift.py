@@ -11,6 +11,7 @@ from cryptoquant.live.floor import Floor
 from cryptoquant.live.inbox import Inbox
 from cryptoquant.live.operator import Operator
 from cryptoquant.live.options import TraderOptions
+from cryptoquant.live.replay import ITSELF
 from cryptoquant.live.watch import Watch
 from cryptoquant.market.schema import Bar, Quote
 from cryptoquant.market.time import from_iso, span_ns
@@ -147,7 +148,7 @@ class Shift:
         """Open nothing more while there is a reason; open again when there is none, after a look at the books."""
         now = self.clock.now()
         if reason:
-            self.floor.command(Command(f"pause-{now}", "pause", now, reason))
+            self.floor.command(Command(f"{ITSELF}pause-{now}", "pause", now, reason))
         else:
             self.floor.look()
             self.floor.command(Command(f"unpause-{now}", "unpause", now))
@@ -155,18 +156,17 @@ class Shift:
     def wind_down(self) -> None:
         """Open nothing more, cancel, close what is to be closed, and wait for it, at most ``wind_down`` long.
 
-        The exits of positions that are kept stay in the journal, and act again when the trader is started again.
+        The exits of positions that are kept stay in the journal, and act again when the trader is started again. Then
+        the pause ends too, not before: bars that still wait in the feed would open positions.
         """
         now, desks = self.clock.now(), list(self.floor.desks.values())
         for desk in desks:
             action: Action = "close" if desk.profile.on_stop == "close" else "cancel"
-            self.floor.command(Command(f"{action}-{desk.name}-{now}", action, now, self.reason), desk.name)
-            self.floor.command(Command(f"pause-{desk.name}-{now}", "pause", now, self.reason), desk.name)
+            self.floor.command(Command(f"{ITSELF}{action}-{desk.name}-{now}", action, now, self.reason), desk.name)
+            self.floor.command(Command(f"{ITSELF}pause-{desk.name}-{now}", "pause", now, self.reason), desk.name)
         for _ in self._steps(now + span_ns(self.options.wind_down)):
             if not any(desk.is_busy or (desk.closes and desk.holds) for desk in desks):
                 break
-        for desk in desks:
-            self.floor.command(Command(f"unpause-{desk.name}-{now}", "unpause", self.clock.now()), desk.name)
 
 
 def _moment_of(item: Item) -> tuple[int, int]:

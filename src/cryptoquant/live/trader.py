@@ -13,14 +13,14 @@ from cryptoquant.data.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.data.lease import Lease
 from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
-from cryptoquant.errors import CryptoquantError, HaltedError, VenueError
+from cryptoquant.errors import AuthenticationError, CryptoquantError, HaltedError, VenueError
 from cryptoquant.live.account import Account
 from cryptoquant.live.broker import AlpacaBroker
 from cryptoquant.live.changes import Changes
 from cryptoquant.live.desk import Desk
 from cryptoquant.live.dispatcher import Dispatcher
 from cryptoquant.live.feed import Feed
-from cryptoquant.live.floor import Floor, Listener
+from cryptoquant.live.floor import Floor, Level, Listener
 from cryptoquant.live.inbox import Inbox
 from cryptoquant.live.journal import Journal
 from cryptoquant.live.opening import Opening
@@ -158,6 +158,8 @@ class Trader:
             self._shut()
             raise
         self.state, self.reason = "ready", ""
+        for name, one in self.status().profiles.items():
+            self.floor.tell("started", name, reference=self.floor.desks[name].profile.reference, equity=one.equity)
         return self
 
     def _prepare(self) -> None:
@@ -267,7 +269,7 @@ class Trader:
                 pages = list(self.connection.fetch_bars(symbol, MINUTE, start, end))
                 break
             except VenueError as error:
-                if time.monotonic() > deadline:
+                if isinstance(error, AuthenticationError) or time.monotonic() > deadline:
                     raise
                 self.floor.tell("trouble", level="warning", task="history", reason=str(error))
                 time.sleep(FETCH_PAUSE_SECONDS)
@@ -300,6 +302,9 @@ class Trader:
                 self.checkpoints.save(universe)
             self._shut()
             self.state = "halted" if self.state == "halted" else "stopped"
+            done = self.status()
+            level: Level = "error" if self.state == "halted" else "info"
+            self.floor.tell("stopped", "", level, state=done.state, reason=self.reason, equity=done.equity)
         return self.status()
 
     def status(self) -> TraderStatus:
