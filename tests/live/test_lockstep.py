@@ -67,9 +67,10 @@ SLOW = {
 def test_they_agree_when_bars_are_faster_than_fills(bundle, tmp_path, rules, execution):
     """The venue's latency and depth are known to the rehearsal, as they are to the simulator.
 
-    Slippage would fill orders that take at their limit, and the venue does not tell that they took.
+    Slippage fills limit orders that take at their limit, and the venue does not tell that they took: the position that
+    it tells after a buy does. Of a sell nothing tells it but the cash, so that is left out.
     """
-    costs = Costs.alpaca()
+    costs = Costs.alpaca(1, slippage_bps=2.0 if execution.limit_bps is None else 0.0)
     chosen = replace(bundle, timeframe="5m", execution=execution, horizon=timedelta(minutes=15), costs=costs)
     market = {"days": 6, "history": timedelta(days=3), "lockstep": True, "costs": costs}
     with Sandbox(11, bundle.symbols, **market, **rules) as venue:
@@ -82,3 +83,16 @@ def test_they_agree_when_bars_are_faster_than_fills(bundle, tmp_path, rules, exe
         assert again.is_equal, again.difference
         assert compared.is_equal, str(compared)
         assert venue.account().cash == trader.desk.engine.portfolio.cash
+
+
+def test_a_limit_that_took_is_known_by_the_position_that_the_venue_tells(bundle, tmp_path):
+    chosen = replace(bundle, timeframe="5m", execution=EXECUTIONS["all of it"], horizon=timedelta(minutes=15))
+    market = {"days": 6, "history": timedelta(days=3), "lockstep": True, **SLOW["both"]}
+    with Sandbox(11, bundle.symbols, **market) as venue:
+        trader = Trader(chosen, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite")
+        trader.run(until=timedelta(hours=6))
+        fills = replay(trader.journal_path).fills
+        took = [f for f in fills if f.side == "buy" and f.liquidity == "taker"]
+        at_limit = {o.id: o.limit_price for o in replay(trader.journal_path).orders}
+        assert any(fill.price == at_limit[fill.order_id] for fill in took)
+        assert (venue.account().lots == trader.desk.engine.portfolio.lots).all()

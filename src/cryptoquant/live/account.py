@@ -56,6 +56,7 @@ class Account:
     def __init__(self, spare: float = 0.0) -> None:
         self.spare = spare
         self.doubt = Doubt()
+        self._told: dict[str, Decimal] = {}
         self._day = -1
         self._lots: dict[str, float] = {}
         self._cash = 0.0
@@ -69,6 +70,21 @@ class Account:
             self._lots[fill.symbol] = self._lots.get(fill.symbol, 0.0) + fill.lots - fill.lots_change
         else:
             self._cash += fill.fee
+
+    def gained(self, symbol: str, position: Decimal | None) -> Decimal | None:
+        """Take a position (coins) that the venue's stream tells; return by how much it grew since the last one.
+
+        None where either is not known: an update that was missed leaves a gap that nothing is concluded from.
+        """
+        before = self._told.pop(symbol, None)
+        if position is None:
+            return None
+        self._told[symbol] = position
+        return None if before is None else position - before
+
+    def stand(self, positions: Mapping[str, Decimal], symbols: Iterable[str]) -> None:
+        """Take the positions that the account holds while nothing of these symbols is on its way."""
+        self._told |= {symbol: positions.get(symbol, Decimal(0)) for symbol in symbols}
 
     def pending(self, now: int) -> Pending:
         """Return the fees of the day of ``now`` (nanoseconds UTC)."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, Protocol
 
 from msgspec.structs import replace
@@ -232,6 +233,11 @@ class Floor:
             return
         desk, order = found
         beside = {name: update.data.get(name) for name in ("event", "price", "qty")}
+        if (held := update.data.get("position_qty")) is not None:
+            gained = self.account.gained(order.symbol, Decimal(str(held)))
+            instrument = desk.engine.venue.instrument(order.symbol)
+            if gained is not None and order.side == "buy":
+                beside["gained"] = instrument.lots(gained)
         self.book(desk, desk.outcomes(order, {**told, **beside}, update.time))
 
     def find(self, order_id: str) -> tuple[Desk, Order] | None:
@@ -292,11 +298,20 @@ class Floor:
         if answer.refused is not None:
             self.book(desk, [answer.refused])
         elif answer.told is not None:
-            self.book(desk, desk.outcomes(order, answer.told))
+            facts = desk.outcomes(order, answer.told)
+            if any(isinstance(fact, Fill) for fact in facts):
+                self.account.gained(order.symbol, None)
+            self.book(desk, facts)
             if answer.task == "look" and order.id in desk.engine.working.asked:
                 self._send(desk, [Cancel(order.id, desk.name, order.symbol, self._now())])  # it was lost on the way
         elif answer.task != "send" and order.id in desk.engine.in_flight:
             self.resend(desk, order)
+
+    @property
+    def idle(self) -> set[str]:
+        """The symbols that are traded and have no order in flight."""
+        busy = {order.symbol for desk in self.desks.values() for order in desk.engine.in_flight.values()}
+        return {symbol for desk in self.desks.values() for symbol in desk.profile.bundle.symbols} - busy
 
     def compare(self) -> None:
         """Ask for what the account holds, to be compared with the books."""
@@ -313,6 +328,8 @@ class Floor:
         self._doubt = found
         if found:
             self.compare()
+        else:
+            self.account.stand(standing.positions, self.idle)
 
     def resend(self, desk: Desk, order: Order) -> None:
         """Send an order again that the venue does not know: while its slice is the last one, or if it reduces."""

@@ -129,9 +129,10 @@ class Opening:
         for desk in floor.desks.values():
             for order in () if desk.profile.is_shadow else tuple(desk.engine.in_flight.values()):
                 floor.on_answer(Answer("look", order, told=self.broker.status(order.id)))
-        found = floor.account.difference(floor.desks.values(), self.broker.standing(), self.now)
-        if found:
+        standing = self.broker.standing()
+        if found := floor.account.difference(floor.desks.values(), standing, self.now):
             floor.halt(found)
+        floor.account.stand(standing.positions, floor.idle)
         self._unpause(floor)
         self._meet_missed(floor)
         for universe in floor.universes.values():

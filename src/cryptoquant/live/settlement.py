@@ -18,6 +18,7 @@ EXACT, ROUNDED = 1e-9, 1e-3
 BETTER = 1e-7
 """By what share a price must be better than a limit to be another one."""
 
+SIDES: tuple[Liquidity, Liquidity] = ("maker", "taker")
 Outcome = Fill | Rejection | Cancellation | Adjustment
 
 
@@ -69,7 +70,8 @@ class Settlement:
         ----------
         told
             The venue's order, as REST and the stream give it; with the keys ``event``, ``price`` and ``qty`` of a
-            stream's message beside, where it came by one.
+            stream's message beside, where it came by one, and ``gained``, the lots that the account got by a buy net of
+            its fee, where that is known.
         at
             When it happened, RFC 3339; by default the order's own last update.
         reason
@@ -88,14 +90,24 @@ class Settlement:
         if filled > booked.lots:
             part = filled - booked.lots
             price = mean if booked.lots == 0.0 else (mean * filled - booked.value) / part
+            gained = None
             if told.get("event") in ("fill", "partial_fill") and self._lots(order, told.get("qty")) == part:
-                price = float(told["price"])
-            fill = execute(replace(order, lots=part), price, moment, self.venue, liquidity_of(order, price))
+                price, gained = float(told["price"]), told.get("gained")
+            fill = self._settled(replace(order, lots=part), price, moment, gained)
             yield replace(fill, execution_id=f"{order.id}-{int(filled)}", reason=reason)
         elif (is_restated := told.get("event") == "restated") or told["status"] in FINAL:
             moved = abs(mean * filled - booked.value)
             if filled < booked.lots or moved > (EXACT if is_restated else ROUNDED) * booked.value:
                 yield self._correction(order, (filled, mean), booked, moment)
+
+    def _settled(self, part: Order, price: float, moment: int, gained: float | None) -> Fill:
+        """Return the fill of a part; where ``gained``, the lots that the account has more, tells its fee, by that."""
+        said = liquidity_of(part, price)
+        if said == "maker" and gained is not None:
+            made, took = (execute(part, price, moment, self.venue, side) for side in SIDES)
+            if abs(took.lots_change - gained) < abs(made.lots_change - gained):
+                said = "taker"
+        return execute(part, price, moment, self.venue, said)
 
     def _correction(self, order: Order, now: tuple[float, float], booked: Booked, moment: int) -> Adjustment:
         """Return what turns the booked fills into ``now`` (lots, mean price): the venue has corrected an execution."""
