@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cryptoquant.backtest.placebo import power as power
     from cryptoquant.backtest.plan import Plan as Plan
     from cryptoquant.backtest.robustness import robustness as robustness
+    from cryptoquant.backtest.sandbox import Fault as Fault
+    from cryptoquant.backtest.sandbox import Faults as Faults
     from cryptoquant.backtest.sandbox import Sandbox as Sandbox
     from cryptoquant.backtest.simulator import simulate as simulate
     from cryptoquant.backtest.strategy_search import TuneStrategy as TuneStrategy
@@ -75,6 +77,8 @@ NAMES = {
     "Evidence": "performance.evidence",
     "Execution": "trading.execution",
     "Experiment": "backtest.experiment",
+    "Fault": "backtest.sandbox",
+    "Faults": "backtest.sandbox",
     "FeatureSet": "features.feature_set",
     "Fill": "trading.order",
     "Financing": "trading.financing",
@@ -137,6 +141,8 @@ __all__ = [
     "Evidence",
     "Execution",
     "Experiment",
+    "Fault",
+    "Faults",
     "FeatureSet",
     "Fill",
     "Financing",

@@ -15,6 +15,15 @@ PROMISES = {
         "round(float(study.report.to_vectorbt().total_return() - study.report.statistics.total_return), 9)": "0.0",
         "{symbol: one.evidence.study_trials for symbol, one in each.items()}": "{'BTC/USD': 2, 'ETH/USD': 2}",
     },
+    "five_days": {
+        "done.state, done.now, done.spare": "('stopped', '2024-05-04T00:00:00Z', 20000.0)",
+        'days.filter(pl.col("fills") > 0)["day"].n_unique()  # days on which anyone traded': "5",
+        'refused.group_by("reason").len().rows()': "[('more than is held: the venue is spot and long only', 48)]",
+        "all(abs(totals[name] - one.profit) < 0.005 for name, one in done.profiles.items())": "True",
+        "abs(coins - venue.quantity(pair)) < 1e-9 and abs(cash - venue.cash_value) < 0.01": "True",
+        'str(compared["model"])': '"all 7 live orders and 7 fills equal the backtest\'s on the same bars"',
+        "[name for name, one in replays.items() if not one.is_equal]  # that differ from the journal": "[]",
+    },
     "learning": {
         "paths.paths.shape  # whole histories that are made of test blocks": "(5, 6)",
         "recurrent.fit(train).predict(test.features[:20]).shape  # one value for each complete window": "(5,)",
@@ -35,7 +44,7 @@ names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def test_the_notebooks_are_there():
-    assert [path.stem for path in NOTEBOOKS] == ["evidence", "learning", "model", "rule"]
+    assert [path.stem for path in NOTEBOOKS] == ["evidence", "five_days", "learning", "model", "rule"]
 
 
 @names

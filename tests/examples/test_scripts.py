@@ -17,6 +17,7 @@ STRATEGIES = ROOT / "examples" / "strategies.py"
 FEATURES = ROOT / "examples" / "features.py"
 RECORDING = ROOT / "examples" / "recording.py"
 REPORT = ROOT / "examples" / "report.py"
+TRADING_DAY = ROOT / "examples" / "trading_day.py"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def run(reference, folder, **variables):
 
 
 def test_every_script_of_the_examples_is_tested_here():
-    assert SCRIPTS == [CLUSTER, FEATURES, ORDERS, PAPER_TRADE, RECORDING, REPORT, STRATEGIES]
+    assert SCRIPTS == [CLUSTER, FEATURES, ORDERS, PAPER_TRADE, RECORDING, REPORT, STRATEGIES, TRADING_DAY]
 
 
 def test_the_paper_trading_script_trades_six_hours_on_a_running_sandbox(venue, champion, folder):
@@ -73,13 +74,53 @@ def test_the_paper_trading_script_trades_six_hours_on_a_running_sandbox(venue, c
     assert "slices=6" in done.stdout
     assert f"{champion} on paper" in done.stdout
     assert began < venue.status()["now"]
-    assert cq.replay(folder / "journal.sqlite").is_equal
+    again = cq.replay(folder / "journal.sqlite")
+    assert again.is_equal
+    assert (again.start.on_stop, again.start.limits.max_daily_loss) == ("close", 0.05)
+
+
+def test_the_paper_trading_script_is_shorter_than_thirty_lines():
+    assert len(PAPER_TRADE.read_text(encoding="utf-8").splitlines()) < 30
 
 
 def test_the_paper_trading_script_without_keys_ends_with_an_error_and_no_trade(champion, folder):
     done = run(champion, folder, CQ_JOURNAL="without-keys.sqlite")
     assert done.returncode == 1
     assert "APCA_API_KEY_ID" in done.stderr
+
+
+def on_a_trading_day(folder, *arguments):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CQ_", "APCA_", "ALPACA_"))}
+    command = [sys.executable, str(TRADING_DAY), *arguments]
+    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=300)
+
+
+def test_the_script_of_the_trading_day_tells_the_profit_of_each_rule_and_of_the_account(tmp_path):
+    done = on_a_trading_day(tmp_path, "all", "--days", "2", "--capital", "20000", "--folder", str(tmp_path / "kept"))
+    assert done.returncode == 0, done.stderr
+    *rules, account = done.stdout.splitlines()
+    found = {}
+    for line in rules:
+        name, rest = line.split(maxsplit=1)
+        numbers = re.fullmatch(r"([+-][\d,]+\.\d\d) USD, (\d+) fills, (\d+) refused, ([\d,]+\.\d\d) in fees", rest)
+        profit, fills, refused, fees = (float(text.replace(",", "")) for text in numbers.groups())
+        found[name] = profit
+        assert fills > 0 or refused > 0
+        assert (fills > 0) == (fees > 0)
+    assert list(found) == ["overnight", "momentum", "hours"]
+    equity, spare = (float(text.replace(",", "")) for text in re.findall(r"([\d,]+\.\d\d)", account))
+    assert spare == 40_000.0
+    assert equity == pytest.approx(100_000.0 + sum(found.values()), abs=0.03)
+    for name in found:
+        assert cq.replay(tmp_path / "kept" / "journal.sqlite", profile=name).is_equal
+
+
+def test_the_script_of_the_trading_day_says_how_it_is_used(tmp_path):
+    done = on_a_trading_day(tmp_path, "--help")
+    assert done.returncode == 0, done.stderr
+    for option in ("--symbol", "--capital", "--quantity", "--zone", "--open", "--close", "--days", "--paper"):
+        assert option in done.stdout
+    assert on_a_trading_day(tmp_path, "nonsense").returncode == 2
 
 
 def test_the_script_of_strategies_trades_each_of_them():

@@ -194,6 +194,16 @@ def test_a_position_changed_behind_the_traders_back_halts_it_and_the_halt_surviv
     assert replay(second.journal_path).engine.risk.halted.startswith("ETH/USD: our books hold")
 
 
+def test_a_loss_limit_that_was_reached_holds_after_a_restart_until_it_is_reset(hire):
+    limits = RiskLimits(max_drawdown=0.001)
+    hire(limits=limits).run(until=timedelta(hours=30))
+    again = hire(limits=limits).start()
+    assert "drawdown" in again.status().reason
+    again.resume()
+    assert not again.stop().reason
+    assert not hire(limits=limits).start().stop().reason
+
+
 def test_a_journal_of_another_trader_is_refused(hire):
     hire().run(until=timedelta(hours=2))
     with pytest.raises(HaltedError, match="belongs to"):

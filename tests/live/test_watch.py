@@ -1,4 +1,4 @@
-"""The dead man's rule: a silence that lasts pauses, its end opens again, and nothing else does."""
+"""The dead man's rule: each silence pauses after its patience and no sooner, and its end lets trading go on."""
 
 from datetime import timedelta
 
@@ -6,42 +6,58 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoquant.live.watch import Patience, Watch
+from cryptoquant.live.watch import LARGEST_JUMP, Patience, Watch
 
-SECOND = timedelta(seconds=1)
-PATIENCE = Patience(data=30 * SECOND, updates=20 * SECOND, venue=10 * SECOND)
-moments = st.lists(
-    st.tuples(st.floats(0.1, 8.0), st.floats(0.0, 60.0), st.booleans(), st.sampled_from(["", "no answer"])), max_size=40
-)
+QUIET = {"data_age": 0.0, "is_listening": True, "trouble": ""}
+SILENCES = {
+    "updates": {**QUIET, "is_listening": False},
+    "venue": {**QUIET, "trouble": "no answer"},
+}
 
 
-@given(moments)
-def test_it_is_paused_exactly_while_something_was_silent_for_longer_than_is_borne(told):
-    watch, now, deaf_since, mute_since = Watch(PATIENCE), 0.0, None, None
-    for step, data_age, is_listening, trouble in told:
+@given(st.sampled_from(sorted(SILENCES)), st.integers(1, 500), st.lists(st.integers(1, 60), min_size=1, max_size=30))
+def test_a_silence_pauses_once_when_its_patience_is_over_and_its_end_unpauses(name, patience, steps):
+    watch = Watch(Patience(**{name: timedelta(seconds=patience)}))
+    now, said = 0.0, []
+    for step in [0, *steps]:
         now += step
-        deaf_since = None if is_listening else (now if deaf_since is None else deaf_since)
-        mute_since = None if not trouble else (now if mute_since is None else mute_since)
-        before = watch.paused
-        said = watch.look(now, data_age=data_age, is_listening=is_listening, trouble=trouble)
-        lasts = [data_age > 30.0, deaf_since is not None and now - deaf_since > 20.0]
-        lasts.append(mute_since is not None and now - mute_since > 10.0)
-        assert bool(watch.paused) == any(lasts)
-        assert (said is None) == (bool(before) == any(lasts))
+        said.append(watch.look(now, **SILENCES[name]))
+        assert bool(watch.paused) == (now > patience)
+    assert [bool(reason) for reason in said if reason is not None] == [True] * (now > patience)
+    assert watch.look(now, **QUIET) == ("" if now > patience else None)
+    assert watch.look(now + 1, **SILENCES[name]) is None
 
 
-def test_a_clock_that_is_set_is_noticed_and_one_that_drifts_is_not():
-    watch = Watch(PATIENCE)
-    assert watch.jump(1_000.0, 0.0) == 0.0
-    assert watch.jump(1_010.1, 10.0) == 0.0
-    assert watch.jump(1_080.1, 20.0) == pytest.approx(60.0)
-    assert watch.jump(1_090.1, 30.0) == 0.0
-    assert watch.jump(1_000.1, 40.0) == pytest.approx(-100.0)
+@given(st.floats(0.0, 400.0))
+def test_market_data_that_are_older_than_the_patience_pause(age):
+    reason = Watch(Patience(data=timedelta(seconds=180))).look(0.0, **{**QUIET, "data_age": age})
+    assert bool(reason) == (age > 180.0)
 
 
-def test_a_patience_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="patience for updates must be above zero"):
-        Patience(updates=timedelta(0))
+def test_the_reason_names_what_is_silent_and_for_how_long():
+    assert Watch(Patience()).look(0.0, **{**QUIET, "data_age": 181.0}) == "no market data for 180 s"
+    deaf, mute = Watch(Patience()), Watch(Patience())
+    deaf.look(0.0, **SILENCES["updates"])
+    mute.look(0.0, **SILENCES["venue"])
+    assert deaf.look(61.0, **SILENCES["updates"]) == "no order stream for 60 s"
+    assert mute.look(61.0, **SILENCES["venue"]) == "the venue does not answer: no answer"
+
+
+@given(st.floats(-20.0, 20.0) | st.floats(-1e6, 1e6), st.floats(0.0, 3_600.0))
+def test_a_clock_that_moves_otherwise_than_the_steady_one_has_jumped(jump, passed):
+    watch = Watch(Patience())
+    assert watch.jump(1e9, 100.0) == 0.0
+    told = watch.jump(1e9 + passed + jump, 100.0 + passed)
+    if abs(jump) < LARGEST_JUMP - 1e-3:
+        assert told == 0.0
+    elif abs(jump) > LARGEST_JUMP + 1e-3:
+        assert told == pytest.approx(jump, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["data", "updates", "venue"])
+def test_a_patience_of_nothing_is_refused(name):
+    with pytest.raises(ValueError, match=f"patience for {name} must be above zero"):
+        Patience(**{name: timedelta(0)})
 
 
 def test_the_end_of_a_silence_does_not_end_the_pause_of_the_operator(hire):

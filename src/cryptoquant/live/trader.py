@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.data.lease import Lease
@@ -25,10 +27,11 @@ from cryptoquant.live.opening import Opening
 from cryptoquant.live.operator import Operator
 from cryptoquant.live.options import TraderOptions
 from cryptoquant.live.profile import OnStop, Profile
-from cryptoquant.live.replay import replay
+from cryptoquant.live.replay import Replay, replay, replay_all
 from cryptoquant.live.shift import Shift
 from cryptoquant.live.status import State, TraderStatus
 from cryptoquant.live.stopping import Stopping
+from cryptoquant.live.summary import summary
 from cryptoquant.live.universe import Checkpoints, Floats
 from cryptoquant.market.schema import Bar, bar_rows
 from cryptoquant.market.signal import Signal
@@ -314,8 +317,19 @@ class Trader:
 
     def report(self, profile: str | None = None) -> Report:
         """Return the report of all that the journal holds of a profile, by default the only one."""
-        strategies = dict(STRATEGIES) | {name: cls for one in self.profiles for name, cls in one.strategies.items()}
-        return replay(self.journal_path, strategies, profile=profile).report()
+        return replay(self.journal_path, self._strategies, profile=profile).report()
+
+    def replays(self) -> dict[str, Replay]:
+        """Return all that the journal holds of each profile, read through its engine again, by name."""
+        return replay_all(self.journal_path, self._strategies)
+
+    def summary(self) -> pl.DataFrame:
+        """Return a row for each profile and UTC day of the journal: equity, profit, fills, fees, refused orders."""
+        return summary(self.replays())
+
+    @property
+    def _strategies(self) -> dict[str, type[Any]]:
+        return dict(STRATEGIES) | {name: cls for one in self.profiles for name, cls in one.strategies.items()}
 
 
 def account_lease(connection: Alpaca) -> Lease:
