@@ -207,8 +207,9 @@ def test_a_trader_is_watched_commanded_and_wound_down_from_other_processes(home,
         ok("profile", "remove", "second")
         assert "was removed: take another name" in refused("profile", "add", "second", "turning@1")
         assert set(status()["profiles"]) == {"main", "beside"}
-        assert json.loads(ok("replay", "--profile", "main", "--json"))["equal"] is True
-        assert "wanted one of them" in refused("replay")
+        assert json.loads(ok("replay", "--profile", "main", "--json"))["main"]["equal"] is True
+        assert set(json.loads(ok("replay", "--json"))) == {"main", "second", "beside"}
+        assert "found 'nobody'" in refused("replay", "--profile", "nobody")
         assert json.loads(ok("report", "--profile", "second", "--json"))["fills"] >= 2
         shown = ok("status", "--sandbox", venue.url)
         for word in ("main", "beside (shadow)", "turning@1", "last trades", "last notes", "swap", "00:0"):
@@ -226,7 +227,7 @@ def test_a_trader_is_watched_commanded_and_wound_down_from_other_processes(home,
     assert found["profiles"]["main"]["paused"] == "asked to stop: SIGTERM"
     assert is_flat(found["profiles"]["main"])
     assert found["in_flight"] == 0
-    assert json.loads(ok("replay", "--profile", "main", "--json"))["equal"] is True
+    assert json.loads(ok("replay", "--profile", "main", "--json"))["main"]["equal"] is True
     for verb in (("halt",), ("stop",), ("profile", "pause", "main")):
         assert "no trader writes journal.sqlite" in refused(*verb)
     assert ok("resume") == "the halt is reset\n"

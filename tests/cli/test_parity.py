@@ -21,12 +21,12 @@ def test_slices_that_no_journal_holds_come_from_the_history_and_the_features_are
         np.concatenate([one.values for one in parts]),
         bars.width,
     )
-    whole = laid_over(bars, traded)
+    whole = laid_over(bars.between(-1, end), list(traded))
     assert whole.times.tolist() == bars.between(0, end).times.tolist()
     features = FeatureSet([log_return(3), zscore("volume", 24)])
     wanted = features.compute_panel(bars.between(0, end))
     assert np.array_equal(features.compute_panel(whole), wanted, equal_nan=True)
-    short = laid_over(bars.between(0, start), traded)
+    short = laid_over(bars.between(0, start), list(traded))
     assert len(short) == len(whole) - 20
     assert not np.array_equal(features.compute_panel(short)[-30:], wanted[-30:], equal_nan=True)
 
@@ -36,7 +36,7 @@ def test_a_journalled_slice_goes_before_that_of_the_history():
     first, last = int(bars.times[20]), int(bars.times[30])
     told = bars.between(first, last)
     traded = Panel.from_values(told.times, told.known + HOUR, told.symbols, told.values * 2.0, told.width)
-    whole = laid_over(bars, traded)
+    whole = laid_over(bars.between(-1, last), list(traded))
     assert np.array_equal(whole.values[21:], traded.values, equal_nan=True)
     assert np.array_equal(whole.values[:21], bars.values[:21], equal_nan=True)
     assert whole.known[-1] == traded.known[-1]

@@ -43,7 +43,7 @@ STRONG = Evidence(
     dsr=float("nan"), minimum_track_record_days=100.0, max_drawdown=-0.1, max_drawdown_low=-0.2, round_trips=200,
     study_trials=1, tuning_trials=0, sharpe_delayed=2.2,
 )  # fmt: skip
-SINGLE = set(STRATEGIES) - {"Ensemble", "Voting", "Switch", "VolatilityScaled", "Followed"}
+SINGLE = set(STRATEGIES) - {"Ensemble", "Voting", "Switch", "VolatilityScaled", "Followed", "FixedQuantity"}
 
 
 @dataclass(frozen=True, slots=True)
