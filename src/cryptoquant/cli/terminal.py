@@ -101,9 +101,10 @@ def status_line() -> Iterator[Callable[[str], None]]:
 
 
 def facts(content: Mapping[str, Any]) -> None:
-    """Print names and values, one a line, numbers as a person reads them."""
+    """Print names and values, one a line in two columns, numbers as a person reads them."""
+    width = max((len(name) for name in content), default=0) + 2
     for name, value in content.items():
-        OUT.print(f"{name.replace('_', ' ') + ':':12}{_words(value)}", markup=False)
+        OUT.print(f"{name.replace('_', ' ') + ':':{width}}{_words(value)}", markup=False)
 
 
 def _words(value: Any) -> str:
