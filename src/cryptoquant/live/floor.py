@@ -335,9 +335,13 @@ class Floor:
                 self.book(desk, [fee])
 
     def resend(self, desk: Desk, order: Order) -> None:
-        """Send an order again that the venue does not know: while its slice is the last one, or if it reduces."""
-        width = self.universes[desk.profile.universe].width
-        if reduces(order, desk.engine) or self._now() < order.time + width:
+        """Send an order again that the venue does not know: while its slice is the last one, or if it reduces.
+
+        One that has been asked to end, or that a halt or a pause would refuse by now, ends here.
+        """
+        width, engine = self.universes[desk.profile.universe].width, desk.engine
+        is_open = not (engine.risk.halted or engine.risk.paused) and self._now() < order.time + width
+        if order.id not in engine.working.asked and (is_open or reduces(order, engine)):
             self._send(desk, [order])
         else:
             self.book(desk, [Cancellation(order.id, order.profile, order.symbol, self._now())])
