@@ -112,7 +112,7 @@ class Floor:
         self.desks[desk.name] = desk
         if desk.profile.is_shadow:
             self.shadows[desk.name] = ShadowVenue(desk.engine)
-            self.shadows[desk.name].resume(desk.engine.in_flight.values())
+            self.book(desk, self.shadows[desk.name].resume(desk.engine.in_flight.values()))
 
     def remove(self, name: str) -> None:
         """Let a desk go."""
@@ -123,9 +123,10 @@ class Floor:
         """Take a minute bar: shadows are filled, stops are watched, slices that it completes are decided on.
 
         Minutes that the stream did not bring are fetched first, so that larger bars are whole and no stop misses them.
-        A bar that does not open on the minute has a wrong stamp: it is left alone, and the history has the minute.
+        A bar that does not open on the minute, or closes in the future, has a wrong stamp: it is left alone, and the
+        history has the minute.
         """
-        if bar.open_time % MINUTE_NS:
+        if bar.open_time % MINUTE_NS or bar.time > self._now() + MINUTE_NS:
             self.tell("trouble", level="warning", task="bar", reason=f"{bar.symbol}: opens at {bar.open_time}")
             return
         for universe in self.universes.values():
@@ -261,7 +262,8 @@ class Floor:
             self._moves += 1
             self._commit([encode(fact)], [(desk, said)])
             if isinstance(fact, Fill):
-                self.account.take(fact, desk.engine.venue)
+                if not desk.profile.is_shadow:
+                    self.account.take(fact, desk.engine.venue)
                 if self.listeners:
                     self.tell("fill", desk.name, **self._telling.filled(desk, fact))
             elif not isinstance(fact, Adjustment) and self.listeners:
