@@ -7,6 +7,7 @@ import pytest
 
 from cryptoquant.backtest.sandbox.fault import Fault
 from cryptoquant.data.store import Store
+from cryptoquant.errors import HaltedError
 from cryptoquant.live.trader import Trader
 from cryptoquant.trading.execution import Execution
 
@@ -22,6 +23,16 @@ class Always:
 
     def decide(self, view):
         return dict.fromkeys(view.symbols, self.share)
+
+
+@dataclass(frozen=True)
+class OnlyBitcoin:
+    """Wants a third of one symbol."""
+
+    lookback: int = 1
+
+    def decide(self, view):
+        return {"BTC/USD": 0.3}
 
 
 def step(trader, minutes):
@@ -50,5 +61,23 @@ def test_an_order_whose_end_is_wanted_is_not_sent_again_when_the_venue_has_not_g
         step(trader, 3)
         assert orders_of(sandbox) == []
         assert not trader.desk.engine.in_flight
+    finally:
+        trader.stop()
+
+
+def test_coins_that_come_from_elsewhere_are_noticed_though_an_order_rests_all_the_time(
+    bundle, sandbox, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("cryptoquant.live.shift.POLL_EVERY_SECONDS", 0.0)
+    rests = replace(bundle, strategy=OnlyBitcoin(), execution=Execution(limit_bps=1_500.0))
+    trader = Trader(rests, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").start()
+    try:
+        step(trader, 120)
+        assert trader.desk.engine.in_flight
+        sandbox.inject(Fault("trading.lose", symbol="ETH/USD", lasts=timedelta(hours=10)))
+        body = {"symbol": "ETH/USD", "qty": "5", "side": "buy", "type": "market", "time_in_force": "gtc"}
+        sandbox.alpaca().trading().post("/orders", body)
+        with pytest.raises(HaltedError, match="ETH/USD: our books hold"):
+            step(trader, 10)
     finally:
         trader.stop()

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 from msgspec.structs import replace
 
 from cryptoquant.errors import AuthenticationError, HaltedError, JournalError
-from cryptoquant.live.account import Account
+from cryptoquant.live.account import Account, moving_of
 from cryptoquant.live.desk import Desk, reduces
 from cryptoquant.live.dispatcher import Answer, Dispatcher, Standing
 from cryptoquant.live.feed import OrderUpdate
@@ -312,7 +312,7 @@ class Floor:
     @property
     def idle(self) -> set[str]:
         """The symbols that are traded and have no order in flight."""
-        busy = {order.symbol for desk in self.desks.values() for order in desk.engine.in_flight.values()}
+        busy = moving_of(self.desks.values())
         return {symbol for desk in self.desks.values() for symbol in desk.profile.bundle.symbols} - busy
 
     def compare(self) -> None:
@@ -322,7 +322,7 @@ class Floor:
 
     def _judge(self, standing: Standing) -> None:
         """Halt when the venue holds something else twice in a row; an answer that the books have overtaken is none."""
-        if self.unanswered or self._moves_asked != self._moves:
+        if self._moves_asked != self._moves:
             return
         found = self.account.difference(self.desks.values(), standing, self._now())
         if found and found == self._doubt:
@@ -332,9 +332,8 @@ class Floor:
             self.compare()
             return
         self.account.stand(standing.positions, self.idle)
-        if not any(desk.is_busy for desk in self.desks.values() if not desk.profile.is_shadow):
-            for desk, fee in self.account.resolved(self.desks.values(), standing, self._now()):
-                self.book(desk, [fee])
+        for desk, fee in self.account.resolved(self.desks.values(), standing, self._now()):
+            self.book(desk, [fee])
 
     def resend(self, desk: Desk, order: Order) -> None:
         """Send an order again that the venue does not know: while its slice is the last one, or if it reduces.
@@ -371,7 +370,7 @@ class Floor:
         raise HaltedError(reason)
 
     def look(self) -> None:
-        """Ask the venue about every order that it should have; without any, compare the books."""
+        """Ask the venue about every order that it should have, and compare the books."""
         open_orders = [
             order
             for desk in self.desks.values()
@@ -382,8 +381,7 @@ class Floor:
         for order in open_orders:
             self.unanswered.add(order.id)
             self.dispatcher.ask("look", order)
-        if not open_orders:
-            self.compare()
+        self.compare()
 
     def _of(self, universe: Universe) -> list[Desk]:
         return [desk for desk in self.desks.values() if desk.profile.universe == universe.name]
