@@ -8,6 +8,7 @@ import pytest
 from cryptoquant.backtest.sandbox.fault import Fault
 from cryptoquant.data.store import Store
 from cryptoquant.errors import HaltedError
+from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
 from cryptoquant.trading.execution import Execution
 
@@ -79,5 +80,56 @@ def test_coins_that_come_from_elsewhere_are_noticed_though_an_order_rests_all_th
         sandbox.alpaca().trading().post("/orders", body)
         with pytest.raises(HaltedError, match="ETH/USD: our books hold"):
             step(trader, 10)
+    finally:
+        trader.stop()
+
+
+@dataclass(frozen=True)
+class BreaksLater:
+    """Wants a third of everything, until its defect shows."""
+
+    since: int
+    lookback: int = 1
+
+    def decide(self, view):
+        if view.time > self.since:
+            raise RuntimeError("a defect")
+        return dict.fromkeys(view.symbols, 0.3)
+
+
+def test_a_halt_while_an_engine_is_ahead_of_the_journal_ends_the_buys_that_rest(bundle, sandbox, tmp_path):
+    breaks = BreaksLater(sandbox.market.now + 90 * MINUTE_NS)
+    rests = replace(bundle, strategy=breaks, execution=Execution(limit_bps=1_500.0))
+    trader = Trader(rests, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j")
+    with pytest.raises(HaltedError, match="a defect"):
+        trader.run(until=timedelta(hours=4))
+    assert [order["status"] for order in orders_of(sandbox)] == ["canceled", "canceled"]
+    assert replay(tmp_path / "j", {"BreaksLater": BreaksLater}).engine.risk.halted == "RuntimeError: a defect"
+
+
+def test_a_halt_at_the_start_ends_the_buys_that_rest(bundle, sandbox, tmp_path):
+    rests = replace(bundle, strategy=OnlyBitcoin(), execution=Execution(limit_bps=1_500.0))
+
+    def trader():
+        return Trader(rests, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j")
+
+    trader().run(until=timedelta(minutes=61))
+    assert [order["status"] for order in orders_of(sandbox)] == ["new"]
+    body = {"symbol": "ETH/USD", "qty": "5", "side": "buy", "type": "market", "time_in_force": "gtc"}
+    sandbox.alpaca().trading().post("/orders", body)
+    sandbox.advance(timedelta(minutes=1))
+    with pytest.raises(HaltedError, match="ETH/USD: our books hold"):
+        trader().start()
+    assert {order["status"] for order in orders_of(sandbox) if order["symbol"] == "BTC/USD"} == {"canceled"}
+
+
+def test_an_engine_that_fails_on_a_price_is_known_to_be_ahead_of_the_journal(hire, sandbox, monkeypatch):
+    trader = hire().start()
+    try:
+        monkeypatch.setattr(trader.desk.engine, "on", lambda event: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            trader.operator.command("cancel")
+        with pytest.raises(HaltedError, match="a defect"):
+            trader.floor.halt("a defect")
     finally:
         trader.stop()

@@ -30,6 +30,7 @@ Fact = Fill | Rejection | Cancellation | Adjustment
 Level = Literal["info", "warning", "error"]
 Fetch = Callable[[str, int, int], Iterable[Bar]]
 MINUTE_NS = 60 * 10**9
+HALT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,7 @@ class Floor:
             if price.symbol in desk.engine.portfolio.symbols and desk.engine.heeds(price)
         ]
         if heeding:
+            self._is_ahead = True
             self._commit([encode(price)], [(desk, desk.take(desk.engine.on(price))) for desk in heeding])
 
     def on_timer(self, now: int) -> None:
@@ -168,6 +170,7 @@ class Floor:
         heeding = [desk for desk in self.desks.values() if is_new and desk.engine.heeds(timer)]
         self.told = max(now, self.told)
         if heeding:
+            self._is_ahead = True
             self._commit([encode(timer)], [(desk, desk.take(desk.engine.on(timer))) for desk in heeding])
         for universe in self.universes.values():
             for span in universe.builder.overdue(now):
@@ -258,6 +261,7 @@ class Floor:
         """
         for fact in facts:
             late = isinstance(fact, Fill) and fact.order_id not in desk.engine.in_flight
+            self._is_ahead = True
             said = desk.on(fact)
             self._moves += 1
             self._commit([encode(fact)], [(desk, said)])
@@ -351,23 +355,35 @@ class Floor:
         """Journal an operator's command and do it, for one desk or all."""
         chosen = [desk for desk in self.desks.values() if profile in ("", desk.name)]
         self.tell("command", profile, "warning", action=command.action, reason=command.reason)
+        self._is_ahead = True
         self._commit([encode(command, profile)], [(desk, desk.take(desk.engine.on(command))) for desk in chosen])
 
     def halt(self, reason: str) -> None:
         """Latch every gate, ask for the end of what would open positions, and raise HaltedError.
 
-        Engines that have gone on beyond the journal, because it did not take what they gave, are not asked any more.
+        Engines that have gone on beyond the journal, because it did not take what they gave, are not asked any more:
+        the venue is, order by order. What is asked is waited for, some seconds at most.
         """
         now = self._now()
         self.tell("halted", level="error", reason=reason)
         try:
             if self._is_ahead:
+                self._withdraw()
                 self.journal.note("halted", f"halted:{now}", now, {"reason": reason})
             else:
                 self.command(Command(f"halt-{now}", "halt", now, reason))
         except JournalError as error:
             raise HaltedError(f"{reason} (and the halt is not in the journal: {error})") from error
+        finally:
+            self.dispatcher.finish(HALT_SECONDS)
         raise HaltedError(reason)
+
+    def _withdraw(self) -> None:
+        """Ask for the end of what would open positions without the engines; the next start learns what became of it."""
+        for desk in self.desks.values():
+            for order in () if desk.profile.is_shadow else desk.engine.in_flight.values():
+                if not reduces(order, desk.engine):
+                    self.dispatcher.ask("cancel", order)
 
     def look(self) -> None:
         """Ask the venue about every order that it should have, and compare the books."""
