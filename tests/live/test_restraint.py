@@ -133,3 +133,40 @@ def test_an_engine_that_fails_on_a_price_is_known_to_be_ahead_of_the_journal(hir
             trader.floor.halt("a defect")
     finally:
         trader.stop()
+
+
+def test_a_close_of_coins_that_the_venue_has_not_got_is_told_once_and_ends_in_a_halt(bundle, sandbox, tmp_path):
+    wants = replace(bundle, strategy=OnlyBitcoin())
+    trader = Trader(wants, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").start()
+    notes = []
+    try:
+        step(trader, 62)
+        held = trader.status().positions["BTC/USD"]
+        sandbox.inject(Fault("trading.lose", symbol="BTC/USD", lasts=timedelta(minutes=3)))
+        body = {"symbol": "BTC/USD", "qty": f"{held / 2:.9f}", "side": "sell", "type": "market"}
+        sandbox.alpaca().trading().post("/orders", {**body, "time_in_force": "gtc"})
+        sandbox.advance(timedelta(minutes=1))
+        trader.floor.listeners = (notes.append,)
+        trader.operator.command("close")
+        with pytest.raises(HaltedError, match="BTC/USD: our books hold"):
+            trader.shift._settle()
+    finally:
+        trader.stop()
+    ((stuck,),) = ([note for note in notes if note.what == "stuck"],)
+    assert (stuck.level, stuck.profile, stuck.facts["symbol"]) == ("error", "main", "BTC/USD")
+    assert "available:" in stuck.facts["reason"]
+
+
+def test_dust_that_a_close_leaves_does_not_sell_what_is_bought_later(bundle, sandbox, tmp_path):
+    wants = replace(bundle, strategy=OnlyBitcoin())
+    trader = Trader(wants, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").start()
+    try:
+        step(trader, 62)
+        trader.operator.command("close")
+        step(trader, 3)
+        trader.operator.command("unpause")
+        step(trader, 62)
+        assert [order["side"] for order in reversed(orders_of(sandbox))] == ["buy", "sell", "buy"]
+        assert trader.desk.holds
+    finally:
+        trader.stop()

@@ -260,6 +260,7 @@ class Floor:
             The order was filled after it had ended.
         """
         for fact in facts:
+            stuck = desk.engine.held.stuck
             late = isinstance(fact, Fill) and fact.order_id not in desk.engine.in_flight
             self._is_ahead = True
             said = desk.on(fact)
@@ -273,6 +274,9 @@ class Floor:
             elif not isinstance(fact, Adjustment) and self.listeners:
                 reason = fact.reason if isinstance(fact, Rejection) else "ended"
                 self.tell("ended", desk.name, "warning", **self._telling.ended(desk, fact.order_id, reason))
+            if isinstance(fact, Rejection) and desk.engine.held.stuck > stuck:
+                self.tell("stuck", desk.name, "error", symbol=fact.symbol, reason=fact.reason)
+                self.compare()
             if late:
                 self.halt(f"order {fact.order_id} was filled further after it had ended")  # type: ignore[union-attr]
 

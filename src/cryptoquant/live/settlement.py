@@ -54,8 +54,9 @@ class Settlement:
     """Reads the venue's orders against the books.
 
     The venue tells cumulative quantity and mean price. The identity of a fill is its order and the cumulative quantity,
-    and after a correction, which may lower that quantity, the count of corrections, so that the stream and a look-up tell it once, in whatever order they come; the price of a part follows from what is
-    booked, or from the stream's message when that tells exactly the next part.
+    and after a correction, which may lower that quantity, the count of corrections: so the stream and a look-up tell it
+    once, in whatever order they come. The price of a part follows from what is booked, or from the stream's message
+    when that tells exactly the next part.
 
     Parameters
     ----------
