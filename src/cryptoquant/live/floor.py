@@ -274,9 +274,11 @@ class Floor:
             elif not isinstance(fact, Adjustment) and self.listeners:
                 reason = fact.reason if isinstance(fact, Rejection) else "ended"
                 self.tell("ended", desk.name, "warning", **self._telling.ended(desk, fact.order_id, reason))
-            if isinstance(fact, Rejection) and desk.engine.held.stuck > stuck:
-                self.tell("stuck", desk.name, "error", symbol=fact.symbol, reason=fact.reason)
-                self.compare()
+            if isinstance(fact, Rejection) and fact.symbol in desk.engine.held.stuck:
+                if fact.symbol not in stuck:
+                    self.tell("stuck", desk.name, "error", symbol=fact.symbol, reason=fact.reason)
+                if desk.name not in self.shadows:
+                    self.compare()
             if late:
                 self.halt(f"order {fact.order_id} was filled further after it had ended")  # type: ignore[union-attr]
 
