@@ -91,10 +91,11 @@ def test_once_it_winds_down_no_silence_and_no_end_of_one_changes_the_pause(hire)
     trader = hire().start()
     try:
         trader.shift._pause("no market data for 180 s")
-        trader.shift._watch.paused = "no market data for 180 s"
         trader.shift.wind_down()
-        trader.shift._heed_silence(trader.feed.heard)
-        assert trader.shift._watch.paused == ""
-        assert trader.desk.engine.risk.paused
+        assert trader.desk.engine.risk.paused == "paused by command"
+        trader.operator.command("unpause", "main")
+        trader.shift._heed_silence(trader.feed.heard + 1_000.0)
+        assert trader.shift._watch.paused == "no market data for 180 s"
+        assert trader.desk.engine.risk.paused == ""
     finally:
         trader.stop()
