@@ -9,6 +9,7 @@ import pytest
 from cryptoquant.live.account import Account, Doubt
 from cryptoquant.live.dispatcher import Standing
 from cryptoquant.live.replay import replay
+from cryptoquant.trading.order import Order
 
 
 @pytest.fixture
@@ -71,3 +72,27 @@ def test_while_the_venue_has_still_to_post_fees_the_doubt_stands(traded):
     gross = Standing({**truth.positions, "BTC/USD": truth.positions["BTC/USD"] + 1}, truth.cash + 100)
     assert account.resolved(desks, gross, 7) == []
     assert account.doubts["main"] == Doubt({"BTC/USD": 5_000.0}, 3.0)
+
+
+def test_an_order_in_flight_hides_its_own_symbol_and_cash_as_far_as_it_moves_it_and_nothing_else(traded):
+    trader, truth = traded
+    account, desks, engine = Account(trader.floor.account.spare), trader.floor.desks.values(), trader.desk.engine
+    late = trader.clock.now() + 2 * 86_400 * 10**9
+    engine.working.add(Order("one", "main", "BTC/USD", "buy", 1e6, 1, "limit", limit_price=40_000.0))
+    moved = {**truth.positions, "BTC/USD": truth.positions["BTC/USD"] + 1}
+    assert account.difference(desks, Standing(moved, truth.cash - 40), late) == ""
+    assert "cash: our books hold" in account.difference(desks, Standing(moved, truth.cash - 41), late)
+    assert "cash: our books hold" in account.difference(desks, Standing(moved, truth.cash + 1), late)
+    foreign = {**truth.positions, "ETH/USD": truth.positions["ETH/USD"] + 5}
+    assert "ETH/USD: our books hold" in account.difference(desks, Standing(foreign, truth.cash), late)
+
+
+def test_a_doubt_of_a_symbol_is_settled_while_another_symbol_has_an_order_in_flight(traded):
+    trader, truth = traded
+    account, desks, engine = trader.floor.account, trader.floor.desks.values(), trader.desk.engine
+    account.doubts = {"main": Doubt({"BTC/USD": 5_000.0, "ETH/USD": 5_000.0}, 3.0), "gone": Doubt({"X/USD": 1.0}, 0.0)}
+    engine.working.add(Order("one", "main", "ETH/USD", "buy", 1e6, 1, "limit", limit_price=2_000.0))
+    taken = {symbol: held - Decimal("0.000004") for symbol, held in truth.positions.items()}
+    ((_, fee),) = account.resolved(desks, Standing(taken, truth.cash - 2), 7)
+    assert (fee.symbol, fee.lots_change) == ("BTC/USD", -4_000.0)
+    assert account.doubts["main"] == Doubt({"ETH/USD": 5_000.0}, 3.0)

@@ -8,9 +8,11 @@ import pytest
 
 from cryptoquant.backtest.sandbox import Sandbox
 from cryptoquant.data.download import download
+from cryptoquant.data.segment import Record, RecordKind
 from cryptoquant.data.store import Store
 from cryptoquant.errors import HaltedError
 from cryptoquant.live.assembly import SliceBuilder
+from cryptoquant.live.dispatcher import Answer
 from cryptoquant.live.history import history
 from cryptoquant.live.journal import read_journal
 from cryptoquant.live.replay import replay
@@ -266,6 +268,7 @@ def test_minutes_that_come_again_or_late_are_no_new_prices(hire, sandbox):
     trader = hire().start()
     minute = 60 * 10**9
     opened = sandbox.market.now
+    trader.clock.advance(timedelta(minutes=3))
     closes = [opened + minute * count for count in (1, 2, 3)]
     bars = [Bar("BTC/USD", close, close, close - minute, 1.0, 2.0, 1.0, 1.0, 1.0) for close in closes]
     seen = []
@@ -274,3 +277,24 @@ def test_minutes_that_come_again_or_late_are_no_new_prices(hire, sandbox):
         trader.floor.on_bar(bar)
     trader.stop()
     assert [price.time for price in seen] == [bar.time for bar in bars]
+
+
+def test_a_bar_from_the_future_is_told_of_and_changes_nothing(hire, sandbox):
+    trader = hire().start()
+    day, now, notes, seen = 24 * HOUR_NS, sandbox.market.now, [], []
+    trader.floor.listeners = (notes.append,)
+    trader.floor.on_price = seen.append
+    trader.floor.on_bar(Bar("BTC/USD", now + day + HOUR_NS // 60, now, now + day, 1.0, 1.0, 1.0, 1.0, 1.0))
+    trader.floor.on_bar(Bar("BTC/USD", now + HOUR_NS // 60, now, now, 1.0, 2.0, 1.0, 1.0, 1.0))
+    trader.stop()
+    assert [(note.level, note.what, note.facts["task"]) for note in notes[:1]] == [("warning", "trouble", "bar")]
+    assert [price.time for price in seen] == [now + HOUR_NS // 60]
+
+
+def test_a_frame_without_items_does_not_hide_what_waits_behind_it(hire):
+    trader = hire().start()
+    trader.stop()
+    trader.feed._put(Record(1, 1, 1, RecordKind.EVENT, b"{}"))
+    trader.feed.put(Answer("compare"))
+    assert trader.feed.next(0) == Answer("compare")
+    assert trader.feed.next(0) is None

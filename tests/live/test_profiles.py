@@ -94,3 +94,39 @@ def test_a_rule_needs_no_model_and_trades_a_stated_quantity(bundle, sandbox, tmp
 def test_a_name_that_no_order_could_carry_is_refused(bundle, name):
     with pytest.raises(ValueError, match="1 to 16"):
         Profile(name, bundle)
+
+
+def test_the_fees_of_a_shadow_leave_what_the_account_may_differ_by_as_it_is(bundle, sandbox, tmp_path):
+    quiet = replace(bundle, symbols=("ETH/USD",), strategy=LongFlat(threshold=0.99, max_weight=0.4))
+    ghost = replace(bundle, execution=Execution(limit_bps=1.0))
+    profiles = [Profile("real", quiet, capital=10_000.0), Profile("ghost", ghost, capital=50_000.0, is_shadow=True)]
+
+    def trader():
+        return Trader(profiles, sandbox.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite")
+
+    first = trader()
+    done = first.run(until=timedelta(hours=24))
+    assert done.profiles["ghost"].fills > done.profiles["real"].fills == 0
+    assert first.floor.account.doubts == {}
+    second = trader().start()
+    second.stop()
+    assert second.floor.account.doubts == {}
+
+
+def test_an_order_that_a_shadow_cannot_take_over_after_a_restart_ends(bundle, sandbox, tmp_path):
+    waits = replace(bundle, execution=Execution(limit_bps=900.0))
+    profiles = [Profile("ghost", waits, capital=50_000.0, is_shadow=True)]
+
+    def trader():
+        return Trader(profiles, sandbox.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite")
+
+    first = trader()
+    first.run(until=timedelta(hours=24))
+    assert first.desk.engine.in_flight
+    order = next(iter(first.desk.engine.in_flight.values()))
+    second = trader().start()
+    floor, desk = second.floor, second.desk
+    desk.engine.working.left[order.id] = 1.0
+    floor.add(desk)
+    second.stop()
+    assert order.id not in desk.engine.in_flight

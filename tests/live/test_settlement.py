@@ -106,3 +106,16 @@ def test_a_mean_price_that_the_venue_rounds_is_no_correction():
 def test_a_limit_that_was_filled_at_a_better_price_took_what_was_there(side, price, told):
     limited = Order("cq-main-BTCUSD-1-0", "main", "BTC/USD", side, 1e9, 1, "limit", "gtc", 100.0)
     assert liquidity_of(limited, price) == told
+
+
+def test_an_order_that_was_corrected_down_and_is_filled_again_is_booked_again_under_another_name():
+    words = [
+        told(100, 10.0),
+        told(40, 10.0, event="restated"),
+        told(100, 10.0),
+        told(40, 10.0, event="restated"),
+        told(100, 10.0),
+    ]
+    facts, booked = book(words)
+    assert len({fact.execution_id if isinstance(fact, Fill) else fact.id for fact in facts}) == 5
+    assert (booked.lots, booked.corrections) == (100.0, 2)

@@ -74,3 +74,28 @@ def test_the_end_of_a_silence_does_not_end_the_pause_of_the_operator(hire):
         assert trader.desk.engine.risk.paused == ""
     finally:
         trader.stop()
+
+
+def test_the_end_of_a_silence_does_not_lift_what_the_operator_closed_meanwhile(hire):
+    trader = hire().start()
+    try:
+        trader.shift._pause("no market data for 180 s")
+        trader.operator.command("close", "main", "closed for the night")
+        trader.shift._pause("")
+        assert trader.desk.engine.risk.paused == "closed for the night"
+    finally:
+        trader.stop()
+
+
+def test_once_it_winds_down_no_silence_and_no_end_of_one_changes_the_pause(hire):
+    trader = hire().start()
+    try:
+        trader.shift._pause("no market data for 180 s")
+        trader.shift.wind_down()
+        assert trader.desk.engine.risk.paused == "paused by command"
+        trader.operator.command("unpause", "main")
+        trader.shift._heed_silence(trader.feed.heard + 1_000.0)
+        assert trader.shift._watch.paused == "no market data for 180 s"
+        assert trader.desk.engine.risk.paused == ""
+    finally:
+        trader.stop()

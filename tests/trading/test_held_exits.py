@@ -13,7 +13,7 @@ from cryptoquant.market.slice import FIELDS, Slice
 from cryptoquant.trading.at_venue import at_venue
 from cryptoquant.trading.engine import Command, Engine, Timer
 from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.order import Cancel, Cancellation, Order, Rejection, reject
+from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Order, Rejection, reject
 from cryptoquant.trading.resting import execute
 from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.venue import Costs, Venue
@@ -387,3 +387,60 @@ def test_an_execution_comes_back_from_its_numbers():
     assert Execution.from_dict(plan.to_dict()) == plan
     old = {name: value for name, value in Execution().to_dict().items() if name not in ("parts", "pause", "reprice")}
     assert Execution.from_dict(old) == Execution()
+
+
+def test_an_exit_that_is_refused_for_want_of_coins_rests_longer_each_time_and_wakes_when_the_books_are_corrected():
+    engine, _ = opened(stop_loss=0.02)
+    sent, minutes = [], range(1, 200)
+    for minute in minutes:
+        for order in engine.on(price_at(minute, 97.0)):
+            sent.append(minute)
+            reason = "venue: insufficient balance for A (requested: 5, available: 4)"
+            engine.on(reject(order, reason, START + minute * MINUTE))
+    assert sent == [1, 7, 18, 39, 80, 141]
+    assert engine.held.stuck == {"A/USD"}
+    held = engine.portfolio.held("A/USD")
+    engine.on(Adjustment("fee", "main", "A/USD", -held / 100, 0.0, START + 199 * MINUTE, "a fee"))
+    (order,) = engine.on(price_at(200, 97.0))
+    assert order.lots == pytest.approx(held * 0.99)
+    fill(engine, order, 200, 97.0)
+    assert not engine.held.exits
+
+
+def test_three_refusals_of_any_kind_make_an_exit_rest_and_a_fill_between_them_does_not():
+    engine, _ = opened(stop_loss=0.02)
+    for minute in (1, 2):
+        (order,) = engine.on(price_at(minute, 97.0))
+        engine.on(reject(order, "venue: busy", order.time))
+    (order,) = engine.on(price_at(3, 97.0))
+    fill(engine, order, 3, 97.0, order.lots / 2)
+    engine.on(reject(order, "venue: busy", order.time))
+    assert not engine.held.stuck
+    for minute in (4, 5):
+        (order,) = engine.on(price_at(minute, 97.0))
+        engine.on(reject(order, "venue: busy", order.time))
+    assert engine.on(price_at(6, 97.0)) == ()
+
+
+@pytest.mark.parametrize("action", ["unpause", "resume"])
+def test_what_is_bought_after_a_close_is_not_sold_by_it(action):
+    engine, _ = opened(0.5)
+    (sale,) = engine.on(Command("1", "close", START + MINUTE))
+    engine.on(Command("2", action, START + MINUTE))
+    fill(engine, sale, 1, 100.0, sale.lots / 2)
+    engine.on(Cancellation(sale.id, "main", "A/USD", START + MINUTE))
+    assert not engine.held.exits
+    assert engine.on(price_at(2, 100.0)) == ()
+    (again,) = engine.on(Command("3", "close", START + 2 * MINUTE))
+    assert again.lots == engine.portfolio.held("A/USD")
+
+
+def test_a_close_that_leaves_less_than_the_venue_takes_is_over():
+    engine, _ = opened(0.5)
+    (sale,) = engine.on(Command("1", "close", START + MINUTE))
+    fill(engine, sale, 1, 100.0, sale.lots - 1e7)
+    engine.on(Cancellation(sale.id, "main", "A/USD", START + MINUTE))
+    assert engine.portfolio.held("A/USD") > 0.0
+    assert not engine.held.exits
+    assert engine.on(Command("2", "close", START + 2 * MINUTE)) == []
+    assert not engine.held.exits

@@ -94,12 +94,13 @@ class Account:
         """Return what differs from the venue in words, or an empty text.
 
         A position may differ by one increment for each fill, cash by a cent for each; both by the fees of the day that
-        the venue has not posted, and by the taker's fee where a fill may have been one. What an order in flight may
-        still change is not compared. Coins of symbols that no profile trades are not ours to judge.
+        the venue has not posted, and by the taker's fee where a fill may have been one. A position in which an order is
+        in flight is not compared, and cash may differ by what such orders may have moved already. Coins of symbols that
+        no profile trades are not ours to judge.
         """
         real = [desk for desk in desks if not desk.profile.is_shadow]
         pending, steps = self.pending(now), max(1, sum(desk.fills for desk in real))
-        moving = {order.symbol for desk in real for order in desk.engine.in_flight.values()}
+        moving = moving_of(real)
         for symbol in dict.fromkeys(symbol for desk in real for symbol in desk.profile.bundle.symbols):
             holders = desks_of(desks, symbol)
             instrument = holders[0].engine.venue.instrument(symbol)
@@ -112,22 +113,27 @@ class Account:
                 return f"{symbol}: our books hold {ours}, the venue {theirs}"
         cash, room_of_cash = self.cash(real), CENT * steps
         theirs_in_cash, doubt = float(standing.cash), sum(one.cash for one in self.doubts.values())
-        most_cash = cash + pending.cash + room_of_cash
-        if not moving and not cash - doubt - room_of_cash <= theirs_in_cash <= most_cash:
+        taken, given = in_flight_values(real)
+        most_cash = cash + pending.cash + room_of_cash + given
+        if not cash - doubt - room_of_cash - taken <= theirs_in_cash <= most_cash:
             return f"cash: our books hold {cash:.2f}, the venue {theirs_in_cash:.2f}"
         return ""
 
     def resolved(self, desks: Collection[Desk], standing: Standing, now: int) -> list[tuple[Desk, Adjustment]]:
         """Return what brings the books to the fees that the venue took where they were in doubt, and doubt no more.
 
-        For a moment at which nothing is in flight and the books differ by no more than the doubt. Where the venue holds
-        more than our books it has still to post the day's fees, and the doubt stands.
+        For a moment at which the books differ by no more than the doubt. What an order is in flight for stays in doubt:
+        a position until its own have ended, cash until all have. Where the venue holds more than our books it has still
+        to post the day's fees, and the doubt stands.
         """
         real = [desk for desk in desks if not desk.profile.is_shadow]
         steps = max(1, sum(desk.fills for desk in real))
         found: list[tuple[Desk, Adjustment]] = []
-        for symbol in sorted({symbol for one in self.doubts.values() for symbol in one.lots}):
+        moving = moving_of(real)
+        for symbol in sorted({symbol for one in self.doubts.values() for symbol in one.lots} - moving):
             holders = desks_of(desks, symbol)
+            if not holders:
+                continue
             theirs = holders[0].engine.venue.instrument(symbol).lots(standing.positions.get(symbol, Decimal(0)))
             gap = sum(desk.engine.portfolio.held(symbol) for desk in holders) - theirs
             for desk in holders if gap >= -steps else ():
@@ -137,7 +143,7 @@ class Account:
                     found.append((desk, _fee(desk, symbol, (-part, 0.0), now)))
                     gap -= part
         gap = self.cash(desks) - float(standing.cash)
-        for desk in real if gap >= -CENT * steps else ():
+        for desk in real if gap >= -CENT * steps and not moving else ():
             doubt = self.doubts.get(desk.name, Doubt())
             part, doubt.cash = min(gap, doubt.cash), 0.0
             if part > CENT:
@@ -148,6 +154,30 @@ class Account:
     def cash(self, desks: Iterable[Desk]) -> float:
         """Return the account's cash by our books, in quote currency."""
         return self.spare + sum(desk.engine.portfolio.cash_value for desk in desks if not desk.profile.is_shadow)
+
+
+def moving_of(desks: Iterable[Desk]) -> set[str]:
+    """Return the symbols in which an order has no end yet."""
+    return {order.symbol for desk in desks for order in desk.engine.in_flight.values()}
+
+
+def in_flight_values(desks: Iterable[Desk]) -> tuple[float, float]:
+    """Return the most cash that orders in flight may have taken, and the most that they may have given.
+
+    A limit order takes its limit at most; whatever gives, and what goes at the market, trades at the last price or
+    within the venue's collar of it.
+    """
+    taken = given = 0.0
+    for desk in desks:
+        book, working, room = desk.engine.portfolio, desk.engine.working, 1.0 + desk.engine.venue.collar
+        for order in working.in_flight.values():
+            place = book.index(order.symbol)
+            last, lots = book.marks.item(place) * room, working.left[order.id] * book.lot.item(place)
+            if order.side == "buy":
+                taken += lots * (order.limit_price or last)
+            else:
+                given += lots * max(order.limit_price or 0.0, last)
+    return taken, given
 
 
 def desks_of(desks: Iterable[Desk], symbol: str) -> list[Desk]:

@@ -16,6 +16,7 @@ ended      warning  order, symbol, side, quantity, reason: an order's end withou
 command    warning  action (halt, resume, pause, unpause, cancel, close), reason: by the operator or by a safeguard
 profile    warning  action (add, remove, limits, strategy) and what changed
 swap       warning  reference, version: a profile trades by another bundle from its next slice on
+stuck      error    symbol, reason: a position cannot be sold, and the next try waits for minutes to an hour
 stranger   warning  order, event: the venue tells of an order that is not ours
 trouble    warning  task, reason: a request to the venue got no answer
 halted     error    reason: nothing is opened any more until ``resume``; without a profile the trader ends

@@ -112,7 +112,7 @@ class Dispatcher:
         self._count = itertools.count()
         self._open = 0
         self._changed = threading.Condition()
-        self._is_ending = False
+        self._is_ending = self._is_finishing = False
         self._threads = [
             threading.Thread(target=self._run, args=(broker,), name=f"dispatcher-{number}", daemon=True)
             for number, broker in enumerate(brokers)
@@ -166,6 +166,15 @@ class Dispatcher:
         if not self._is_ending and not all(thread.is_alive() for thread in self._threads):
             raise TradingError("the way to the venue has ended: its thread died")
 
+    def finish(self, timeout: float) -> None:
+        """Let what waits be answered, for so long at most (seconds), but send nothing more that opens a position."""
+        self._is_finishing = True
+        for thread in self._threads:
+            if thread.ident is None:
+                thread.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._open == 0, timeout)
+
     def stop(self, timeout: float = STOP_SECONDS) -> None:
         """End the threads after the requests that are under way; what still waits is not sent."""
         self._is_ending = True
@@ -181,6 +190,8 @@ class Dispatcher:
             if job.task == "end":
                 return
             try:
+                if job.task == "send" and self._is_finishing and job.rank != REDUCING:
+                    raise TradingError("not sent: trading has ended")
                 found = self._done(broker, job.task, job.order)
             except CryptoquantError as error:
                 found = Answer(job.task, job.order, trouble=error)

@@ -152,14 +152,15 @@ class Feed:
         self._items.put((time.perf_counter(), answer))
 
     def next(self, timeout: float) -> Item | None:
-        """Return the next item, None when none comes in time (seconds)."""
-        if not self._ready:
+        """Return the next item, None when none comes in time (seconds); a frame without items is passed over."""
+        deadline = time.monotonic() + timeout
+        while not self._ready:
             try:
-                self.arrived, found = self._items.get(timeout=timeout)
+                self.arrived, found = self._items.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 return None
             self._ready = list(self._read(found))
-        return self._ready.pop(0) if self._ready else None
+        return self._ready.pop(0)
 
     def check(self) -> None:
         """Raise the error that has ended a stream."""
@@ -179,8 +180,8 @@ class Feed:
         """
         deadline, items = time.monotonic() + timeout, list[Item]()
         while True:
-            while (item := self.next(0)) is not None or not self._items.empty():
-                items += [] if item is None else [item]
+            while (item := self.next(0)) is not None:
+                items.append(item)
             if self.received["data"] >= data and self.received["trading"] >= trading:
                 return items
             if time.monotonic() > deadline:

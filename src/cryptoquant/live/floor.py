@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 from msgspec.structs import replace
 
 from cryptoquant.errors import AuthenticationError, HaltedError, JournalError
-from cryptoquant.live.account import Account
+from cryptoquant.live.account import Account, moving_of
 from cryptoquant.live.desk import Desk, reduces
 from cryptoquant.live.dispatcher import Answer, Dispatcher, Standing
 from cryptoquant.live.feed import OrderUpdate
@@ -30,6 +30,7 @@ Fact = Fill | Rejection | Cancellation | Adjustment
 Level = Literal["info", "warning", "error"]
 Fetch = Callable[[str, int, int], Iterable[Bar]]
 MINUTE_NS = 60 * 10**9
+HALT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Floor:
         self.desks[desk.name] = desk
         if desk.profile.is_shadow:
             self.shadows[desk.name] = ShadowVenue(desk.engine)
-            self.shadows[desk.name].resume(desk.engine.in_flight.values())
+            self.book(desk, self.shadows[desk.name].resume(desk.engine.in_flight.values()))
 
     def remove(self, name: str) -> None:
         """Let a desk go."""
@@ -123,9 +124,10 @@ class Floor:
         """Take a minute bar: shadows are filled, stops are watched, slices that it completes are decided on.
 
         Minutes that the stream did not bring are fetched first, so that larger bars are whole and no stop misses them.
-        A bar that does not open on the minute has a wrong stamp: it is left alone, and the history has the minute.
+        A bar that does not open on the minute, or closes in the future, has a wrong stamp: it is left alone, and the
+        history has the minute.
         """
-        if bar.open_time % MINUTE_NS:
+        if bar.open_time % MINUTE_NS or bar.time > self._now() + MINUTE_NS:
             self.tell("trouble", level="warning", task="bar", reason=f"{bar.symbol}: opens at {bar.open_time}")
             return
         for universe in self.universes.values():
@@ -159,6 +161,7 @@ class Floor:
             if price.symbol in desk.engine.portfolio.symbols and desk.engine.heeds(price)
         ]
         if heeding:
+            self._is_ahead = True
             self._commit([encode(price)], [(desk, desk.take(desk.engine.on(price))) for desk in heeding])
 
     def on_timer(self, now: int) -> None:
@@ -167,6 +170,7 @@ class Floor:
         heeding = [desk for desk in self.desks.values() if is_new and desk.engine.heeds(timer)]
         self.told = max(now, self.told)
         if heeding:
+            self._is_ahead = True
             self._commit([encode(timer)], [(desk, desk.take(desk.engine.on(timer))) for desk in heeding])
         for universe in self.universes.values():
             for span in universe.builder.overdue(now):
@@ -256,17 +260,25 @@ class Floor:
             The order was filled after it had ended.
         """
         for fact in facts:
+            stuck = desk.engine.held.stuck
             late = isinstance(fact, Fill) and fact.order_id not in desk.engine.in_flight
+            self._is_ahead = True
             said = desk.on(fact)
             self._moves += 1
             self._commit([encode(fact)], [(desk, said)])
             if isinstance(fact, Fill):
-                self.account.take(fact, desk.engine.venue)
+                if not desk.profile.is_shadow:
+                    self.account.take(fact, desk.engine.venue)
                 if self.listeners:
                     self.tell("fill", desk.name, **self._telling.filled(desk, fact))
             elif not isinstance(fact, Adjustment) and self.listeners:
                 reason = fact.reason if isinstance(fact, Rejection) else "ended"
                 self.tell("ended", desk.name, "warning", **self._telling.ended(desk, fact.order_id, reason))
+            if isinstance(fact, Rejection) and fact.symbol in desk.engine.held.stuck:
+                if fact.symbol not in stuck:
+                    self.tell("stuck", desk.name, "error", symbol=fact.symbol, reason=fact.reason)
+                if desk.name not in self.shadows:
+                    self.compare()
             if late:
                 self.halt(f"order {fact.order_id} was filled further after it had ended")  # type: ignore[union-attr]
 
@@ -310,7 +322,7 @@ class Floor:
     @property
     def idle(self) -> set[str]:
         """The symbols that are traded and have no order in flight."""
-        busy = {order.symbol for desk in self.desks.values() for order in desk.engine.in_flight.values()}
+        busy = moving_of(self.desks.values())
         return {symbol for desk in self.desks.values() for symbol in desk.profile.bundle.symbols} - busy
 
     def compare(self) -> None:
@@ -320,7 +332,7 @@ class Floor:
 
     def _judge(self, standing: Standing) -> None:
         """Halt when the venue holds something else twice in a row; an answer that the books have overtaken is none."""
-        if self.unanswered or self._moves_asked != self._moves:
+        if self._moves_asked != self._moves:
             return
         found = self.account.difference(self.desks.values(), standing, self._now())
         if found and found == self._doubt:
@@ -330,14 +342,17 @@ class Floor:
             self.compare()
             return
         self.account.stand(standing.positions, self.idle)
-        if not any(desk.is_busy for desk in self.desks.values() if not desk.profile.is_shadow):
-            for desk, fee in self.account.resolved(self.desks.values(), standing, self._now()):
-                self.book(desk, [fee])
+        for desk, fee in self.account.resolved(self.desks.values(), standing, self._now()):
+            self.book(desk, [fee])
 
     def resend(self, desk: Desk, order: Order) -> None:
-        """Send an order again that the venue does not know: while its slice is the last one, or if it reduces."""
-        width = self.universes[desk.profile.universe].width
-        if reduces(order, desk.engine) or self._now() < order.time + width:
+        """Send an order again that the venue does not know: while its slice is the last one, or if it reduces.
+
+        One that has been asked to end, or that a halt or a pause would refuse by now, ends here.
+        """
+        width, engine = self.universes[desk.profile.universe].width, desk.engine
+        is_open = not (engine.risk.halted or engine.risk.paused) and self._now() < order.time + width
+        if order.id not in engine.working.asked and (is_open or reduces(order, engine)):
             self._send(desk, [order])
         else:
             self.book(desk, [Cancellation(order.id, order.profile, order.symbol, self._now())])
@@ -346,26 +361,38 @@ class Floor:
         """Journal an operator's command and do it, for one desk or all."""
         chosen = [desk for desk in self.desks.values() if profile in ("", desk.name)]
         self.tell("command", profile, "warning", action=command.action, reason=command.reason)
+        self._is_ahead = True
         self._commit([encode(command, profile)], [(desk, desk.take(desk.engine.on(command))) for desk in chosen])
 
     def halt(self, reason: str) -> None:
         """Latch every gate, ask for the end of what would open positions, and raise HaltedError.
 
-        Engines that have gone on beyond the journal, because it did not take what they gave, are not asked any more.
+        Engines that have gone on beyond the journal, because it did not take what they gave, are not asked any more:
+        the venue is, order by order. What is asked is waited for, some seconds at most.
         """
         now = self._now()
         self.tell("halted", level="error", reason=reason)
         try:
             if self._is_ahead:
+                self._withdraw()
                 self.journal.note("halted", f"halted:{now}", now, {"reason": reason})
             else:
                 self.command(Command(f"halt-{now}", "halt", now, reason))
         except JournalError as error:
             raise HaltedError(f"{reason} (and the halt is not in the journal: {error})") from error
+        finally:
+            self.dispatcher.finish(HALT_SECONDS)
         raise HaltedError(reason)
 
+    def _withdraw(self) -> None:
+        """Ask for the end of what would open positions without the engines; the next start learns what became of it."""
+        for desk in self.desks.values():
+            for order in () if desk.profile.is_shadow else desk.engine.in_flight.values():
+                if not reduces(order, desk.engine):
+                    self.dispatcher.ask("cancel", order)
+
     def look(self) -> None:
-        """Ask the venue about every order that it should have; without any, compare the books."""
+        """Ask the venue about every order that it should have, and compare the books."""
         open_orders = [
             order
             for desk in self.desks.values()
@@ -376,8 +403,7 @@ class Floor:
         for order in open_orders:
             self.unanswered.add(order.id)
             self.dispatcher.ask("look", order)
-        if not open_orders:
-            self.compare()
+        self.compare()
 
     def _of(self, universe: Universe) -> list[Desk]:
         return [desk for desk in self.desks.values() if desk.profile.universe == universe.name]

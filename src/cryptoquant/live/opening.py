@@ -285,5 +285,5 @@ def _recall(desk: Desk, known: Replay, account: Account) -> None:
     desk.slices, desk.refused = len(known.slices), len(known.refused)
     for fact in known.booked:
         desk.count(fact)
-        if isinstance(fact, Fill):
+        if isinstance(fact, Fill) and not desk.profile.is_shadow:
             account.take(fact, desk.engine.venue)

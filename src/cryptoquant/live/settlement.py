@@ -24,20 +24,24 @@ Outcome = Fill | Rejection | Cancellation | Adjustment
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What the books hold of one order: lots, lots times price, and what that changed, all in lots and cash units."""
+    """What the books hold of one order: lots, lots times price, and what that changed, all in lots and cash units.
+
+    ``corrections`` counts how often the venue has corrected it.
+    """
 
     lots: float = 0.0
     value: float = 0.0
     lots_change: float = 0.0
     cash_change: float = 0.0
+    corrections: int = 0
 
     def after(self, fact: Fill | Adjustment) -> "Booked":
         """Return the sum with one more fill of the order, or with a correction of all of them."""
         changed = self.lots_change + fact.lots_change, self.cash_change + fact.cash_change
         if isinstance(fact, Fill):
-            return Booked(self.lots + fact.lots, self.value + fact.lots * fact.price, *changed)
-        _, _, lots, mean = fact.id.split(":")
-        return Booked(float(lots), float(lots) * float(mean), *changed)
+            return Booked(self.lots + fact.lots, self.value + fact.lots * fact.price, *changed, self.corrections)
+        lots, mean = fact.id.split(":")[2:4]
+        return Booked(float(lots), float(lots) * float(mean), *changed, self.corrections + 1)
 
 
 def corrected_order(fact: Adjustment) -> str:
@@ -50,8 +54,9 @@ class Settlement:
     """Reads the venue's orders against the books.
 
     The venue tells cumulative quantity and mean price. The identity of a fill is its order and the cumulative quantity,
-    so that the stream and a look-up tell it once, in whatever order they come; the price of a part follows from what is
-    booked, or from the stream's message when that tells exactly the next part.
+    and after a correction, which may lower that quantity, the count of corrections: so the stream and a look-up tell it
+    once, in whatever order they come. The price of a part follows from what is booked, or from the stream's message
+    when that tells exactly the next part.
 
     Parameters
     ----------
@@ -94,7 +99,8 @@ class Settlement:
             if told.get("event") in ("fill", "partial_fill") and self._lots(order, told.get("qty")) == part:
                 price, gained = float(told["price"]), told.get("gained")
             fill = self._settled(replace(order, lots=part), price, moment, gained)
-            yield replace(fill, execution_id=f"{order.id}-{int(filled)}", reason=reason)
+            again = f"c{booked.corrections}" if booked.corrections else ""
+            yield replace(fill, execution_id=f"{order.id}-{int(filled)}{again}", reason=reason)
         elif (is_restated := told.get("event") == "restated") or told["status"] in FINAL:
             moved = abs(mean * filled - booked.value)
             if filled < booked.lots or moved > (EXACT if is_restated else ROUNDED) * booked.value:
@@ -118,7 +124,7 @@ class Settlement:
             whole = execute(replace(order, lots=lots), mean, moment, self.venue, liquidity)
             change = whole.lots_change, whole.cash_change
         return Adjustment(
-            f"correction:{order.id}:{int(lots)}:{mean!r}",
+            f"correction:{order.id}:{int(lots)}:{mean!r}" + (f":{booked.corrections}" if booked.corrections else ""),
             order.profile,
             order.symbol,
             change[0] - booked.lots_change,

@@ -28,10 +28,10 @@ class ShadowVenue:
         book.cash, book.lots = own.cash, own.lots.copy()
         self._engine, self._matcher = engine, Matcher(engine.venue, book)
 
-    def resume(self, orders: Iterable[Order]) -> None:
-        """Take over what is left of orders that were open when the trader stopped."""
-        for order in orders:
-            self.submit(replace(at_venue(order), lots=self._engine.working.left[order.id]))
+    def resume(self, orders: Iterable[Order]) -> list[Rejection]:
+        """Take over what is left of orders that were open when the trader stopped; return the refusals."""
+        left = [replace(at_venue(order), lots=self._engine.working.left[order.id]) for order in orders]
+        return [refused for order in left if (refused := self.submit(order)) is not None]
 
     def submit(self, order: Order) -> Rejection | None:
         """Take an order; return the refusal, or None when it is open."""

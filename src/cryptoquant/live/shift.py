@@ -43,6 +43,7 @@ class Shift:
         self.floor, self.feed, self.clock = floor, feed, clock
         self.operator, self.inbox, self.options = operator, inbox, options
         self.reason = self._paused = ""
+        self._is_winding_down = False
         self._watch = Watch(options.patience)
         self._polled = self._looked = time.monotonic()
 
@@ -136,12 +137,16 @@ class Shift:
             self.floor.look()
         if self.is_lockstep:
             return
+        self._heed_silence(now)
+
+    def _heed_silence(self, now: float) -> None:
+        """Pause for a silence and unpause at its end, or halt at a jump; what winds down opens nothing any more."""
         if jumped := self._watch.jump(time.time(), now):
             self.floor.halt(f"the clock of this machine jumped by {jumped:.1f} s")
         found = self._watch.look(
             now, data_age=now - self.feed.heard, is_listening=self.feed.is_listening, trouble=self.floor.trouble
         )
-        if found is not None:
+        if found is not None and not self._is_winding_down:
             self._pause(found)
 
     def _pause(self, reason: str) -> None:
@@ -166,6 +171,7 @@ class Shift:
         The exits of positions that are kept stay in the journal, and act again when the trader is started again. Then
         the pause ends too, not before: bars that still wait in the feed would open positions.
         """
+        self._is_winding_down = True
         now, desks = self.clock.now(), list(self.floor.desks.values())
         for desk in desks:
             action: Action = "close" if desk.profile.on_stop == "close" else "cancel"

@@ -34,7 +34,8 @@ class Command(msgspec.Struct, frozen=True, tag="command", tag_field="event"):
     action
         ``halt`` and ``pause`` refuse what opens a position and cancel the open orders that would; ``resume`` ends both
         and resets the gate with its peak, ``unpause`` ends a pause only. ``cancel`` cancels every open order,
-        ``close`` also sells everything at the market as soon as the coins are free, and pauses. Exits act in every
+        ``close`` also sells everything at the market as soon as the coins are free, and pauses, until one of
+        the two opens again. Exits act in every
         state, and their orders in flight are left to them.
     """
 
@@ -186,6 +187,7 @@ class Engine:
             return self.passing.on(event.time) if self.heeds(event) else ()
         elif isinstance(event, Adjustment):
             self.portfolio.apply(event)
+            self.held.wake(event.symbol)
         elif isinstance(event, Command):
             return self._command(event)
         else:
@@ -255,6 +257,7 @@ class Engine:
         elif action in ("pause", "close"):
             risk.paused = command.reason or ("closed by command" if action == "close" else "paused by command")
         if action in ("resume", "unpause"):
+            self.held.reopen()
             return ()
         said: list[Outcome] = list(self.passing.cancel_all(time, opening_only=action in ("halt", "pause")))
         if action == "close":

@@ -12,12 +12,15 @@ from cryptoquant.market.time import NANOSECONDS_PER_SECOND
 from cryptoquant.trading.execution import Working
 from cryptoquant.trading.exits import exits_of, reason_of, stop_level, target_price
 from cryptoquant.trading.matching import bounds_of
-from cryptoquant.trading.order import Fill, Order, Reason, Side, client_order_id, followed_id
+from cryptoquant.trading.order import Cancellation, Fill, Order, Reason, Rejection, Side, client_order_id, followed_id
 from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.venue import Venue
 
 LATE = 9_000_000_000 * NANOSECONDS_PER_SECOND  # a moment with as many digits as any in use
 MOST_ORDERS = 100  # of one exit at one moment; what is above is sent at the next price
+REFUSALS = 3  # in a row, after which an exit rests
+LACKING = "available:"  # in a refusal of Alpaca's: it has less than is to be sold, and will have at the next price
+SHORTEST_REST, LONGEST_REST = 5 * 60 * NANOSECONDS_PER_SECOND, 3_600 * NANOSECONDS_PER_SECOND
 
 
 @dataclass(slots=True)
@@ -38,6 +41,10 @@ class Exit:
         Its orders without an end yet, and the lots of them that are not filled.
     is_fired
         Whether it has been reached and waits for coins that another order reserves.
+    is_over
+        Whether it sends nothing any more, and goes once its orders have ended.
+    refusals, rest
+        How many of its orders were refused in a row, and until when it sends no more for that (nanoseconds UTC).
     """
 
     order: Order
@@ -46,6 +53,9 @@ class Exit:
     sent: int = 0
     open: dict[str, float] = field(default_factory=dict)
     is_fired: bool = False
+    is_over: bool = False
+    refusals: int = 0
+    rest: int = 0
 
     @property
     def closes_all(self) -> bool:
@@ -65,7 +75,7 @@ class Exit:
     def is_reached(self, price: Price) -> bool:
         """Return whether a price lets it act; a price from before it was held does not."""
         order = self.order
-        if price.symbol != order.symbol or price.time <= order.time:
+        if price.symbol != order.symbol or price.time <= max(order.time, self.rest):
             return False
         if self.closes_all:
             return True
@@ -75,6 +85,23 @@ class Exit:
             return high >= limit if order.side == "sell" else low <= limit
         level = stop_level(order, self.best)
         return low <= level if order.side == "sell" else high >= level
+
+    def end(self, event: Rejection | Cancellation) -> None:
+        """Take the end of one of its orders; after refusals that would only be repeated it rests, longer each time."""
+        self.open.pop(event.order_id, None)
+        self.is_fired = False
+        if isinstance(event, Cancellation):
+            self.refusals = 0
+            return
+        self.refusals = max(self.refusals + 1, REFUSALS if LACKING in event.reason else 0)
+        if self.is_stuck:
+            times = 2 ** min(self.refusals - REFUSALS, 10)
+            self.rest = event.time + min(times * SHORTEST_REST, LONGEST_REST)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its orders are refused time and again."""
+        return self.refusals >= REFUSALS
 
     def best_after(self, price: Price) -> float:
         """Return the best price since it is held, once it has seen ``price`` and was not reached by it."""
@@ -96,7 +123,8 @@ class Held:
 
     They never sell what is not held or what is on sale already; a stop whose coins a resting order reserves has that
     order cancelled first. What one of a group fills, the others lose. An order of an exit that was refused or cancelled
-    leaves the exit held, to act again at the next price that reaches it. All end when the position is flat.
+    leaves the exit held, to act again at the next price that reaches it; after three refusals in a row, or one that
+    says how little is there, it rests for minutes to an hour. All end when the position is flat.
 
     An exit that is worth less than the venue's smallest order cannot be sent: a fill as small as that joins the exits
     of the same order's other fills.
@@ -110,6 +138,18 @@ class Held:
 
     def __len__(self) -> int:
         return len(self.exits)
+
+    @property
+    def stuck(self) -> set[str]:
+        """The symbols whose exits are refused time and again."""
+        return {one.order.symbol for one in self.exits if one.is_stuck}
+
+    def wake(self, symbol: str) -> None:
+        """Let the exits of a symbol act at once again: the books were corrected."""
+        for one in self.exits:
+            if one.order.symbol == symbol:
+                one.rest = 0
+        self.sweep()
 
     def reason_of(self, order_id: str) -> Reason:
         """Return why an order in flight was sent without a decision, empty for one that was decided."""
@@ -148,6 +188,7 @@ class Held:
         """Take a fill, after it was booked: from the exit that sent it, and from the others of its group."""
         exit_ = self._by_order.get(fill.order_id)
         if exit_ is not None:
+            exit_.refusals = 0
             exit_.open[fill.order_id] -= fill.lots
             if exit_.open[fill.order_id] <= 0.0:
                 del exit_.open[fill.order_id], self._by_order[fill.order_id]
@@ -158,13 +199,12 @@ class Held:
             self._fills.pop(fill.order_id, None)
         self.sweep()
 
-    def end(self, order_id: str) -> None:
+    def end(self, event: Rejection | Cancellation) -> None:
         """Forget an order that was refused or cancelled; its exit stays held and acts at the next price."""
-        self._fills.pop(order_id, None)
-        exit_ = self._by_order.pop(order_id, None)
+        self._fills.pop(event.order_id, None)
+        exit_ = self._by_order.pop(event.order_id, None)
         if exit_ is not None:
-            exit_.open.pop(order_id, None)
-            exit_.is_fired = False
+            exit_.end(event)
         self.sweep()
 
     def sweep(self) -> None:
@@ -173,17 +213,32 @@ class Held:
 
     def _is_over(self, exit_: Exit) -> bool:
         order = exit_.order
-        if self._book.held(order.symbol) * order.sign < 0.0:
+        if exit_.is_over:
+            return True
+        if self._book.held(order.symbol) * order.sign < 0.0 and not (exit_.closes_all and self._is_dust(order.symbol)):
             return False
         return not exit_.closes_all or not any(one.symbol == order.symbol for one in self._working.in_flight.values())
+
+    def _is_dust(self, symbol: str) -> bool:
+        """Return whether what is held of a symbol is less than the venue's smallest order."""
+        coins = abs(self._book.held(symbol)) * self._lot(symbol)
+        smallest, _, fewest, _ = bounds_of(self._venue, symbol)
+        return coins < fewest or coins * self._book.marks.item(self._book.index(symbol)) < smallest
 
     def close_all(self, time: int, number: int) -> None:
         """Hold an exit for each symbol that closes whatever is held of it as soon as its other orders have ended."""
         busy = {order.symbol for order in self._working.in_flight.values()}
-        closing = {one.order.symbol for one in self.exits if one.closes_all}
+        closing = {one.order.symbol for one in self.exits if one.closes_all and not one.is_over}
         for symbol in self._book.symbols:
-            if symbol not in closing and (symbol in busy or self._book.held(symbol) != 0.0):
+            is_held = self._book.held(symbol) != 0.0 and not self._is_dust(symbol)
+            if symbol not in closing and (symbol in busy or is_held):
                 self._close(symbol, time, number)
+
+    def reopen(self) -> None:
+        """Let go of what closes whatever is held: what is bought from now on is not for sale."""
+        for one in self.exits:
+            one.is_over |= one.closes_all
+        self.sweep()
 
     def _close(self, symbol: str, time: int, number: int) -> None:
         held = self._book.held(symbol)
@@ -195,7 +250,7 @@ class Held:
     def step(self, exit_: Exit, price: float = math.nan) -> Step:
         """Return what an exit that is reached does now, at ``price`` or at the last one that is known."""
         order, working = exit_.order, self._working
-        if self._is_shared(exit_):
+        if exit_.is_over or self._is_shared(exit_):
             return Step((), ())
         others = [one for one in working.in_flight.values() if one.symbol == order.symbol and one.id not in exit_.open]
         if exit_.closes_all:

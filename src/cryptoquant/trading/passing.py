@@ -126,7 +126,7 @@ class Passing:
         order, left = working.in_flight.get(event.order_id), working.left.get(event.order_id, 0.0)
         moves = event.order_id in working.renewed and isinstance(event, Cancellation)
         working.end(event.order_id)
-        self._held.end(event.order_id)
+        self._held.end(event)
         if order is None or not moves or left <= 0.0 or self._is_pointless(order, left, event.time):
             return []
         head, _, count = order.id.rpartition("p")
