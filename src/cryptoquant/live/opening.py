@@ -78,8 +78,15 @@ class Opening:
                 floor.account.take(fill, one.engine.venue)
         if not self.profiles:
             raise HaltedError(f"every profile of {self.journal.path} was removed: give one of another name")
+        costs = self.profiles[0].bundle.costs
+        self.broker.venue = Venue.alpaca(costs, self.broker.instruments(self.symbols).values())
         for profile in self.profiles:
             self.add(floor, profile, standing)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """What the profiles trade."""
+        return tuple(dict.fromkeys(symbol for one in self.profiles for symbol in one.bundle.symbols))
 
     def _going_on(self, floor: Floor) -> list[Profile]:
         """Return the profiles that were given as the journal has them now: without those that were removed.

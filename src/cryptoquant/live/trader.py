@@ -176,16 +176,14 @@ class Trader:
             self._held(account_lease(self.connection), "release")
         limited = self.connection.control_url is None
         bucket = TokenBucket(self.options.requests_per_minute) if limited else None
-        costs = self.profiles[0].bundle.costs
-        self.broker = AlpacaBroker(self.connection, Venue.alpaca(costs), bucket)
+        self.broker = AlpacaBroker(self.connection, Venue.alpaca(self.profiles[0].bundle.costs), bucket)
         self.checkpoints = Checkpoints(self.journal_path.with_suffix(".features"))
         floor = self._floor = Floor(self.journal, Account(), {}, fetch=self._fetch, now=self.clock.now)
         floor.listeners, floor.on_predicted = self.listeners, self._keep
         self.opening = self._opening()
         self.opening.open(floor)
         self.profiles = list(self.opening.profiles)
-        symbols = tuple(dict.fromkeys(symbol for one in self.profiles for symbol in one.bundle.symbols))
-        venue = self.broker.venue = Venue.alpaca(costs, self.broker.instruments(symbols).values())
+        symbols, venue = self.opening.symbols, self.broker.venue
         self.feed = Feed(
             self.connection,
             self.store,
