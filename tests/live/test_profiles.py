@@ -90,7 +90,7 @@ def test_a_rule_needs_no_model_and_trades_a_stated_quantity(bundle, sandbox, tmp
         Profile.rule("model", LongFlat(), ["BTC/USD"], "1h")
 
 
-@pytest.mark.parametrize("name", ["", "Big", "with space", "seventeen-letters", "-a"])
+@pytest.mark.parametrize("name", ["", "Big", "with space", "seventeen-letters", "-a", "main\n"])
 def test_a_name_that_no_order_could_carry_is_refused(bundle, name):
     with pytest.raises(ValueError, match="1 to 16"):
         Profile(name, bundle)

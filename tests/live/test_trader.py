@@ -20,12 +20,13 @@ from cryptoquant.errors import (
     TradingError,
     VenueUnreachableError,
 )
-from cryptoquant.live.journal import read_journal
+from cryptoquant.live.journal import encode, read_journal
 from cryptoquant.live.replay import replay
 from cryptoquant.live.start import Start
 from cryptoquant.live.trader import Trader
 from cryptoquant.market.schema import Bar
 from cryptoquant.market.slice import Panel
+from cryptoquant.trading.engine import Command
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.order import Order
 from cryptoquant.trading.risk import RiskLimits
@@ -294,3 +295,33 @@ def test_the_start_of_a_journal_keeps_every_setting_of_costs_and_execution(bundl
     assert read == start
     assert read.execution.plan == execution.plan
     assert read.venue.costs.schedule == costs.schedule
+
+
+def test_commands_and_changes_of_one_moment_are_all_in_force_after_a_restart(hire):
+    trader = hire().start()
+    trader.halt("one")
+    trader.resume()
+    trader.halt("two")
+    trader.operator.change_limits("main", max_weight=0.5)
+    trader.operator.change_limits("main", max_weight=0.1)
+    trader.stop()
+    again = hire().start()
+    again.stop()
+    assert again.desk.engine.risk.halted == "two"
+    assert again.desk.engine.limits.max_weight == 0.1
+
+
+def test_a_command_that_the_journal_would_leave_out_is_an_error(hire):
+    trader = hire().start()
+    twice = Command("same", "pause", 1, "once")
+    trader.journal.write([encode(twice)], durable=True)
+    with pytest.raises(JournalError, match="not new"):
+        trader.journal.write([encode(twice)], durable=True)
+    trader.stop()
+
+
+def test_a_status_says_why_a_paused_profile_opens_nothing(hire):
+    trader = hire().start()
+    trader.operator.command("pause", "main", "lunch")
+    assert trader.status().profiles["main"].halted == "lunch"
+    trader.stop()

@@ -47,7 +47,7 @@ class Changes:
             raise ConfigurationError(
                 f"profile {profile.name}: no profile left any cash: give it a capital that is free"
             )
-        # The broker is asked from here, and it is not for two threads at once.
+        # The account is asked for what it holds, and an order on its way would be in it or not.
         self.floor.dispatcher.settle(SETTLE_SECONDS)
         opening = self.opening()
         opening.add(self.floor, profile, opening.broker.standing())

@@ -360,6 +360,7 @@ class Floor:
     def command(self, command: Command, profile: str = "") -> None:
         """Journal an operator's command and do it, for one desk or all."""
         chosen = [desk for desk in self.desks.values() if profile in ("", desk.name)]
+        command = replace(command, id=self.journal.unused(f"command:{command.id}").removeprefix("command:"))
         self.tell("command", profile, "warning", action=command.action, reason=command.reason)
         self._is_ahead = True
         self._commit([encode(command, profile)], [(desk, desk.take(desk.engine.on(command))) for desk in chosen])

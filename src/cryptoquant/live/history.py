@@ -11,9 +11,14 @@ from cryptoquant.market.slice import Panel
 from cryptoquant.market.time import Timeframe, iso, span_ns
 from cryptoquant.models.bundle import Bundle
 
+SILENCE_NS = 10 * 60 * 10**9
+
 
 def history(bundle: Bundle, store: Store, source: Alpaca, now: int) -> Panel:
     """Return the stored slices up to the last close before ``now`` (ns); what the store lacks is downloaded first.
+
+    A symbol without a trade in the last bars has none there, as while trading. The slice itself may be as old as
+    ``SILENCE_NS`` says: of short bars, the last may be silent for all symbols.
 
     Raises
     ------
@@ -36,10 +41,12 @@ def history(bundle: Bundle, store: Store, source: Alpaca, now: int) -> Panel:
     for column, symbol in enumerate(bundle.symbols):
         there = ~np.isnan(panel.field("close")[:, column])
         recent = int(there[-needed:].sum())
-        if not len(panel) or int(panel.times[-1]) != last or not there[-1] or recent <= lookback:
-            found = f"{recent} of the last {needed} bars" + (f", up to {iso(int(panel.times[-1]))}" if recent else "")
-            wanted = f"{lookback + 1} up to {iso(last)}"
-            raise DataError(f"{bundle.name}: {symbol}: found {found}; trading now needs {wanted}")
+        if recent <= lookback:
+            found = f"{recent} of the last {needed} bars"
+            raise DataError(f"{bundle.name}: {symbol}: found {found}; trading now needs {lookback + 1}")
+    reached = int(panel.times[-1])
+    if reached < last - max(0, SILENCE_NS - width):
+        raise DataError(f"{bundle.name}: found bars up to {iso(reached)}; trading now needs them up to {iso(last)}")
     return panel
 
 

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -43,6 +43,8 @@ KIND_OF = {struct: kind for kind, struct in STRUCTS.items()}
 DECODERS = {kind: msgspec.json.Decoder(struct) for kind, struct in STRUCTS.items()}
 SIGNALS = msgspec.json.Decoder(list[Signal])
 ENCODER = msgspec.json.Encoder()
+ONCE = ("command", "profile", "account", "warm")
+"""Kinds of rows that the books would be other without."""
 Fact = Slice | Order | Cancel | Fill | Rejection | Cancellation | Adjustment | Command | Price | Timer
 Row = tuple[str, str, str, int, bytes]
 
@@ -133,15 +135,38 @@ class Journal:
             Wait until the disk has it (fsync); without it a crash of the process loses nothing, a power cut may lose
             the last rows.
         """
-        return self.write([encode(fact, scope) for fact in facts], durable=durable)
+        return self._insert([encode(fact, scope) for fact in facts], durable=durable)
 
     def note(self, kind: str, identity: str, time: int, content: dict[str, Any], scope: str = "") -> int:
-        """Write a row that is no event, durably."""
-        row = (kind, scope, identity, time, json.dumps(content, default=str).encode())
+        """Write a row that is no event, durably; one of the same moment as another gets a number."""
+        row = (kind, scope, self.unused(identity), time, json.dumps(content, default=str).encode())
         return self.write([row], durable=True)
 
+    def unused(self, identity: str) -> str:
+        """Return an id that no row has: ``identity``, or with the first number behind it that is free.
+
+        Two commands of one moment are two, also when a trader has ended between them.
+        """
+        found, number = identity, 1
+        try:
+            while self._db.execute("SELECT 1 FROM facts WHERE id = ?", (found,)).fetchone():
+                number += 1
+                found = f"{identity}.{number}"
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: cannot read: {error}") from error
+        return found
+
     def write(self, rows: Iterable[Row], *, durable: bool) -> int:
-        """Write encoded facts as ``append`` does."""
+        """Write encoded facts as ``append`` does, commands and changes only if they are new.
+
+        Raises
+        ------
+        JournalError
+            It cannot be written, or a row that may not be left out, a command or a change, has the id of another.
+        """
+        return self._insert(list(rows), durable=durable, once=ONCE)
+
+    def _insert(self, rows: list[Row], *, durable: bool, once: Collection[str] = ()) -> int:
         try:
             if durable is not self._is_durable:
                 self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
@@ -149,6 +174,8 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             before = self._db.total_changes
             self._db.executemany(INSERT, rows)
+            if self._db.total_changes - before < len(rows) and any(row[0] in once for row in rows):
+                raise sqlite3.IntegrityError(f"not new: one of {', '.join(row[2] for row in rows)}")
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:

@@ -1,7 +1,7 @@
 """The opening: from a journal, the venue and the store to desks that may trade, or to a halt with its reason."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptoquant.data.alpaca import Alpaca
@@ -16,7 +16,7 @@ from cryptoquant.live.history import history
 from cryptoquant.live.journal import Entry, Journal
 from cryptoquant.live.profile import Profile
 from cryptoquant.live.replay import ITSELF, Replay, replay_all
-from cryptoquant.live.start import Start
+from cryptoquant.live.start import Start, check_change, check_strategy, limits_to_dict
 from cryptoquant.live.universe import Checkpoints, Past, Universe, laid_over
 from cryptoquant.market.slice import Slice
 from cryptoquant.market.time import NANOSECONDS_PER_SECOND, span_ns
@@ -70,26 +70,85 @@ class Opening:
             self.known = replay_all(entries, self._strategies())
         standing = self.broker.standing()
         floor.account.spare = self._spare(entries, standing)
+        self.profiles = self._going_on(floor)
         for name, one in self.known.items():
             if not one.is_removed and name not in [profile.name for profile in self.profiles]:
                 self.profiles = [*self.profiles, self._registered(name, one)]
+            for fill in one.fills if one.is_removed and not one.start.is_shadow else ():
+                floor.account.take(fill, one.engine.venue)
+        if not self.profiles:
+            raise HaltedError(f"every profile of {self.journal.path} was removed: give one of another name")
+        costs = self.profiles[0].bundle.costs
+        self.broker.venue = Venue.alpaca(costs, self.broker.instruments(self.symbols).values())
         for profile in self.profiles:
             self.add(floor, profile, standing)
 
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """What the profiles trade."""
+        return tuple(dict.fromkeys(symbol for one in self.profiles for symbol in one.bundle.symbols))
+
+    def _going_on(self, floor: Floor) -> list[Profile]:
+        """Return the profiles that were given as the journal has them now: without those that were removed.
+
+        The same configuration starts again, by a service manager perhaps, and what was changed meanwhile stays so.
+        """
+        found: list[Profile] = []
+        for profile in self.profiles:
+            known = self.known.get(profile.name)
+            if known is None:
+                found.append(profile)
+            elif known.is_removed:
+                floor.tell("profile", profile.name, "warning", action="removed", reason="it was removed: left out")
+            else:
+                found.append(self._limited(floor, self._swapped(profile, known), known))
+        return found
+
+    def _swapped(self, profile: Profile, known: Replay) -> Profile:
+        """Return a profile with the bundle that was swapped in since it was set up as it is given."""
+        if profile.reference != known.start.reference or known.reference == known.start.reference:
+            return profile
+        bundle = profile.bundle
+        if bundle_digest(bundle) != known.model:
+            if self.registry is None or not known.version:
+                raise HaltedError(
+                    f"profile {profile.name} was swapped from {profile.reference} to {known.reference}"
+                    f" {known.version}: give that bundle, or the registry that has it"
+                )
+            bundle = self.registry.load(known.version)
+        return replace(profile, bundle=bundle, reference=known.reference, version=known.version)
+
+    def _limited(self, floor: Floor, profile: Profile, known: Replay) -> Profile:
+        """Return a profile with its limits in force; others than it was last started with are journalled and taken."""
+        if profile.limits not in (known.given, known.engine.limits):
+            content = {"action": "limits", "limits": limits_to_dict(profile.limits), "given": True}
+            identity = f"profile:{profile.name}:limits:{self.now}"
+            self.journal.note("profile", identity, self.now, content, profile.name)
+            floor.tell("profile", profile.name, "warning", action="limits", limits=content["limits"])
+            known.engine.change(limits=profile.limits)
+        return replace(profile, limits=known.engine.limits)
+
     def add(self, floor: Floor, profile: Profile, standing: Standing) -> Desk:
-        """Set one profile up, as the journal knows it or as new, and bring it to the present."""
-        known = self.known.get(profile.name)
-        past = self._past(profile, known)
-        engine = self._begin(floor, profile, standing, past) if known is None else known.engine
+        """Set one profile up, as the journal knows it or as new, and bring it to the present.
+
+        What may fail comes first: a profile is in the journal, and has its cash, once it can trade. One that joins
+        while others trade sees no slice that is still to come for them.
+        """
+        known, bundle = self.known.get(profile.name), profile.bundle
         if known is not None:
             self._check(profile, known)
-        bundle = profile.bundle
-        capital = engine.portfolio.cash_value if known is None else known.start.cash
-        if profile.universe not in floor.universes:
+        past = self._past(profile)
+        universe = floor.universes.get(profile.universe)
+        if universe is None:
             after = int(past.panel.times[-1])
-            made = Universe(profile.universe, bundle.symbols, bundle.timeframe, after, DEADLINE_NS)
-            floor.universes[profile.universe] = made
-        desk = Desk(profile, engine, self._forecaster(floor, profile, self._before(past)), capital)
+            universe = Universe(profile.universe, bundle.symbols, bundle.timeframe, after, DEADLINE_NS)
+        before = self._before(past)
+        before = Past(before.panel.between(0, universe.seen), before.known, before.seen)
+        forecaster = self._forecaster(floor, universe, profile, before)
+        engine = self._begin(floor, profile, standing, before) if known is None else known.engine
+        capital = engine.portfolio.cash_value if known is None else known.start.cash
+        floor.universes[profile.universe] = universe
+        desk = Desk(profile, engine, forecaster, capital)
         if known is not None:
             _recall(desk, known, floor.account)
         floor.add(desk)
@@ -97,19 +156,25 @@ class Opening:
 
     def swap(self, floor: Floor, desk: Desk, profile: Profile) -> None:
         """Let a desk trade by the bundle of ``profile`` from its next slice on, and journal that."""
+        check_strategy(profile.bundle.strategy, desk.profile.strategies)
+        check_change(desk.engine, profile.bundle.strategy, profile.bundle.execution)
         panel = history(profile.bundle, self.store, self.connection, self.now)
-        seen = floor.universes[profile.universe].seen
-        forecaster = self._forecaster(floor, profile, Past(panel.between(0, seen)))
+        universe = floor.universes[profile.universe]
+        forecaster = self._forecaster(floor, universe, profile, Past(panel.between(0, universe.seen)))
         note_model(self.journal, profile, self.now)
         desk.swap(profile, forecaster)
 
-    def _forecaster(self, floor: Floor, profile: Profile, past: Past) -> Forecaster:
+    def _forecaster(self, floor: Floor, universe: Universe, profile: Profile, past: Past) -> Forecaster:
         """Return the bundle's forecaster with its past, and bring its features up to the present."""
-        bundle, universe = profile.bundle, floor.universes[profile.universe]
+        bundle = profile.bundle
         if bundle.features.reads_ticks:
             raise TradingError(f"{bundle.name}: its features read ticks, and this feed brings bars only")
         kept = self.checkpoints.load(profile.universe, bundle.features.fingerprint)
-        universe.add(bundle.features, past, kept)
+        try:
+            universe.add(bundle.features, past, kept)
+        except ValueError as error:  # what the features remembered is damaged: the history gives it again
+            floor.tell("trouble", profile.name, "warning", task="features", reason=str(error))
+            universe.add(bundle.features, past)
         forecaster = bundle.forecaster()
         if bundle.predictor.window > 1:
             forecaster.warm(bundle.features.compute_panel(laid_over(past.panel, past.known)))
@@ -171,7 +236,8 @@ class Opening:
     def _pass_missed(self, floor: Floor, universe: Universe) -> None:
         past = self.past[universe.name]
         missed = tuple(past.panel.between(past.seen, self.now)) if past.seen else ()
-        lookback = max(desk.profile.bundle.strategy.lookback for desk in floor.desks.values())
+        desks = [desk for desk in floor.desks.values() if desk.profile.universe == universe.name]
+        lookback = max(desk.engine.strategy.lookback for desk in desks)
         fresh = [market for market in missed[-1:] if self._is_fresh(market, universe.width)]
         if passed := missed[: len(missed) - len(fresh)][-lookback if lookback > 1 else len(missed) :]:
             floor.pass_over(universe.name, passed)
@@ -188,13 +254,16 @@ class Opening:
             return Past(past.panel.between(0, last - 1), past.known)
         return past
 
-    def _past(self, profile: Profile, known: Replay | None) -> Past:
+    def _past(self, profile: Profile) -> Past:
+        """Return the past of a profile's universe, by all profiles of it that the journal knows."""
         if profile.universe not in self.past:
             panel = history(profile.bundle, self.store, self.connection, self.now)
             width = span_ns(profile.bundle.timeframe)
-            slices = () if known is None else tuple(known.slices)
-            begun = 0 if known is None else known.start.time // width * width
-            self.past[profile.universe] = Past(panel, slices, max(begun, 0 if known is None else known.seen))
+            all_known = [one for one in self.known.values() if one.start.universe == profile.universe]
+            slices = {market.time: market for one in all_known for market in one.slices}
+            present = [one for one in all_known if not one.is_removed]
+            seen = max((max(one.start.time // width * width, one.seen) for one in present), default=0)
+            self.past[profile.universe] = Past(panel, tuple(slices[time] for time in sorted(slices)), seen)
         return self.past[profile.universe]
 
     def _begin(self, floor: Floor, profile: Profile, standing: Standing, past: Past) -> Any:
@@ -214,24 +283,29 @@ class Opening:
             raise HaltedError(f"profile {profile.name}: capital {cash:.2f} is more than the spare {account.spare:.2f}")
         venue = Venue.alpaca(bundle.costs, self.broker.instruments(bundle.symbols).values())
         length = bundle.strategy.lookback
-        warm = tuple(past.panel.between(0, self.now))[-length:] if length > 1 else ()
+        # Slices that nobody decided on while the trader was away come to all desks of the universe, to this one too.
+        warm = tuple(past.panel.between(0, past.seen or self.now))[-length:] if length > 1 else ()
         start = Start.of(profile, venue, cash, self.now, warm)
+        check_strategy(bundle.strategy, profile.strategies)
+        engine = start.engine()
         content = {"action": "add", **start.to_dict()}
         self.journal.note("profile", f"profile:{profile.name}:{self.now}", self.now, content, profile.name)
         if not profile.is_shadow:
             account.spare -= cash
-        return start.engine()
+        return engine
 
     def _check(self, profile: Profile, known: Replay) -> None:
         """Refuse a profile whose universe changed; journal a model that is another one than the last."""
         bundle, start = profile.bundle, known.start
         found = (start.symbols, start.timeframe, known.reference)
         wanted = (bundle.symbols, bundle.timeframe, profile.reference)
-        if known.is_removed:
-            raise HaltedError(f"profile {profile.name} was removed from {self.journal.path}: take another name")
         if found != wanted:
             raise HaltedError(f"{self.journal.path} belongs to {found}, this trader is {wanted}")
+        if profile.is_shadow != start.is_shadow:
+            was = "a shadow" if start.is_shadow else "no shadow"
+            raise HaltedError(f"profile {profile.name} of {self.journal.path} is {was}: take another name")
         if bundle_digest(bundle) != known.model:
+            check_change(known.engine, bundle.strategy, bundle.execution)
             note_model(self.journal, profile, self.now)
             known.engine.change(strategy=bundle.strategy, execution=bundle.execution)
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol, cast, get_args
+from typing import Any, Protocol, cast, get_args, get_type_hints
+
+import msgspec
 
 from cryptoquant.errors import ConfigurationError, CryptoquantError, HaltedError, JournalError
 from cryptoquant.live.desk import Desk
 from cryptoquant.live.floor import Floor
 from cryptoquant.live.inbox import Inbox, Request
 from cryptoquant.live.profile import Profile
-from cryptoquant.live.start import limits_from_dict, limits_to_dict
+from cryptoquant.live.start import check_change, check_strategy, limits_from_dict, limits_to_dict
 from cryptoquant.models.bundle import Bundle, strategy_to_dict
 from cryptoquant.models.registry import Registry
 from cryptoquant.trading.engine import Action, Command
@@ -148,10 +150,22 @@ class Operator:
         desk.profile = replace(desk.profile, limits=new)
 
     def change_strategy(self, profile: str, strategy: Strategy | None = None, **parameters: Any) -> None:
-        """Give a profile another strategy, or other parameters of its own, from its next slice on."""
+        """Give a profile another strategy, or other parameters of its own, from its next slice on.
+
+        The engine has it from then on, after a restart too; the bundle stays the one that the model came with.
+
+        Raises
+        ------
+        ConfigurationError
+            It is of a class that the journal could not be read with again, or the engine cannot trade by it.
+        ValueError
+            A parameter is of another kind than the strategy's.
+        """
         desk = self.floor.desks[profile]
         own: Any = desk.engine.strategy
-        new = replace(own, **parameters) if strategy is None else strategy
+        new = replace(own, **_kinds_checked(own, parameters)) if strategy is None else strategy
+        check_strategy(new, desk.profile.strategies)
+        check_change(desk.engine, new, desk.engine.execution)
         self._note(profile, {"action": "strategy", "strategy": strategy_to_dict(new)})
         desk.engine.change(strategy=new)
 
@@ -183,6 +197,21 @@ class Operator:
         now = self._now()
         self.floor.journal.note("profile", f"profile:{profile}:{content['action']}:{now}", now, content, profile)
         self.floor.tell("profile", profile, "warning", **content)
+
+
+def _kinds_checked(strategy: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters, told in words or numbers, as the kinds of a strategy's fields.
+
+    Raises
+    ------
+    ValueError
+        One is of another kind: a strategy would find that out at its next slice only.
+    """
+    kinds = get_type_hints(type(strategy))
+    try:
+        return {name: msgspec.convert(value, kinds.get(name, Any)) for name, value in parameters.items()}
+    except msgspec.ValidationError as error:
+        raise ValueError(f"strategy: {', '.join(parameters)}: {error}") from error
 
 
 def changed(limits: RiskLimits, values: Mapping[str, Any]) -> RiskLimits:

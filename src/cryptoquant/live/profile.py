@@ -19,7 +19,7 @@ from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.strategy import Strategy
 from cryptoquant.trading.venue import Costs
 
-NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,15}$")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,15}")
 NAN = math.nan
 NO_EVIDENCE = Evidence(0, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, 0, 0, 0)
 OnStop = Literal["keep", "close"]
@@ -65,7 +65,7 @@ class Profile:
     is_shadow: bool = False
 
     def __post_init__(self) -> None:
-        if NAME.match(self.name) is None:
+        if NAME.fullmatch(self.name) is None:
             raise ValueError(f"profile {self.name!r}: wanted 1 to 16 of a-z, 0-9, - and _")
         if self.capital is not None and not self.capital > 0:
             raise ValueError(f"profile {self.name}: capital must be above zero, found {self.capital}")

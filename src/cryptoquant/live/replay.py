@@ -20,6 +20,7 @@ from cryptoquant.performance.report import Report, build_report, fills_frame, re
 from cryptoquant.trading.engine import Command, Engine, Event
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.order import Adjustment, Cancel, Fill, Order, Rejection
+from cryptoquant.trading.risk import RiskLimits
 
 ITSELF = "itself-"
 """How the id of a command begins that the trader gave itself, because of a silence or of its end."""
@@ -47,6 +48,8 @@ class Replay:
         Id of the command that paused it; one of the trader itself does not take the place of the operator's.
     is_removed
         Whether the profile was taken from the account.
+    given
+        The limits that it was last started with; those in force are in the engine.
     """
 
     start: Start
@@ -64,6 +67,7 @@ class Replay:
     version: str = ""
     paused_by: str = ""
     is_removed: bool = False
+    given: RiskLimits | None = None
     _own: set[str] = field(default_factory=set)
 
     @classmethod
@@ -71,6 +75,7 @@ class Replay:
         """Return the replay of a profile that has just been set up."""
         made = cls(start, start.engine())
         made.model, made.reference, made.version = start.model, start.reference, start.version
+        made.given = start.limits
         return made
 
     @property
@@ -129,6 +134,8 @@ class Replay:
             new["execution"] = Execution.from_dict(content["execution"])
         if "limits" in content:
             new["limits"] = limits_from_dict(content["limits"])
+        if content.get("given"):
+            self.given = new["limits"]
         if new:
             self.engine.change(**new)
 

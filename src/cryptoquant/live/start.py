@@ -1,11 +1,13 @@
 """How a profile was set up: what a journal keeps of it, enough to make its engine again."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from cryptoquant.errors import BundleError, ConfigurationError
 from cryptoquant.live.profile import OnStop, Profile
 from cryptoquant.market.instrument import Instrument
 from cryptoquant.market.slice import Slice
@@ -129,6 +131,38 @@ class Start:
             warm=tuple(slice_from_list(row, symbols) for row in content["warm"]),
             **{name: content[name] for name in plain},
         )
+
+
+def check_strategy(strategy: Strategy, strategies: Mapping[str, type[Any]]) -> None:
+    """Check that a journal that holds a strategy can be read again.
+
+    Raises
+    ------
+    ConfigurationError
+        It is of a class, or has a part of a class, that is not among ``strategies``; or its parameters are no values.
+    """
+    try:
+        strategy_from_dict(json.loads(json.dumps(strategy_to_dict(strategy))), strategies)
+    except (BundleError, TypeError, ValueError) as error:
+        name = type(strategy).__name__
+        raise ConfigurationError(f"the journal could not be read again with the strategy {name}: {error}") from error
+
+
+def check_change(engine: Engine, strategy: Strategy, execution: Execution) -> None:
+    """Check that an engine could go on by another strategy and execution, on one that is thrown away.
+
+    A change is journalled before it is made: one that fails then would fail at every start again.
+
+    Raises
+    ------
+    ConfigurationError
+        It could not, and why.
+    """
+    book = engine.portfolio
+    try:
+        Engine(strategy, engine.venue, book.symbols, 1.0, profile=book.profile, execution=execution, holds=engine.holds)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"profile {book.profile} cannot trade so: {error}") from error
 
 
 def limits_to_dict(limits: RiskLimits) -> dict[str, str]:

@@ -49,7 +49,7 @@ class ProfileStatus:
             fills=desk.fills,
             refused=desk.refused,
             in_flight=len(engine.in_flight),
-            halted=engine.risk.halted,
+            halted=engine.risk.halted or engine.risk.paused,
             version=desk.profile.version,
             is_shadow=desk.profile.is_shadow,
         )

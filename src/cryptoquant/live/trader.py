@@ -1,7 +1,10 @@
 """The trader: feed, features, model, signal, strategy, risk, journal, broker. On paper only, and in doubt it halts."""
 
+import hashlib
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
 from cryptoquant.errors import AuthenticationError, CryptoquantError, HaltedError, VenueError
 from cryptoquant.live.account import Account
+from cryptoquant.live.asking import ask
 from cryptoquant.live.broker import AlpacaBroker
 from cryptoquant.live.changes import Changes
 from cryptoquant.live.desk import Desk
@@ -32,7 +36,7 @@ from cryptoquant.live.shift import Shift
 from cryptoquant.live.status import State, TraderStatus
 from cryptoquant.live.stopping import Stopping
 from cryptoquant.live.summary import summary
-from cryptoquant.live.universe import Checkpoints, Floats
+from cryptoquant.live.universe import Checkpoints, Floats, Universe
 from cryptoquant.market.schema import Bar, bar_rows
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.time import iso, span_ns
@@ -47,6 +51,7 @@ from cryptoquant.trading.venue import Venue
 MINUTE = timedelta(minutes=1)
 WAYS = 4  # requests to the venue at the same time; in lock-step one, so that orders arrive in their order
 FETCH_PAUSE_SECONDS = 0.5
+ANSWER_SECONDS = 30.0  # that another thread waits for the one that trades
 
 
 class Trader:
@@ -108,8 +113,10 @@ class Trader:
         self.reason = ""
         self.clock: SandboxClock | WallClock = clock_of(connection)
         self.journal_path = Path(journal or settings().journal)
-        self._close: list[Callable[[], None]] = []
+        self._exits = ExitStack()
         self._floor: Floor | None = None
+        self._is_open = False
+        self._thread = 0
 
     @classmethod
     def paper(
@@ -155,9 +162,10 @@ class Trader:
         except BaseException as error:
             if isinstance(error, HaltedError):
                 self.state, self.reason = "halted", str(error)
-            self._shut()
+            with suppress(CryptoquantError, OSError):  # what did not start tells more than what does not end
+                self._exits.close()
             raise
-        self.state, self.reason = "ready", ""
+        self.state, self.reason, self._is_open = "ready", "", True
         for name, one in self.status().profiles.items():
             self.floor.tell("started", name, reference=self.floor.desks[name].profile.reference, equity=one.equity)
         return self
@@ -166,18 +174,16 @@ class Trader:
         self.journal = self._held(Journal(self.journal_path), "close")
         if self.connection.api_key:
             self._held(account_lease(self.connection), "release")
-        symbols = tuple(dict.fromkeys(symbol for one in self.profiles for symbol in one.bundle.symbols))
         limited = self.connection.control_url is None
         bucket = TokenBucket(self.options.requests_per_minute) if limited else None
-        costs = self.profiles[0].bundle.costs
-        self.broker = AlpacaBroker(self.connection, Venue.alpaca(costs), bucket)
-        venue = self.broker.venue = Venue.alpaca(costs, self.broker.instruments(symbols).values())
+        self.broker = AlpacaBroker(self.connection, Venue.alpaca(self.profiles[0].bundle.costs), bucket)
         self.checkpoints = Checkpoints(self.journal_path.with_suffix(".features"))
         floor = self._floor = Floor(self.journal, Account(), {}, fetch=self._fetch, now=self.clock.now)
         floor.listeners, floor.on_predicted = self.listeners, self._keep
         self.opening = self._opening()
         self.opening.open(floor)
         self.profiles = list(self.opening.profiles)
+        symbols, venue = self.opening.symbols, self.broker.venue
         self.feed = Feed(
             self.connection,
             self.store,
@@ -204,12 +210,8 @@ class Trader:
 
     def _held(self, what: Any, end: str) -> Any:
         """Remember how something is given back, and return it."""
-        self._close.append(getattr(what, end))
+        self._exits.callback(getattr(what, end))
         return what
-
-    def _shut(self) -> None:
-        while self._close:
-            self._close.pop()()
 
     @property
     def floor(self) -> Floor:
@@ -243,7 +245,7 @@ class Trader:
         """
         with Stopping() as stopping:
             self.start()
-            self.state = "running"
+            self.state, self._thread = "running", threading.get_ident()
             return self._trade(None if until is None else self.clock.now() + span_ns(until), stopping)
 
     def _trade(self, end: int | None, stopping: Stopping) -> TraderStatus:
@@ -284,26 +286,51 @@ class Trader:
             own = desk.profile
             self.predictions.record(own.bundle, signals, rows, own.reference, own.version, durable=False)
         if desk.slices % self.options.checkpoint_every == self.options.checkpoint_every - 1:
-            self.checkpoints.save(self.floor.universes[desk.profile.universe])
+            self._remember(self.floor.universes[desk.profile.universe])
+
+    def _remember(self, universe: Universe) -> None:
+        """Keep the features' memory; without it the next start takes longer, and this one goes on."""
+        try:
+            self.checkpoints.save(universe)
+        except OSError as error:
+            self.floor.tell("trouble", level="warning", task="features", reason=str(error))
 
     def halt(self, reason: str = "by the operator") -> None:
-        """Press the kill switch: nothing is opened any more until ``resume``, also after a restart; exits still act."""
+        """Press the kill switch: nothing is opened any more until ``resume``, also after a restart; exits still act.
+
+        From any thread: while another one trades it is asked to, and this waits until it is done.
+
+        Raises
+        ------
+        HaltedError
+            The trader was not started.
+        TradingError
+            The thread that trades has ended meanwhile, or did not answer in time.
+        """
         self._operate("halt", reason)
 
     def resume(self) -> None:
-        """Reset the kill switch and every loss limit that was reached."""
+        """Reset the kill switch and every loss limit that was reached; from any thread, as ``halt``."""
         self._operate("resume", "by the operator")
 
     def _operate(self, action: str, reason: str) -> None:
-        self.operator.command(action, reason=reason)
+        if self._floor is None:
+            raise HaltedError("the trader was not started: call start() or run() first")
+        if self.state == "running" and threading.get_ident() != self._thread:
+            ask(self.journal_path, action, timeout=ANSWER_SECONDS, reason=reason)
+        else:
+            self.operator.command(action, reason=reason)
 
     def stop(self) -> TraderStatus:
         """Close the streams and the journal of a trader that was started; positions are kept."""
-        if self.state in ("ready", "running", "halted") and self._close:
-            for universe in self.floor.universes.values():
-                self.checkpoints.save(universe)
-            self._shut()
-            self.state = "halted" if self.state == "halted" else "stopped"
+        if self._is_open:
+            self._is_open = False
+            try:
+                with self._exits:
+                    for universe in self.floor.universes.values():
+                        self._remember(universe)
+            finally:
+                self.state = "halted" if self.state == "halted" else "stopped"
             done = self.status()
             level: Level = "error" if self.state == "halted" else "info"
             self.floor.tell("stopped", "", level, state=done.state, reason=self.reason, equity=done.equity)
@@ -340,8 +367,6 @@ def account_lease(connection: Alpaca) -> Lease:
     StoreError
         Another trader of this machine has it.
     """
-    import hashlib
-
     account = hashlib.sha256(f"{connection.api_key} {connection.trading_url} trades".encode()).hexdigest()
     return Lease(Path(settings().state).expanduser() / "leases", account[:16])
 

@@ -1,6 +1,8 @@
 """A universe at work: minute bars become slices, and slices the feature rows that its profiles share."""
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.live.assembly import SliceBuilder
 from cryptoquant.market.slice import Panel, Slice
 from cryptoquant.market.time import Timeframe, span_ns
-from cryptoquant.models.bundle import Bundle
 
 Floats = NDArray[np.float64]
 
@@ -107,12 +108,15 @@ class Checkpoints:
         self.folder = folder
 
     def save(self, universe: Universe) -> None:
-        """Keep what each feature set remembers; a crash in between leaves the older one."""
+        """Keep what each feature set remembers; a crash or a power cut in between leaves the older one."""
         for name, state in universe.states().items():
             self.folder.mkdir(parents=True, exist_ok=True)
             place = self._place(universe.name, name)
             fresh = place.with_suffix(".new")
-            fresh.write_bytes(state)
+            with fresh.open("wb") as file:
+                file.write(state)
+                file.flush()
+                os.fsync(file.fileno())
             fresh.replace(place)
 
     def load(self, universe: str, fingerprint: str) -> bytes | None:
@@ -121,15 +125,5 @@ class Checkpoints:
         return place.read_bytes() if place.is_file() else None
 
     def _place(self, universe: str, fingerprint: str) -> Path:
-        import hashlib
-
         digest = hashlib.sha256(f"{universe} {fingerprint}".encode()).hexdigest()[:16]
         return self.folder / f"{digest}.features"
-
-
-def universes_of(bundles: Iterable[Bundle]) -> dict[str, Bundle]:
-    """Return one bundle for each universe, in their order."""
-    found: dict[str, Bundle] = {}
-    for bundle in bundles:
-        found.setdefault(f"{bundle.timeframe} {','.join(bundle.symbols)}", bundle)
-    return found
