@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
 from cryptoquant.backtest.sandbox.fault import Fault
 from cryptoquant.data.store import Store
 from cryptoquant.errors import HaltedError
+from cryptoquant.live.dispatcher import Dispatcher, Standing
 from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
 from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.order import Order
 
 MINUTE_NS = 60 * 10**9
 
@@ -170,3 +173,35 @@ def test_dust_that_a_close_leaves_does_not_sell_what_is_bought_later(bundle, san
         assert trader.desk.holds
     finally:
         trader.stop()
+
+
+class Recording:
+    """A venue that knows no order and remembers what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def submit(self, order):
+        self.asked.append(("send", order.id))
+
+    def cancel(self, order):
+        self.asked.append(("cancel", order.id))
+
+    def status(self, order_id):
+        self.asked.append(("look", order_id))
+
+    def standing(self):
+        return Standing({}, Decimal(0))
+
+
+def test_at_its_end_the_way_to_the_venue_takes_cancels_and_exits_but_no_more_buys():
+    venue, answers = Recording(), []
+    dispatcher = Dispatcher([venue], answers.append)
+    buy, sale = (Order(side, "main", "BTC/USD", side, 1e9, 1) for side in ("buy", "sell"))
+    dispatcher.ask("send", buy)
+    dispatcher.ask("cancel", buy)
+    dispatcher.ask("send", sale, reduces=True)
+    dispatcher.finish(10.0)
+    dispatcher.stop()
+    assert sorted(venue.asked) == [("cancel", "buy"), ("send", "sell")]
+    assert [str(answer.trouble) for answer in answers if answer.trouble] == ["not sent: trading has ended"]
