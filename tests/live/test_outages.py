@@ -1,12 +1,13 @@
 """Outages: what was missed is fetched or passed over, never traded late, and a journal reads the same afterwards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
 from cryptoquant.backtest.sandbox import Sandbox
+from cryptoquant.backtest.sandbox.fault import Fault
 from cryptoquant.data.download import download
 from cryptoquant.data.segment import Record, RecordKind
 from cryptoquant.data.store import Store
@@ -15,8 +16,10 @@ from cryptoquant.live.assembly import SliceBuilder
 from cryptoquant.live.dispatcher import Answer
 from cryptoquant.live.history import history
 from cryptoquant.live.journal import read_journal
+from cryptoquant.live.options import TraderOptions
 from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
+from cryptoquant.live.watch import Patience
 from cryptoquant.market.schema import Bar, bar_rows
 from cryptoquant.market.time import iso
 from cryptoquant.trading.execution import Execution
@@ -56,8 +59,6 @@ def builder_of(trader):
 
 
 def with_strategy(bundle, strategy):
-    from dataclasses import replace
-
     return replace(bundle, strategy=strategy)
 
 
@@ -165,11 +166,11 @@ def test_what_is_overdue_is_asked_for_once():
     builder = SliceBuilder(("A/USD",), "2h", bars[0].open_time, HOUR_NS // 2)
     builder.take(bars[0])
     end = bars[0].open_time + 2 * HOUR_NS
-    assert builder.overdue(end) == []
-    assert builder.overdue(end + HOUR_NS // 2) == [("A/USD", bars[0].time, end)]
-    assert builder.overdue(end + HOUR_NS // 2) == []
+    assert list(builder.overdue(end)) == []
+    assert list(builder.overdue(end + HOUR_NS // 2)) == [("A/USD", bars[0].time, end)]
+    assert list(builder.overdue(end + HOUR_NS // 2)) == []
     builder.take(bars[1])
-    assert builder.overdue(end + HOUR_NS) == []
+    assert list(builder.overdue(end + HOUR_NS)) == []
 
 
 def test_a_symbol_whose_history_lags_is_brought_up_to_now(bundle, sandbox, tmp_path):
@@ -198,8 +199,6 @@ def test_whatever_a_strategy_raises_halts_the_trader_and_is_journalled(bundle, s
 
 
 def protected(bundle, **execution):
-    from dataclasses import replace
-
     return replace(bundle, execution=Execution(**execution))
 
 
@@ -298,3 +297,29 @@ def test_a_frame_without_items_does_not_hide_what_waits_behind_it(hire):
     trader.feed.put(Answer("compare"))
     assert trader.feed.next(0) == Answer("compare")
     assert trader.feed.next(0) is None
+
+
+def test_a_history_that_is_away_pauses_the_trader_and_does_not_end_it(bundle, tmp_path):
+    eager = replace(bundle, timeframe="5m", horizon=timedelta(minutes=15))
+    options = TraderOptions(patience=Patience(venue=timedelta(seconds=0.1)))
+    with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), speed=300) as venue:
+        places = {"journal": tmp_path / "j.sqlite", "options": options}
+        trader = Trader(eager, venue.alpaca(), Store(tmp_path / "store"), **places).start()
+        told = []
+
+        def hear(note) -> None:
+            is_paused = any(one.facts.get("action") == "pause" for one in told)
+            told.append(note)
+            if note.facts.get("action") == "pause" and "503" in note.facts["reason"]:
+                venue.heal()
+            elif note.what == "decided" and is_paused:
+                trader.operator.stop(reason="it decides again")
+
+        trader.floor.listeners = (hear,)
+        venue.inject(Fault("http.error", path="/v1beta3", method="GET", lasts=timedelta(hours=90), status=503))
+        venue.inject(Fault("data.drop"))
+        done = trader.run(until=timedelta(hours=10))
+    known = replay(trader.journal_path)
+    assert known.is_equal, known.difference
+    assert (done.state, trader.reason) == ("stopped", "asked to stop: it decides again")
+    assert all(not np.isnan(market.values).any() for market in known.slices)

@@ -1,6 +1,6 @@
 """Minute bars into the slices that a strategy decides on: each bar once, complete or at a deadline."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from cryptoquant.market.aggregation import BarAggregator, bucket_open
 from cryptoquant.market.schema import Bar
@@ -43,19 +43,17 @@ class SliceBuilder:
         seen = self._seen.get(bar.symbol, bar.open_time)
         return (seen, bar.open_time) if bar.open_time > seen else None
 
-    def overdue(self, now: int) -> list[tuple[str, int, int]]:
-        """Return what no bar has covered of the buckets whose deadline has passed: (symbol, start, end).
+    def overdue(self, now: int) -> Iterator[tuple[str, int, int]]:
+        """Yield what no bar has covered of the buckets whose deadline has passed: (symbol, start, end).
 
-        Each span is told once: when nothing can be fetched for it, the market was silent.
+        Each span that the caller came to the end of is told once: when nothing can be fetched for it, the market was
+        silent. One that could not be asked for comes again.
         """
         end = bucket_open(now - self.deadline_ns, self.width)
-        spans = [
-            (symbol, seen, end)
-            for symbol, seen in self._seen.items()
-            if seen < end and self._asked.get(symbol, 0) < end
-        ]
-        self._asked |= {symbol: end for symbol, _, _ in spans}
-        return spans
+        for symbol, seen in tuple(self._seen.items()):
+            if seen < end and self._asked.get(symbol, 0) < end:
+                yield symbol, seen, end
+                self._asked[symbol] = end
 
     def take(self, bar: Bar) -> list[Slice]:
         """Take the next bar of a symbol; return the slices that it completes. A repeated or older bar is ignored."""

@@ -88,7 +88,7 @@ class Shift:
                 self._take(item)
             self.floor.on_timer(moment.now)
             self._settle()
-            self._look()
+            self.look()
             self._settle()
             yield
             if moment.has_ended:
@@ -102,7 +102,7 @@ class Shift:
                 self._take(item)
             if item is None or time.monotonic() - self._looked > LOOK_EVERY_SECONDS:
                 self.floor.on_timer(self.clock.now())
-                self._look()
+                self.look()
             yield
 
     def _take(self, item: Item) -> None:
@@ -126,7 +126,7 @@ class Shift:
             if not found and not self.floor.dispatcher.waiting:
                 return
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Do what is asked, watch for silences, and poll the venue now and then: a stream does not say what it lost."""
         self._looked = now = time.monotonic()
         self.feed.check()

@@ -117,6 +117,8 @@ class Trader:
         self._floor: Floor | None = None
         self._is_open = False
         self._thread = 0
+        self._away: VenueError | None = None
+        self._asks_again = 0.0
 
     @classmethod
     def paper(
@@ -250,7 +252,8 @@ class Trader:
 
     def _trade(self, end: int | None, stopping: Stopping) -> TraderStatus:
         try:
-            self.shift.run(end, lambda: stopping.asked)
+            while not self._is_done(end, stopping):
+                self.shift.look()
             self.reason = self.shift.reason
         except KeyboardInterrupt:
             self.reason = "interrupted"
@@ -265,18 +268,44 @@ class Trader:
             self.stop()
         return self.status()
 
+    def _is_done(self, end: int | None, stopping: Stopping) -> bool:
+        """Trade on; False when the history is away: the gap stays, and what lies behind it waits.
+
+        The next bar of the symbol, or the next look, asks for it again, and a slice whose successor has closed by then
+        is passed over. The watch pauses the profiles when that lasts.
+        """
+        try:
+            self.shift.run(end, lambda: stopping.asked)
+        except VenueError as error:
+            if error is not self._away or self.shift.is_lockstep:
+                raise
+            self.floor.trouble = str(error)
+            return end is not None and self.clock.now() >= end
+        return True
+
     def _fetch(self, symbol: str, start: int, end: int) -> Iterator[Bar]:
-        """Yield minutes of the history; a venue that fails is asked again for as long as a silence of it is borne."""
+        """Yield minutes of the history.
+
+        A venue that fails is asked again for as long as a silence of it is borne, while others trade only later.
+        """
+        is_free = self.state == "running" and not self.shift.is_lockstep
         deadline = time.monotonic() + self.options.patience.venue.total_seconds()
         while True:
             try:
+                if is_free and self._away is not None and time.monotonic() < self._asks_again:
+                    raise self._away
                 pages = list(self.connection.fetch_bars(symbol, MINUTE, start, end))
                 break
             except VenueError as error:
-                if isinstance(error, AuthenticationError) or time.monotonic() > deadline:
+                if isinstance(error, AuthenticationError):
                     raise
-                self.floor.tell("trouble", level="warning", task="history", reason=str(error))
+                if error is not self._away:
+                    self.floor.tell("trouble", level="warning", task="history", reason=str(error))
+                    self._away, self._asks_again = error, time.monotonic() + FETCH_PAUSE_SECONDS
+                if is_free or time.monotonic() > deadline:
+                    raise
                 time.sleep(FETCH_PAUSE_SECONDS)
+        self._away = None
         for page in pages:
             yield from bar_rows(page)
 
