@@ -1,5 +1,6 @@
 """What an operator does: trade in one process, look on and command from another, and leave no key anywhere."""
 
+import contextlib
 import json
 import os
 import pty
@@ -306,6 +307,9 @@ def watched(home: Path) -> str:
         while screen.count(b"last notes") < 3:
             screen += os.read(ours, 65536)
         process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # the terminal has nobody on its other side any more
+            while read := os.read(ours, 65536):  # one that is full would stop who writes
+                screen += read
         assert process.wait(20) == 0
     finally:
         process.kill()
