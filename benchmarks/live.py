@@ -151,7 +151,7 @@ def latency(minutes: int) -> None:
     bundle = bundle_of(symbols, band=0.0)
     with Venue(symbols, SPEED) as connection, tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        trader = Trader(bundle, connection, Store(place / "store"), journal=place / "j.sqlite").start()
+        trader = Trader(bundle, connection, Store(place / "store"), journal=place / "j.sqlite").open()
         watch = Stopwatch(trader)
         trader.run(until=timedelta(minutes=minutes))
     say("frame -> first order of a slice handed over", list(watch.first.values()))
@@ -171,7 +171,7 @@ def load(minutes: int, count: int, profiles: int) -> None:
     with Venue(symbols, SPEED) as connection, tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         several = [Profile(f"p{n}", replace(bundle, name=f"bench-{n}"), capital=4e5) for n in range(profiles)]
-        trader = Trader(several, connection, Store(place / "store"), journal=place / "j.sqlite").start()
+        trader = Trader(several, connection, Store(place / "store"), journal=place / "j.sqlite").open()
         trader.broker.bucket = TokenBucket(
             200, clock=lambda: trader.clock.now() / 1e9, sleep=lambda seconds: time.sleep(seconds / SPEED)
         )

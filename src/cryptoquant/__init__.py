@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cryptoquant.live.profile import Profile as Profile
     from cryptoquant.live.replay import replay as replay
     from cryptoquant.live.trader import Trader as Trader
+    from cryptoquant.live.watch import Patience as Patience
     from cryptoquant.market.signal import Signal as Signal
     from cryptoquant.market.slice import Panel as Panel
     from cryptoquant.models.bundle import Bundle as Bundle
@@ -87,6 +88,7 @@ NAMES = {
     "Order": "trading.order",
     "Panel": "market.slice",
     "Paths": "backtest.paths",
+    "Patience": "live.watch",
     "Placebo": "backtest.placebo",
     "Plan": "backtest.plan",
     "Portfolio": "trading.portfolio",
@@ -151,6 +153,7 @@ __all__ = [
     "Order",
     "Panel",
     "Paths",
+    "Patience",
     "Placebo",
     "Plan",
     "Portfolio",

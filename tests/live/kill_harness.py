@@ -255,7 +255,7 @@ class Harness:
         try:
             trader = Trader(profiles(), Alpaca(**connection), Store(root / "store"), journal=root / "journal.sqlite")
             left = to_start() + self.hours * 3_600 * 10**9 - trader.clock.now()
-            trader.start()
+            trader.open()
             if left > 0:
                 trader.run(until=timedelta(microseconds=left // 1_000))
             trader.stop()

@@ -24,8 +24,9 @@ def traded(hire):
 
 def test_the_same_is_no_difference_and_more_than_the_steps_is_one(traded):
     trader, truth = traded
-    account, desks = Account(trader.floor.account.spare), trader.floor.desks.values()
+    account, desks = trader.floor.account, trader.floor.desks.values()
     late = trader.clock.now() + 2 * 86_400 * 10**9
+    assert account.fills == trader.desk.fills > 0
     step = Decimal("0.000000001") * trader.desk.fills
     assert account.difference(desks, truth, late) == ""
     for by, differs in ((step, False), (step + Decimal("1e-9"), True)):
@@ -96,3 +97,26 @@ def test_a_doubt_of_a_symbol_is_settled_while_another_symbol_has_an_order_in_fli
     ((_, fee),) = account.resolved(desks, Standing(taken, truth.cash - 2), 7)
     assert (fee.symbol, fee.lots_change) == ("BTC/USD", -4_000.0)
     assert account.doubts["main"] == Doubt({"ETH/USD": 5_000.0}, 3.0)
+
+
+def test_cash_in_doubt_is_settled_while_an_order_rests_that_has_moved_no_coins(traded):
+    trader, truth = traded
+    account, desks, engine = trader.floor.account, trader.floor.desks.values(), trader.desk.engine
+    engine.working.add(Order("one", "main", "ETH/USD", "buy", 1e6, 1, "limit", limit_price=2_000.0))
+    account.doubts = {"main": Doubt({}, 3.0)}
+    moved = {**truth.positions, "ETH/USD": truth.positions["ETH/USD"] + Decimal("0.0003")}
+    assert account.resolved(desks, Standing(moved, truth.cash - 2), 7) == []
+    account.doubts["main"].lots["ETH/USD"] = 1.0  # a symbol in doubt may have moved by it
+    assert account.resolved(desks, Standing(truth.positions, truth.cash - 2), 7) == []
+    account.doubts = {"main": Doubt({}, 3.0)}
+    ((_, fee),) = account.resolved(desks, Standing(truth.positions, truth.cash - 2), 7)
+    assert fee.cash_change == pytest.approx(-2e6, abs=1.0)
+
+
+def test_what_a_removed_profile_left_is_the_accounts(traded):
+    trader, truth = traded
+    account, book = Account(trader.floor.account.spare), trader.desk.engine.portfolio
+    account.inherit(book)
+    assert account.cash([]) == pytest.approx(float(truth.cash))
+    assert account.held("BTC/USD", []) == book.held("BTC/USD")
+    assert account.held("BTC/USD", [trader.desk]) == 2 * book.held("BTC/USD")

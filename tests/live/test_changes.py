@@ -10,6 +10,7 @@ import pytest
 
 from cryptoquant import features as f
 from cryptoquant.backtest.sandbox import Sandbox
+from cryptoquant.backtest.sandbox.fault import Fault
 from cryptoquant.data.store import Store
 from cryptoquant.errors import ConfigurationError, HaltedError, TradingError
 from cryptoquant.features import FeatureSet
@@ -33,6 +34,17 @@ class Always:
 
     def decide(self, view):
         return dict.fromkeys(view.symbols, self.share)
+
+
+@dataclass(frozen=True)
+class Once:
+    """Holds for an hour of the day."""
+
+    hour: int
+    lookback: int = 1
+
+    def decide(self, view):
+        return dict.fromkeys(view.symbols, 0.3 if view.time // (60 * MINUTE_NS) % 24 == self.hour else 0.0)
 
 
 @dataclass(frozen=True)
@@ -62,18 +74,18 @@ def pair(bundle):
 
 def ends(trader):
     """Check that a trader's journal reads again."""
-    known = replay_all(trader.journal_path)
+    known = trader.replays()
     assert all(one.is_equal for one in known.values()), [one.difference for one in known.values()]
 
 
 def test_a_swap_that_the_engine_refuses_is_not_journalled(hire_all, bundle):
     name = "abcdefghijklmnop"  # with a new price for an order, its ids would be too long
     slow = replace(bundle, execution=Execution(limit_bps=5.0, reprice=timedelta(minutes=5)))
-    trader = hire_all(Profile(name, bundle)).start()
+    trader = hire_all(Profile(name, bundle)).open()
     with pytest.raises(ConfigurationError, match="cannot trade so"):
         trader.operator.swap(name, bundle=slow)
     trader.stop()
-    hire_all(Profile(name, bundle)).start().stop()
+    hire_all(Profile(name, bundle)).open().stop()
     ends(trader)
 
 
@@ -81,12 +93,12 @@ def test_a_setup_that_the_engine_refuses_is_not_journalled(hire_all, bundle):
     name = "abcdefghijklmnop"
     slow = replace(bundle, execution=Execution(limit_bps=5.0, reprice=timedelta(minutes=5)))
     with pytest.raises(ValueError, match="characters"):
-        hire_all(Profile(name, slow)).start()
-    hire_all(Profile(name, bundle)).start().stop()
+        hire_all(Profile(name, slow)).open()
+    hire_all(Profile(name, bundle)).open().stop()
 
 
 def test_a_profile_that_cannot_be_added_takes_no_cash_and_leaves_nothing_in_the_journal(hire_all, bundle, pair):
-    trader = hire_all(pair[:1]).start()
+    trader = hire_all(pair[:1]).open()
     ticks = replace(bundle, features=FeatureSet([f.mid_price()]), predictor=Line(np.array([1.0]), 0.0))
     spare = trader.floor.account.spare
     with pytest.raises(TradingError, match="read ticks"):
@@ -94,11 +106,11 @@ def test_a_profile_that_cannot_be_added_takes_no_cash_and_leaves_nothing_in_the_
     assert trader.floor.account.spare == spare
     trader.stop()
     assert list(replay_all(trader.journal_path)) == ["a"]
-    hire_all(pair[:1]).start().stop()
+    hire_all(pair[:1]).open().stop()
 
 
 def test_a_profile_added_between_the_bars_of_a_closing_slice_decides_on_it(hire_all, bundle, pair):
-    trader = hire_all(pair[:1]).start()
+    trader = hire_all(pair[:1]).open()
     trader.shift._settle()
     for _ in trader.shift._steps(trader.clock.now() + 30 * MINUTE_NS):
         pass
@@ -116,53 +128,53 @@ def test_a_profile_added_between_the_bars_of_a_closing_slice_decides_on_it(hire_
 
 
 def test_the_same_configuration_starts_again_after_a_profile_was_removed(hire_all, pair):
-    trader = hire_all(pair).start()
+    trader = hire_all(pair).open()
     trader.operator.remove("b")
     trader.run(until=HOUR * 2)
     told = []
-    again = hire_all(pair, listeners=[told.append]).start()
+    again = hire_all(pair, listeners=[told.append]).open()
     again.stop()
     assert list(again.floor.desks) == ["a"]
     assert again.status().spare == 50_000.0
     assert [note.profile for note in told if note.facts.get("action") == "removed"] == ["b"]
     with pytest.raises(HaltedError, match="also belongs to"):
-        hire_all(pair[1:]).start()
+        hire_all(pair[1:]).open()
 
 
 def test_a_swap_outlives_a_restart_with_the_configuration_from_before(hire_all, bundle, pair):
     other = replace(bundle, name="other", features=FeatureSet([f.log_return(5)]), predictor=Line(np.array([90.0]), 0.0))
-    trader = hire_all(pair).start()
+    trader = hire_all(pair).open()
     trader.operator.swap("a", bundle=other, version="other@2")
     trader.run(until=HOUR * 2)
     with pytest.raises(HaltedError, match="was swapped from turning to other"):
-        hire_all(pair).start()
-    again = hire_all(pair, registry=Shelf(other)).start()
+        hire_all(pair).open()
+    again = hire_all(pair, registry=Shelf(other)).open()
     again.stop()
     assert again.desk.profile.reference == "other"
     assert again.desk.forecaster.predictor == other.predictor
-    given = hire_all([replace(pair[0], bundle=other, reference="turning"), pair[1]]).start()
+    given = hire_all([replace(pair[0], bundle=other, reference="turning"), pair[1]]).open()
     given.stop()
     assert given.desk.profile.version == "other@2"
     ends(trader)
 
 
 def test_limits_given_at_a_restart_are_in_force_and_the_operators_outlive_a_restart(hire_all, pair):
-    hire_all(pair).start().stop()
+    hire_all(pair).open().stop()
     strict = [replace(pair[0], limits=RiskLimits(max_gross=0.01)), pair[1]]
-    trader = hire_all(strict).start()
+    trader = hire_all(strict).open()
     assert trader.desk.engine.limits.max_gross == trader.desk.profile.limits.max_gross == 0.01
     trader.operator.change_limits("a", max_gross=0.02)
     trader.stop()
-    again = hire_all(strict).start()
+    again = hire_all(strict).open()
     again.stop()
     assert again.desk.engine.limits.max_gross == again.desk.profile.limits.max_gross == 0.02
     ends(trader)
 
 
 def test_a_profile_does_not_become_a_shadow_at_a_restart(hire_all, pair):
-    hire_all(pair).start().stop()
+    hire_all(pair).open().stop()
     with pytest.raises(HaltedError, match="is no shadow"):
-        hire_all([replace(pair[0], is_shadow=True), pair[1]]).start()
+        hire_all([replace(pair[0], is_shadow=True), pair[1]]).open()
 
 
 def test_the_feed_brings_the_symbols_of_profiles_that_only_the_journal_knows(hire_all, bundle):
@@ -176,7 +188,7 @@ def test_the_feed_brings_the_symbols_of_profiles_that_only_the_journal_knows(hir
 
 
 def test_a_strategy_that_the_journal_could_not_be_read_with_again_is_refused(hire):
-    trader = hire().start()
+    trader = hire().open()
     with pytest.raises(ConfigurationError, match=r"strategy Always: .* unknown"):
         trader.operator.change_strategy("main", Always())
     for wrong in ({"threshold": "abc"}, {"max_weight": "0.3"}):
@@ -184,7 +196,7 @@ def test_a_strategy_that_the_journal_could_not_be_read_with_again_is_refused(hir
             trader.operator.change_strategy("main", **wrong)
     trader.operator.change_strategy("main", threshold=0.55)
     trader.stop()
-    again = hire().start()
+    again = hire().open()
     again.stop()
     assert again.desk.engine.strategy.threshold == 0.55
 
@@ -197,34 +209,34 @@ def test_features_whose_memory_is_damaged_are_warmed_from_the_history(hire):
     for damaged in (b"", whole[: len(whole) // 2]):
         place.write_bytes(damaged)
         told = []
-        again = hire(listeners=[told.append]).start()
+        again = hire(listeners=[told.append]).open()
         again.stop()
         assert [note.facts["task"] for note in told if note.what == "trouble"] == ["features"]
 
 
 def test_a_trader_whose_features_memory_cannot_be_kept_gives_everything_back(hire, sandbox):
     before = {thread.name for thread in threading.enumerate()}
-    trader = hire().start()
+    trader = hire().open()
     trader.checkpoints.folder.write_text("no folder")
     assert trader.run(until=HOUR * 2).state == "stopped"
     trader.checkpoints.folder.unlink()
     assert {thread.name for thread in threading.enumerate()} <= before
-    hire().start().stop()
+    hire().open().stop()
 
 
 def test_one_part_that_does_not_end_leaves_the_others_ended(hire):
-    trader = hire().start()
+    trader = hire().open()
     trader._exits.callback(shutil.rmtree, "/nowhere/at/all")
     with pytest.raises(FileNotFoundError):
         trader.stop()
     assert trader.state == "stopped"
-    hire().start().stop()
+    hire().open().stop()
 
 
 def test_a_halt_from_another_thread_is_done_by_the_thread_that_trades(bundle, tmp_path):
     eager = replace(bundle, timeframe="5m", horizon=timedelta(minutes=15))
     with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), speed=1_800) as venue:
-        trader = Trader(eager, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").start()
+        trader = Trader(eager, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").open()
         done, failed = [], []
 
         def press() -> None:
@@ -243,3 +255,27 @@ def test_a_halt_from_another_thread_is_done_by_the_thread_that_trades(bundle, tm
     assert "running" in done
     assert len(failed) <= 1  # the trader may end before the last one is heeded
     ends(trader)
+
+
+def test_a_profile_with_coins_too_few_to_be_sold_is_removed_and_the_account_keeps_them(hire_all, bundle, sandbox):
+    first = sandbox.market.now // (60 * MINUTE_NS) % 24 + 1
+    pair = [
+        Profile("a", bundle, capital=50_000.0),
+        Profile("b", replace(bundle, strategy=Once(first)), capital=20_000.0),
+    ]
+    trader = hire_all(pair).open()
+    for minutes in (70, 60):
+        for _ in trader.shift._steps(trader.clock.now() + minutes * MINUTE_NS):
+            pass
+        sandbox.inject(Fault("order.partial", factor=0.9999, count=9, lasts=2 * HOUR))
+    left = trader.floor.desks["b"].engine.portfolio.lots.copy()
+    assert left.any()
+    trader.operator.remove("b")
+    assert list(trader.floor.account.left.values()) == left.tolist()
+    trader.run(until=HOUR * 2)
+    again = hire_all(pair).open()
+    assert again.floor.account.left == trader.floor.account.left
+    assert again.floor.account.spare == pytest.approx(trader.floor.account.spare)
+    again.operator._preparing.add(Profile("c", bundle, capital=10_000.0))
+    assert again.run(until=HOUR * 2).state == "stopped"
+    ends(again)

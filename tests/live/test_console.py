@@ -191,12 +191,12 @@ def test_settings_of_this_process_are_secrets_too(monkeypatch):
 def test_nothing_is_bought_after_the_end_was_asked_for_and_only_the_operators_pause_outlives_it(hire):
     heard: list[Note] = []
     trader = hire(listeners=[heard.append])
-    trader.start()
+    trader.open()
     trader.inbox.ask("stop")
     trader.run(until=timedelta(hours=24))
     assert trader.desk.engine.risk.paused.startswith("asked to stop")
     again = hire(listeners=[heard.append])
-    again.start()
+    again.open()
     assert again.desk.engine.risk.paused == ""
     again.inbox.ask("pause", "main", reason="lunch")
     again.inbox.ask("stop")

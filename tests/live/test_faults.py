@@ -118,9 +118,9 @@ def test_every_fault_has_an_outcome_and_that_is_it(kind, bundle, tmp_path, undis
     for name in ("quiet", "loud") if not undisturbed else ("loud",):
         faults = [disturbed(kind)] if name == "loud" and kind in AT_START else []
         with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), lockstep=True, faults=faults) as venue:
-            trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=tmp_path / f"{name}.sqlite").start()
+            trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=tmp_path / f"{name}.sqlite").open()
             trader.run(until=timedelta(hours=1))
-            trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=tmp_path / f"{name}.sqlite").start()
+            trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=tmp_path / f"{name}.sqlite").open()
             if name == "loud" and kind not in AT_START:
                 venue.inject(disturbed(kind))
             if name == "loud" and outcome == HALTED:
@@ -153,7 +153,7 @@ def test_a_silence_of_the_market_pauses_and_its_end_lets_trading_go_on(bundle, t
     patience = Patience(data=timedelta(seconds=0.7))
     with free(bundle) as venue:
         options = TraderOptions(patience=patience)
-        trader = Trader(bundle, venue.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j", options=options).start()
+        trader = Trader(bundle, venue.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j", options=options).open()
         venue.inject(Fault("data.mute", lasts=timedelta(minutes=50)))
         assert trader.run(until=timedelta(hours=3)).state == "stopped"
     done = [entry.fact().action for entry in read_journal(tmp_path / "j") if entry.kind == "command"]
@@ -162,32 +162,32 @@ def test_a_silence_of_the_market_pauses_and_its_end_lets_trading_go_on(bundle, t
 
 
 def test_keys_that_are_revoked_while_it_waits_halt_it_and_the_halt_survives(hire, sandbox, polls):
-    trader = hire().start()
+    trader = hire().open()
     sandbox.inject(Fault("http.revoked", lasts=timedelta(days=1)))
     with pytest.raises(HaltedError, match="refused the keys"):
         trader.run(until=timedelta(hours=5))
     sandbox.heal()
     assert "refused the keys" in replay(trader.journal_path).engine.risk.halted
-    assert "refused the keys" in hire().start().stop().reason
+    assert "refused the keys" in hire().open().stop().reason
 
 
 def test_a_symbol_that_the_venue_does_not_trade_is_named_at_the_start(bundle, sandbox, tmp_path):
     other = replace(bundle, symbols=("BTC/USD", "XYZ/USD"))
     with pytest.raises(UnknownSymbolError, match="XYZ/USD"):
-        Trader(other, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").start()
+        Trader(other, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").open()
 
 
 def test_a_second_trader_on_the_account_is_refused_on_this_machine(bundle, hire, sandbox, tmp_path):
-    first = hire().start()
+    first = hire().open()
     try:
         with pytest.raises(StoreError):
-            Trader(bundle, sandbox.alpaca(), Store(tmp_path / "other"), journal=tmp_path / "other.sqlite").start()
+            Trader(bundle, sandbox.alpaca(), Store(tmp_path / "other"), journal=tmp_path / "other.sqlite").open()
     finally:
         first.stop()
 
 
 def test_a_second_trader_on_another_machine_is_noticed_by_its_fills(hire, sandbox, polls):
-    trader = hire().start()
+    trader = hire().open()
     body = {"symbol": "ETH/USD", "notional": "700", "side": "buy", "type": "market", "time_in_force": "gtc"}
     sandbox.alpaca().trading().post("/orders", {**body, "client_order_id": "cq-main-ETHUSD-1-0"})
     with pytest.raises(HaltedError, match="our books hold"):
@@ -197,7 +197,7 @@ def test_a_second_trader_on_another_machine_is_noticed_by_its_fills(hire, sandbo
 
 def test_a_clock_of_this_machine_that_jumps_halts_it(bundle, tmp_path, monkeypatch):
     with free(bundle) as venue:
-        trader = Trader(bundle, venue.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").start()
+        trader = Trader(bundle, venue.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").open()
         begun = time.monotonic()
 
         def wall() -> float:
@@ -211,7 +211,7 @@ def test_a_clock_of_this_machine_that_jumps_halts_it(bundle, tmp_path, monkeypat
 def test_a_model_whose_features_the_history_cannot_feed_is_refused_at_the_start(bundle, sandbox, tmp_path):
     deep = replace(bundle, features=f.FeatureSet([f.log_return(3), f.zscore("volume", 24 * 30)]))
     with pytest.raises(DataError, match="trading now needs"):
-        Trader(deep, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").start()
+        Trader(deep, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").open()
     assert not [entry for entry in read_journal(tmp_path / "j") if entry.kind in ("profile", "order")]
 
 
@@ -230,7 +230,7 @@ folder = Path(sys.argv[1])
 trader = Trader(
     bundle_of("hourly", "1h", Execution(), 120.0), Alpaca(**json.loads(sys.argv[2])), Store(folder / "s"),
     journal=folder / "j",
-).start()
+).open()
 reader = sqlite3.connect(folder / "j")
 reader.execute("BEGIN")
 reader.execute("SELECT count(*) FROM facts").fetchone()  # as long as it reads, the log beside the journal grows

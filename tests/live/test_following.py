@@ -28,7 +28,7 @@ def test_a_trader_follows_the_log_of_a_recorder_that_has_the_connection(bundle, 
         recorder = Recorder(store, bundle.symbols, connection, channels=["bars"]).start()
         try:
             with pytest.raises(StoreError, match="held by"):
-                Trader(bundle, connection, store, journal=journal).start()
+                Trader(bundle, connection, store, journal=journal).open()
             trader = Trader(bundle, connection, store, journal=journal, options=TraderOptions(follows=True))
             done = trader.run(until=timedelta(hours=6))
         finally:

@@ -72,7 +72,7 @@ def test_restarts_before_the_next_slice_do_not_double_what_was_missed(bundle, sa
     trader().run(until=timedelta(hours=5))
     sandbox.advance(timedelta(hours=3, minutes=10))
     for _ in range(3):
-        again = trader().start()
+        again = trader().open()
         again.stop()
     done = trader().run(until=timedelta(hours=30))
     known = replay(journal)
@@ -88,7 +88,7 @@ def test_a_crash_before_the_decision_is_journalled_leaves_a_journal_that_reads_o
     class Crash(BaseException):
         pass
 
-    trader = hire().start()
+    trader = hire().open()
     write = trader.journal.write
 
     def crash(rows, *, durable):
@@ -108,7 +108,7 @@ def test_a_crash_before_the_decision_is_journalled_leaves_a_journal_that_reads_o
 
 def test_a_feed_that_ends_halts_the_trader(bundle, tmp_path):
     with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), speed=3_600) as venue:
-        trader = Trader(bundle, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").start()
+        trader = Trader(bundle, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").open()
         trader.feed._cancel()
         with pytest.raises(HaltedError, match="feed-updates has ended"):
             trader.run(until=timedelta(hours=48))
@@ -117,7 +117,7 @@ def test_a_feed_that_ends_halts_the_trader(bundle, tmp_path):
 
 
 def test_slices_that_come_after_their_successor_are_passed_over_and_replay_agrees(hire, sandbox):
-    trader = hire().start()
+    trader = hire().open()
     drain, calls = trader.feed.drain, []
 
     def silent(*counts):
@@ -142,7 +142,7 @@ def test_minutes_lost_over_the_close_of_an_hour_are_fetched_before_the_hour_is_c
     values = []
     for name, loses in (("whole", False), ("holed", True)):
         with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), lockstep=True) as venue:
-            trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=tmp_path / f"{name}.sqlite").start()
+            trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=tmp_path / f"{name}.sqlite").open()
             if loses:
                 drain = trader.feed.drain
 
@@ -230,7 +230,7 @@ def test_a_stop_that_was_reached_while_the_trader_was_away_acts_when_it_is_back(
     ):
         sandbox.advance(timedelta(minutes=1))
     sent = sandbox.status()["now"]
-    second = trader().start()
+    second = trader().open()
     second.floor.dispatcher.settle(10)
     second.stop()
     client = sandbox.alpaca().trading()
@@ -241,7 +241,7 @@ def test_a_stop_that_was_reached_while_the_trader_was_away_acts_when_it_is_back(
 
 def test_a_cancel_that_was_lost_on_the_way_is_asked_for_again(bundle, sandbox, tmp_path, monkeypatch):
     lives = protected(bundle, limit_bps=100.0, life=timedelta(minutes=5))
-    trader = Trader(lives, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").start()
+    trader = Trader(lives, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").open()
     ask, lost = trader.floor.dispatcher.ask, []
 
     def forgetful(task, order=None, *, reduces=False):
@@ -256,7 +256,7 @@ def test_a_cancel_that_was_lost_on_the_way_is_asked_for_again(bundle, sandbox, t
         assert trader.state != "stopped"
         trader.shift.run(trader.clock.now() + 60 * HOUR_NS // 60, lambda: "")
     trader.stop()
-    second = Trader(lives, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").start()
+    second = Trader(lives, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").open()
     second.run(until=timedelta(minutes=1))
     states = {o["client_order_id"]: o["status"] for o in sandbox.alpaca().trading().get("/orders", {"status": "all"})}
     assert states[lost[0]] == "canceled"
@@ -264,7 +264,7 @@ def test_a_cancel_that_was_lost_on_the_way_is_asked_for_again(bundle, sandbox, t
 
 
 def test_minutes_that_come_again_or_late_are_no_new_prices(hire, sandbox):
-    trader = hire().start()
+    trader = hire().open()
     minute = 60 * 10**9
     opened = sandbox.market.now
     trader.clock.advance(timedelta(minutes=3))
@@ -279,7 +279,7 @@ def test_minutes_that_come_again_or_late_are_no_new_prices(hire, sandbox):
 
 
 def test_a_bar_from_the_future_is_told_of_and_changes_nothing(hire, sandbox):
-    trader = hire().start()
+    trader = hire().open()
     day, now, notes, seen = 24 * HOUR_NS, sandbox.market.now, [], []
     trader.floor.listeners = (notes.append,)
     trader.floor.on_price = seen.append
@@ -291,7 +291,7 @@ def test_a_bar_from_the_future_is_told_of_and_changes_nothing(hire, sandbox):
 
 
 def test_a_frame_without_items_does_not_hide_what_waits_behind_it(hire):
-    trader = hire().start()
+    trader = hire().open()
     trader.stop()
     trader.feed._put(Record(1, 1, 1, RecordKind.EVENT, b"{}"))
     trader.feed.put(Answer("compare"))
@@ -304,7 +304,7 @@ def test_a_history_that_is_away_pauses_the_trader_and_does_not_end_it(bundle, tm
     options = TraderOptions(patience=Patience(venue=timedelta(seconds=0.1)))
     with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), speed=300) as venue:
         places = {"journal": tmp_path / "j.sqlite", "options": options}
-        trader = Trader(eager, venue.alpaca(), Store(tmp_path / "store"), **places).start()
+        trader = Trader(eager, venue.alpaca(), Store(tmp_path / "store"), **places).open()
         told = []
 
         def hear(note) -> None:

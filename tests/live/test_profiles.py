@@ -66,13 +66,13 @@ def test_profiles_go_on_after_a_restart_each_with_its_ledger(several, sandbox, t
     assert all(one.is_equal for one in known.values()), [one.difference for one in known.values()]
     assert done.cash == pytest.approx(sandbox.account().cash_value, abs=1e-6)
     with pytest.raises(HaltedError, match="also belongs to profile"):
-        Trader(several[:2], sandbox.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").start()
+        Trader(several[:2], sandbox.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").open()
 
 
 def test_capital_is_bounded_by_what_is_there_and_asked_for_once(bundle, sandbox, tmp_path):
     store, greedy = Store(tmp_path / "store"), Profile("greedy", bundle, capital=1e9)
     with pytest.raises(HaltedError, match="more than the spare"):
-        Trader(greedy, sandbox.alpaca(), store, journal=tmp_path / "j.sqlite").start()
+        Trader(greedy, sandbox.alpaca(), store, journal=tmp_path / "j.sqlite").open()
     with pytest.raises(ValueError, match="all want the rest of the cash"):
         Trader([Profile("a", bundle), Profile("b", bundle)], sandbox.alpaca(), store)
     with pytest.raises(ValueError, match="different names"):
@@ -108,7 +108,7 @@ def test_the_fees_of_a_shadow_leave_what_the_account_may_differ_by_as_it_is(bund
     done = first.run(until=timedelta(hours=24))
     assert done.profiles["ghost"].fills > done.profiles["real"].fills == 0
     assert first.floor.account.doubts == {}
-    second = trader().start()
+    second = trader().open()
     second.stop()
     assert second.floor.account.doubts == {}
 
@@ -124,7 +124,7 @@ def test_an_order_that_a_shadow_cannot_take_over_after_a_restart_ends(bundle, sa
     first.run(until=timedelta(hours=24))
     assert first.desk.engine.in_flight
     order = next(iter(first.desk.engine.in_flight.values()))
-    second = trader().start()
+    second = trader().open()
     floor, desk = second.floor, second.desk
     desk.engine.working.left[order.id] = 1.0
     floor.add(desk)

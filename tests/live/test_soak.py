@@ -46,7 +46,7 @@ def soak(folder: Path, seed: int, days: int, speed: float) -> dict[str, object]:
     faults = Faults.random(seed, per_day=PER_DAY, kinds=SURVIVABLE)
     with Sandbox(seed, PAIRS, days=11 + days, history=PAST, speed=speed, faults=faults) as venue:
         store = Store(folder / "store")
-        trader = Trader(profiles(), venue.alpaca(), store, journal=folder / "journal.sqlite").start()
+        trader = Trader(profiles(), venue.alpaca(), store, journal=folder / "journal.sqlite").open()
         begun = trader.clock.now()
         trader.run(until=timedelta(days=days))
         venue.heal()

@@ -96,7 +96,7 @@ def test_minutes_that_the_stream_loses_are_fetched_and_change_nothing(bundle, tm
     for name, loses in (("whole", False), ("holed", True)):
         with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), lockstep=True) as venue:
             trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=tmp_path / f"{name}.sqlite")
-            trader.start()
+            trader.open()
             if loses:
                 drain = trader.feed.drain
 
@@ -148,7 +148,7 @@ class Crash(BaseException):
 @pytest.mark.parametrize("after_sending", [False, True], ids=["before the order is sent", "after the order is sent"])
 def test_a_crash_around_a_submission_neither_loses_nor_doubles_the_order(hire, sandbox, after_sending):
     trader = hire()
-    trader.start()
+    trader.open()
 
     def ask(task, order=None, *, reduces=False):
         if after_sending:
@@ -180,7 +180,7 @@ def test_coins_that_no_journal_explains_halt_the_trader(hire, sandbox):
     client.post("/orders", body)
     sandbox.advance(timedelta(minutes=2))
     with pytest.raises(HaltedError, match="no journal explains"):
-        hire().start()
+        hire().open()
 
 
 def test_a_position_changed_behind_the_traders_back_halts_it_and_the_halt_survives(hire, sandbox):
@@ -191,31 +191,31 @@ def test_a_position_changed_behind_the_traders_back_halts_it_and_the_halt_surviv
     sandbox.advance(timedelta(minutes=2))
     second = hire()
     with pytest.raises(HaltedError, match="ETH/USD: our books hold"):
-        second.start()
+        second.open()
     assert replay(second.journal_path).engine.risk.halted.startswith("ETH/USD: our books hold")
 
 
 def test_a_loss_limit_that_was_reached_holds_after_a_restart_until_it_is_reset(hire):
     limits = RiskLimits(max_drawdown=0.001)
     hire(limits=limits).run(until=timedelta(hours=30))
-    again = hire(limits=limits).start()
+    again = hire(limits=limits).open()
     assert "drawdown" in again.status().reason
     again.resume()
     assert not again.stop().reason
-    assert not hire(limits=limits).start().stop().reason
+    assert not hire(limits=limits).open().stop().reason
 
 
 def test_a_journal_of_another_trader_is_refused(hire):
     hire().run(until=timedelta(hours=2))
     with pytest.raises(HaltedError, match="belongs to"):
-        hire(profile="other").start()
+        hire(profile="other").open()
 
 
 def test_two_traders_cannot_share_a_journal(hire):
-    first = hire().start()
+    first = hire().open()
     try:
         with pytest.raises(JournalError, match="written by another trader"):
-            hire().start()
+            hire().open()
     finally:
         first.stop()
 
@@ -223,7 +223,7 @@ def test_two_traders_cannot_share_a_journal(hire):
 def test_wrong_keys_and_a_dead_venue_give_one_clear_error(hire, sandbox):
     wrong = replace(sandbox.alpaca(), api_secret="wrong")
     with pytest.raises(AuthenticationError, match="refused the keys"):
-        hire(connection=wrong).start()
+        hire(connection=wrong).open()
     gone = sandbox.alpaca()
     sandbox.stop()
     with pytest.raises(VenueUnreachableError):
@@ -298,21 +298,21 @@ def test_the_start_of_a_journal_keeps_every_setting_of_costs_and_execution(bundl
 
 
 def test_commands_and_changes_of_one_moment_are_all_in_force_after_a_restart(hire):
-    trader = hire().start()
+    trader = hire().open()
     trader.halt("one")
     trader.resume()
     trader.halt("two")
     trader.operator.change_limits("main", max_weight=0.5)
     trader.operator.change_limits("main", max_weight=0.1)
     trader.stop()
-    again = hire().start()
+    again = hire().open()
     again.stop()
     assert again.desk.engine.risk.halted == "two"
     assert again.desk.engine.limits.max_weight == 0.1
 
 
 def test_a_command_that_the_journal_would_leave_out_is_an_error(hire):
-    trader = hire().start()
+    trader = hire().open()
     twice = Command("same", "pause", 1, "once")
     trader.journal.write([encode(twice)], durable=True)
     with pytest.raises(JournalError, match="not new"):
@@ -321,7 +321,7 @@ def test_a_command_that_the_journal_would_leave_out_is_an_error(hire):
 
 
 def test_a_status_says_why_a_paused_profile_opens_nothing(hire):
-    trader = hire().start()
+    trader = hire().open()
     trader.operator.command("pause", "main", "lunch")
     assert trader.status().profiles["main"].halted == "lunch"
     trader.stop()

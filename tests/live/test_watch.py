@@ -61,7 +61,7 @@ def test_a_patience_of_nothing_is_refused(name):
 
 
 def test_the_end_of_a_silence_does_not_end_the_pause_of_the_operator(hire):
-    trader = hire().start()
+    trader = hire().open()
     try:
         trader.operator.command("pause", "main", "a look at the model")
         trader.shift._pause("no market data for 180 s")
@@ -77,7 +77,7 @@ def test_the_end_of_a_silence_does_not_end_the_pause_of_the_operator(hire):
 
 
 def test_the_end_of_a_silence_does_not_lift_what_the_operator_closed_meanwhile(hire):
-    trader = hire().start()
+    trader = hire().open()
     try:
         trader.shift._pause("no market data for 180 s")
         trader.operator.command("close", "main", "closed for the night")
@@ -88,7 +88,7 @@ def test_the_end_of_a_silence_does_not_lift_what_the_operator_closed_meanwhile(h
 
 
 def test_once_it_winds_down_no_silence_and_no_end_of_one_changes_the_pause(hire):
-    trader = hire().start()
+    trader = hire().open()
     try:
         trader.shift._pause("no market data for 180 s")
         trader.shift.wind_down()

@@ -1,13 +1,14 @@
 """The account: the sum of its ledgers and the cash that none of them has, against what the venue says."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from cryptoquant.live.desk import Desk
 from cryptoquant.live.dispatcher import Standing
 from cryptoquant.trading.order import Adjustment, Fill
+from cryptoquant.trading.portfolio import Portfolio
 from cryptoquant.trading.venue import BASIS_POINT, Venue
 
 CENT = 0.01
@@ -51,10 +52,21 @@ class Account:
     ----------
     spare
         Cash of the account that no profile has, in quote currency.
+
+    Attributes
+    ----------
+    left
+        Lots by symbol, too few to be sold, that profiles left behind when they were removed.
+    fills
+        How many there were: each may have rounded by an increment and a cent.
+    doubts
+        What the venue may have charged more, by profile.
     """
 
     def __init__(self, spare: float = 0.0) -> None:
         self.spare = spare
+        self.left: dict[str, float] = {}
+        self.fills = 0
         self.doubts: dict[str, Doubt] = {}
         self._told: dict[str, Decimal] = {}
         self._day = -1
@@ -62,7 +74,8 @@ class Account:
         self._cash = 0.0
 
     def take(self, fill: Fill, venue: Venue) -> None:
-        """Note the fee of a fill: the venue may post it at the end of its day only, and may have charged more."""
+        """Note a fill and its fee: the venue may post that at the end of its day only, and may have charged more."""
+        self.fills += 1
         self.doubts.setdefault(fill.profile, Doubt()).take(fill, venue)
         if fill.time // DAY != self._day:
             self._day, self._lots, self._cash = fill.time // DAY, {}, 0.0
@@ -70,6 +83,16 @@ class Account:
             self._lots[fill.symbol] = self._lots.get(fill.symbol, 0.0) + fill.lots - fill.lots_change
         else:
             self._cash += fill.fee
+
+    def inherit(self, portfolio: Portfolio) -> None:
+        """Take what a removed profile had: its cash is spare again, its last coins are left."""
+        self.spare += portfolio.cash_value
+        for symbol in portfolio.symbols:
+            self.left[symbol] = self.left.get(symbol, 0.0) + portfolio.held(symbol)
+
+    def held(self, symbol: str, holders: Iterable[Desk]) -> float:
+        """Return the lots of a symbol that the account holds by our books; ``holders`` are the desks that trade it."""
+        return self.left.get(symbol, 0.0) + sum(desk.engine.portfolio.held(symbol) for desk in holders)
 
     def gained(self, symbol: str, position: Decimal | None) -> Decimal | None:
         """Take a position (coins) that the venue's stream tells; return by how much it grew since the last one.
@@ -99,19 +122,18 @@ class Account:
         no profile trades are not ours to judge.
         """
         real = [desk for desk in desks if not desk.profile.is_shadow]
-        pending, steps = self.pending(now), max(1, sum(desk.fills for desk in real))
-        moving = moving_of(real)
+        pending, moving = self.pending(now), moving_of(real)
         for symbol in dict.fromkeys(symbol for desk in real for symbol in desk.profile.bundle.symbols):
             holders = desks_of(desks, symbol)
             instrument = holders[0].engine.venue.instrument(symbol)
-            ours = sum((instrument.quantity(desk.engine.portfolio.held(symbol)) for desk in holders), Decimal(0))
-            theirs, room = standing.positions.get(symbol, Decimal(0)), steps * instrument.quantity_increment
+            ours = instrument.quantity(self.held(symbol, holders))
+            theirs, room = standing.positions.get(symbol, Decimal(0)), self._steps * instrument.quantity_increment
             doubt = sum(one.lots.get(symbol, 0.0) for one in self.doubts.values())
             least = ours - instrument.quantity(math.ceil(doubt)) - room
             most = ours + instrument.quantity(pending.lots.get(symbol, 0.0)) + room
             if symbol not in moving and not least <= theirs <= most:
                 return f"{symbol}: our books hold {ours}, the venue {theirs}"
-        cash, room_of_cash = self.cash(real), CENT * steps
+        cash, room_of_cash = self.cash(real), CENT * self._steps
         theirs_in_cash, doubt = float(standing.cash), sum(one.cash for one in self.doubts.values())
         taken, given = in_flight_values(real)
         most_cash = cash + pending.cash + room_of_cash + given
@@ -123,33 +145,46 @@ class Account:
         """Return what brings the books to the fees that the venue took where they were in doubt, and doubt no more.
 
         For a moment at which the books differ by no more than the doubt. What an order is in flight for stays in doubt:
-        a position until its own have ended, cash until all have. Where the venue holds more than our books it has still
-        to post the day's fees, and the doubt stands.
+        a position until its own have ended, cash until all have or have moved no coins. Where the venue holds more than
+        our books it has still to post the day's fees, and the doubt stands.
         """
         real = [desk for desk in desks if not desk.profile.is_shadow]
-        steps = max(1, sum(desk.fills for desk in real))
         found: list[tuple[Desk, Adjustment]] = []
         moving = moving_of(real)
+        stirred = [symbol for symbol in moving if not self._stands(symbol, real, standing)]
         for symbol in sorted({symbol for one in self.doubts.values() for symbol in one.lots} - moving):
             holders = desks_of(desks, symbol)
             if not holders:
                 continue
-            theirs = holders[0].engine.venue.instrument(symbol).lots(standing.positions.get(symbol, Decimal(0)))
-            gap = sum(desk.engine.portfolio.held(symbol) for desk in holders) - theirs
-            for desk in holders if gap >= -steps else ():
+            gap = self._gap(symbol, holders, standing)
+            for desk in holders if gap >= -self._steps else ():
                 doubt = self.doubts.get(desk.name, Doubt())
                 part = min(gap, math.ceil(doubt.lots.pop(symbol, 0.0)))
                 if part > 0.0:
                     found.append((desk, _fee(desk, symbol, (-part, 0.0), now)))
                     gap -= part
         gap = self.cash(desks) - float(standing.cash)
-        for desk in real if gap >= -CENT * steps and not moving else ():
+        for desk in real if gap >= -CENT * self._steps and not stirred else ():
             doubt = self.doubts.get(desk.name, Doubt())
             part, doubt.cash = min(gap, doubt.cash), 0.0
             if part > CENT:
                 found.append((desk, _fee(desk, "", (0.0, -float(round(part / desk.engine.venue.unit))), now)))
                 gap -= part
         return found
+
+    @property
+    def _steps(self) -> int:
+        return max(1, self.fills)
+
+    def _gap(self, symbol: str, holders: Sequence[Desk], standing: Standing) -> float:
+        """Return how many lots fewer the venue holds than our books."""
+        theirs = holders[0].engine.venue.instrument(symbol).lots(standing.positions.get(symbol, Decimal(0)))
+        return self.held(symbol, holders) - theirs
+
+    def _stands(self, symbol: str, desks: Collection[Desk], standing: Standing) -> bool:
+        """Return whether the venue holds what our books do of a symbol, so that its orders have moved nothing yet."""
+        is_sure = not any(one.lots.get(symbol) for one in self.doubts.values())
+        return is_sure and abs(self._gap(symbol, desks_of(desks, symbol), standing)) <= self._steps
 
     def cash(self, desks: Iterable[Desk]) -> float:
         """Return the account's cash by our books, in quote currency."""

@@ -137,8 +137,11 @@ class AlpacaBroker:
         return answer
 
     def standing(self) -> Standing:
-        """Return the coins held by symbol, in slash form, and the account's cash."""
-        held, account = self._ask("/positions"), self._ask("/account")
+        """Return the coins held by symbol, in slash form, and the account's cash.
+
+        Cash is asked for first: an order that moved it has moved the coins too.
+        """
+        account, held = self._ask("/account"), self._ask("/positions")
         positions = {normalize_symbol(row["symbol"]): Decimal(row["qty"]) for row in held}
         return Standing(positions, Decimal(str(account["cash"])))
 

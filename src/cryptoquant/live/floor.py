@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 from msgspec.structs import replace
 
 from cryptoquant.errors import AuthenticationError, HaltedError, JournalError
-from cryptoquant.live.account import Account, moving_of
+from cryptoquant.live.account import Account
+from cryptoquant.live.audit import Audit
 from cryptoquant.live.desk import Desk, reduces
 from cryptoquant.live.dispatcher import Answer, Dispatcher, Standing
 from cryptoquant.live.feed import OrderUpdate
@@ -69,8 +70,8 @@ class Floor:
 
     Attributes
     ----------
-    unknown
-        Ids of orders whose sending has no answer that says what became of it.
+    audit
+        The books against what the venue says.
     met, told
         Up to when shadows and stops have seen minutes, by symbol, and the last time that was told (nanoseconds UTC): a
         price or a time is an event once, as the journal holds it.
@@ -92,14 +93,13 @@ class Floor:
         self.listeners: tuple[Listener, ...] = ()
         self._telling = Telling()
         self.on_predicted: Callable[[Desk, list[Signal], Floats], None] = lambda desk, signals, rows: None
-        self.unknown: set[str] = set()
         self.unanswered: set[str] = set()
         self.met: dict[str, int] = {}
         self.told = 0
-        self.trouble = self._doubt = ""
-        self._moves = self._moves_asked = 0
+        self.trouble = ""
         self._is_ahead = False
         self._fetch, self._now = fetch, now
+        self.audit = Audit(account, self.desks, lambda: self.dispatcher.ask("compare"), now)
 
     def tell(self, what: str, profile: str = "", level: Level = "info", **facts: Any) -> None:
         """Tell the listeners."""
@@ -233,7 +233,7 @@ class Floor:
         found = self.find(told["client_order_id"])
         if found is None:
             self.tell("stranger", level="warning", order=told["client_order_id"], event=update.data["event"])
-            self.compare()
+            self.audit.ask()
             return
         desk, order = found
         beside = {name: update.data.get(name) for name in ("event", "price", "qty")}
@@ -264,7 +264,7 @@ class Floor:
             late = isinstance(fact, Fill) and fact.order_id not in desk.engine.in_flight
             self._is_ahead = True
             said = desk.on(fact)
-            self._moves += 1
+            self.audit.moved()
             self._commit([encode(fact)], [(desk, said)])
             if isinstance(fact, Fill):
                 if not desk.profile.is_shadow:
@@ -278,7 +278,7 @@ class Floor:
                 if fact.symbol not in stuck:
                     self.tell("stuck", desk.name, "error", symbol=fact.symbol, reason=fact.reason)
                 if desk.name not in self.shadows:
-                    self.compare()
+                    self.audit.ask()
             if late:
                 self.halt(f"order {fact.order_id} was filled further after it had ended")  # type: ignore[union-attr]
 
@@ -298,14 +298,13 @@ class Floor:
             self.unanswered.discard(order.id)
         if answer.trouble is not None:
             self.tell("trouble", level="warning", task=answer.task, reason=str(answer.trouble))
-            if order is not None and answer.task == "send":
-                self.unknown.add(order.id)
+            if answer.task == "compare":
+                self.audit.fail()
             return
         if answer.standing is not None:
             self._judge(answer.standing)
         if order is None or (known := self.find(order.id)) is None:
             return
-        self.unknown.discard(order.id)
         desk = known[0]
         if answer.refused is not None:
             self.book(desk, [answer.refused])
@@ -319,30 +318,12 @@ class Floor:
         elif answer.task != "send" and order.id in desk.engine.in_flight:
             self.resend(desk, order)
 
-    @property
-    def idle(self) -> set[str]:
-        """The symbols that are traded and have no order in flight."""
-        busy = moving_of(self.desks.values())
-        return {symbol for desk in self.desks.values() for symbol in desk.profile.bundle.symbols} - busy
-
-    def compare(self) -> None:
-        """Ask for what the account holds, to be compared with the books."""
-        self._moves_asked = self._moves
-        self.dispatcher.ask("compare")
-
     def _judge(self, standing: Standing) -> None:
-        """Halt when the venue holds something else twice in a row; an answer that the books have overtaken is none."""
-        if self._moves_asked != self._moves:
-            return
-        found = self.account.difference(self.desks.values(), standing, self._now())
-        if found and found == self._doubt:
-            self.halt(found)
-        self._doubt = found
-        if found:
-            self.compare()
-            return
-        self.account.stand(standing.positions, self.idle)
-        for desk, fee in self.account.resolved(self.desks.values(), standing, self._now()):
+        """Halt when the books differ from the venue's; book the fees that it took where they were in doubt."""
+        found = self.audit.take(standing)
+        if found.difference:
+            self.halt(found.difference)
+        for desk, fee in found.fees:
             self.book(desk, [fee])
 
     def resend(self, desk: Desk, order: Order) -> None:
@@ -392,19 +373,23 @@ class Floor:
                 if not reduces(order, desk.engine):
                     self.dispatcher.ask("cancel", order)
 
-    def look(self) -> None:
-        """Ask the venue about every order that it should have, and compare the books."""
-        open_orders = [
+    @property
+    def open_orders(self) -> list[Order]:
+        """The orders that the venue should have and is not asked about at present."""
+        return [
             order
             for desk in self.desks.values()
             if not desk.profile.is_shadow
             for order in desk.engine.in_flight.values()
             if order.id not in self.unanswered
         ]
-        for order in open_orders:
+
+    def look(self) -> None:
+        """Ask the venue about every order that it should have, and compare the books."""
+        for order in self.open_orders:
             self.unanswered.add(order.id)
             self.dispatcher.ask("look", order)
-        self.compare()
+        self.audit.ask()
 
     def _of(self, universe: Universe) -> list[Desk]:
         return [desk for desk in self.desks.values() if desk.profile.universe == universe.name]
@@ -438,7 +423,7 @@ class Floor:
             if shadow is not None:
                 self._shadow(desk, shadow, task, order)
             else:
-                self._moves += 1
+                self.audit.moved()
                 self.unanswered.add(order.id)
                 self.dispatcher.ask(task, order, reduces=reduces(order, desk.engine))
 

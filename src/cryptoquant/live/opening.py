@@ -1,6 +1,6 @@
 """The opening: from a journal, the venue and the store to desks that may trade, or to a halt with its reason."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,8 +74,10 @@ class Opening:
         for name, one in self.known.items():
             if not one.is_removed and name not in [profile.name for profile in self.profiles]:
                 self.profiles = [*self.profiles, self._registered(name, one)]
-            for fill in one.fills if one.is_removed and not one.start.is_shadow else ():
-                floor.account.take(fill, one.engine.venue)
+            if one.is_removed and not one.start.is_shadow:
+                floor.account.inherit(one.engine.portfolio)
+                for fill in one.fills:
+                    floor.account.take(fill, one.engine.venue)
         if not self.profiles:
             raise HaltedError(f"every profile of {self.journal.path} was removed: give one of another name")
         costs = self.profiles[0].bundle.costs
@@ -180,8 +182,10 @@ class Opening:
             forecaster.warm(bundle.features.compute_panel(laid_over(past.panel, past.known)))
         return forecaster
 
-    def catch_up(self, floor: Floor) -> None:
+    def catch_up(self, floor: Floor, heed: Callable[[], None]) -> None:
         """Learn what became of the orders in flight, compare the books, and decide on a slice that no one decided on.
+
+        What the operator has asked meanwhile is done first, by ``heed``: a halt comes before an order is sent again.
 
         Raises
         ------
@@ -191,14 +195,12 @@ class Opening:
         for name, one in self.known.items():
             if name in floor.desks and not one.is_equal:
                 floor.halt(f"the journal is not what profile {name} would do: {one.difference}")
-        for desk in floor.desks.values():
-            for order in () if desk.profile.is_shadow else tuple(desk.engine.in_flight.values()):
-                floor.on_answer(Answer("look", order, told=self.broker.status(order.id)))
-        standing = self.broker.standing()
-        if found := floor.account.difference(floor.desks.values(), standing, self.now):
-            floor.halt(found)
-        floor.account.stand(standing.positions, floor.idle)
         self._unpause(floor)
+        heed()
+        for order in floor.open_orders:
+            floor.on_answer(Answer("look", order, told=self.broker.status(order.id)))
+        if found := floor.audit.difference(self.broker.standing()):
+            floor.halt(found)
         self._meet_missed(floor)
         for universe in floor.universes.values():
             self._pass_missed(floor, universe)
@@ -270,7 +272,7 @@ class Opening:
         """Journal the setup of a new profile and return its engine."""
         bundle, account = profile.bundle, floor.account
         if not profile.is_shadow:
-            others = {s for desk in floor.desks.values() for s in desk.profile.bundle.symbols}
+            others = {s for desk in floor.desks.values() for s in desk.profile.bundle.symbols} | account.left.keys()
             strange = {
                 s: str(q) for s, q in standing.positions.items() if s in bundle.symbols and s not in others and q
             }
@@ -325,16 +327,13 @@ class Opening:
         )
 
     def _spare(self, entries: Sequence[Entry], standing: Standing) -> float:
-        """Return the cash that no profile has; of a new account all of it, which is journalled."""
+        """Return the cash that no profile was given; of a new account all of it, which is journalled."""
         begun = next((entry for entry in entries if entry.kind == "account"), None)
         if begun is None:
             self.journal.note("account", f"account:{self.now}", self.now, {"cash": str(standing.cash)})
             return float(standing.cash)
-        spare = float(begun.content()["cash"])
-        for one in self.known.values():
-            if not one.start.is_shadow:
-                spare -= one.start.cash - (one.engine.portfolio.cash_value if one.is_removed else 0.0)
-        return spare
+        given = sum(one.start.cash for one in self.known.values() if not one.start.is_shadow)
+        return float(begun.content()["cash"]) - given
 
     def _strategies(self) -> Mapping[str, type[Any]]:
         return dict(STRATEGIES) | {name: cls for one in self.profiles for name, cls in one.strategies.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any, Protocol, cast, get_args, get_type_hints
 
 import msgspec
@@ -55,15 +56,19 @@ class Operator:
         self.ending = ""
         self._preparing, self._now = preparing, now
 
-    def heed(self, inbox: Inbox) -> None:
+    def heed(self, inbox: Inbox, *, opens: bool = False) -> None:
         """Do what waits in an inbox; what cannot be done is answered with the reason.
+
+        While a trader ``opens``, only what engines do by themselves, up to the first wish that needs more.
 
         Raises
         ------
         JournalError, HaltedError
             The journal did not take it, or trading ended with it; that is answered too.
         """
-        for request in filter(inbox.take, inbox.waiting()):
+        waiting = inbox.waiting()
+        chosen = takewhile(lambda request: request.action in ACTIONS, waiting) if opens else waiting
+        for request in filter(inbox.take, chosen):
             try:
                 self.do(request)
                 said = ""
@@ -124,7 +129,7 @@ class Operator:
         self.floor.tell("profile", profile, "warning", action="add", reference=reference)
 
     def remove(self, profile: str) -> None:
-        """Take a profile from the account; its cash is spare again.
+        """Take a profile from the account; its cash is spare again, coins that are too few to be sold are left.
 
         Raises
         ------
@@ -132,13 +137,13 @@ class Operator:
             It holds coins or has orders in flight: close it first; or it is the last one.
         """
         desk = self.floor.desks[profile]
-        if desk.engine.portfolio.lots.any() or desk.is_busy or desk.engine.is_waiting:
+        if desk.holds or desk.is_busy or desk.engine.passing.is_waiting:
             raise ConfigurationError(f"profile {profile} holds coins or has open orders: close it first")
         if len(self.floor.desks) == 1:
             raise ConfigurationError(f"profile {profile} is the last one: stop the trader instead")
         self._note(profile, {"action": "remove"})
         if not desk.profile.is_shadow:
-            self.floor.account.spare += desk.engine.portfolio.cash_value
+            self.floor.account.inherit(desk.engine.portfolio)
         self.floor.remove(profile)
 
     def change_limits(self, profile: str, **limits: Any) -> None:

@@ -55,7 +55,7 @@ class Shift:
                 self.wind_down()
                 break
         self._settle()
-        self.floor.compare()
+        self.floor.audit.ask()
         self._settle()
 
     @property

@@ -2,8 +2,7 @@
 
 import hashlib
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ from cryptoquant.data.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.data.lease import Lease
 from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
-from cryptoquant.errors import AuthenticationError, CryptoquantError, HaltedError, VenueError
+from cryptoquant.errors import CryptoquantError, HaltedError, TradingError, VenueError
 from cryptoquant.live.account import Account
 from cryptoquant.live.asking import ask
 from cryptoquant.live.broker import AlpacaBroker
@@ -27,6 +26,7 @@ from cryptoquant.live.feed import Feed
 from cryptoquant.live.floor import Floor, Level, Listener
 from cryptoquant.live.inbox import Inbox
 from cryptoquant.live.journal import Journal
+from cryptoquant.live.minutes import Minutes
 from cryptoquant.live.opening import Opening
 from cryptoquant.live.operator import Operator
 from cryptoquant.live.options import TraderOptions
@@ -37,7 +37,6 @@ from cryptoquant.live.status import State, TraderStatus
 from cryptoquant.live.stopping import Stopping
 from cryptoquant.live.summary import summary
 from cryptoquant.live.universe import Checkpoints, Floats, Universe
-from cryptoquant.market.schema import Bar, bar_rows
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.time import iso, span_ns
 from cryptoquant.models.bundle import STRATEGIES, Bundle
@@ -48,9 +47,7 @@ from cryptoquant.settings import settings
 from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.venue import Venue
 
-MINUTE = timedelta(minutes=1)
 WAYS = 4  # requests to the venue at the same time; in lock-step one, so that orders arrive in their order
-FETCH_PAUSE_SECONDS = 0.5
 ANSWER_SECONDS = 30.0  # that another thread waits for the one that trades
 
 
@@ -106,6 +103,7 @@ class Trader:
             profiles = Profile(profile, profiles, reference, limits=limits or RiskLimits())
         self.profiles = [profiles] if isinstance(profiles, Profile) else list(profiles)
         _check_profiles(self.profiles)
+        self._given = tuple(self.profiles)
         self.connection, self.store, self.registry = connection, store, registry
         self.predictions, self.listeners = predictions, tuple(listeners)
         self.options = options or TraderOptions()
@@ -117,8 +115,7 @@ class Trader:
         self._floor: Floor | None = None
         self._is_open = False
         self._thread = 0
-        self._away: VenueError | None = None
-        self._asks_again = 0.0
+        self._stopping, self._ended = Stopping(), threading.Event()
 
     @classmethod
     def paper(
@@ -147,7 +144,7 @@ class Trader:
         kept = predictions or PredictionJournal(place.with_suffix(".predictions.jsonl"))
         return cls(own, broker or Alpaca(), home, journal=place, predictions=kept, registry=shelf, **more)
 
-    def start(self) -> "Trader":
+    def open(self) -> "Trader":
         """Make the books, connect the streams, learn what became of open orders, compare, and warm the features up.
 
         Raises
@@ -180,11 +177,13 @@ class Trader:
         bucket = TokenBucket(self.options.requests_per_minute) if limited else None
         self.broker = AlpacaBroker(self.connection, Venue.alpaca(self.profiles[0].bundle.costs), bucket)
         self.checkpoints = Checkpoints(self.journal_path.with_suffix(".features"))
-        floor = self._floor = Floor(self.journal, Account(), {}, fetch=self._fetch, now=self.clock.now)
+        self.minutes = Minutes(self.connection, self.options.patience.venue, self._is_busy, self._history_is_away)
+        floor = self._floor = Floor(self.journal, Account(), {}, fetch=self.minutes.fetch, now=self.clock.now)
         floor.listeners, floor.on_predicted = self.listeners, self._keep
         self.opening = self._opening()
         self.opening.open(floor)
         self.profiles = list(self.opening.profiles)
+        self._given = (*self._given, *self.profiles)
         symbols, venue = self.opening.symbols, self.broker.venue
         self.feed = Feed(
             self.connection,
@@ -198,11 +197,11 @@ class Trader:
         brokers = [AlpacaBroker(self.connection, venue, bucket) for _ in range(1 if in_turn else WAYS)]
         floor.dispatcher = self._held(Dispatcher(brokers, self.feed.put), "stop")
         self._held(self.feed, "stop").start()
-        self.opening.catch_up(floor)
-        floor.dispatcher.start()
         self.inbox = self._held(Inbox(self.journal_path), "close")
         changes = Changes(floor, symbols, self._opening)
         self.operator = Operator(floor, changes, self.registry, self.clock.now)
+        self.opening.catch_up(floor, lambda: self.operator.heed(self.inbox, opens=True))
+        floor.dispatcher.start()
         self.shift = Shift(floor, self.feed, self.clock, self.operator, self.inbox, self.options)
 
     def _opening(self) -> Opening:
@@ -225,13 +224,30 @@ class Trader:
             The trader was not started.
         """
         if self._floor is None:
-            raise HaltedError("the trader was not started: call start() or run() first")
+            raise HaltedError("the trader was not started: call start() or run()")
         return self._floor
 
     @property
     def desk(self) -> Desk:
         """The only desk of a trader with one profile, or the first."""
         return next(iter(self.floor.desks.values()))
+
+    def start(self, until: timedelta | None = None) -> "Trader":
+        """Open, and trade in a thread of its own until ``stop``, or for a span of market time.
+
+        What ends it otherwise is the ``reason`` of the status; a second call changes nothing.
+
+        Raises
+        ------
+        CryptoquantError
+            As `open`.
+        """
+        if self.state != "running":
+            self.open()
+            self._begin()
+            self._stopping = Stopping()
+            threading.Thread(target=self._work, args=(until,), name="trader", daemon=True).start()
+        return self
 
     def run(self, until: timedelta | None = None) -> TraderStatus:
         """Trade for a span of market time, or until it is asked to stop. Return the status.
@@ -244,15 +260,29 @@ class Trader:
         ------
         HaltedError
             Trading stopped because of a doubt; the reason is journalled and orders in flight stay known.
+        TradingError
+            Another thread trades already.
         """
-        with Stopping() as stopping:
-            self.start()
-            self.state, self._thread = "running", threading.get_ident()
-            return self._trade(None if until is None else self.clock.now() + span_ns(until), stopping)
+        if self.state == "running":
+            raise TradingError("another thread trades already: stop() ends it")
+        with Stopping() as self._stopping:
+            self.open()
+            self._begin()
+            return self._trade(until)
 
-    def _trade(self, end: int | None, stopping: Stopping) -> TraderStatus:
+    def _begin(self) -> None:
+        self.state = "running"
+        self._ended.clear()
+
+    def _work(self, until: timedelta | None) -> None:
+        with suppress(HaltedError):  # the status tells
+            self._trade(until)
+
+    def _trade(self, until: timedelta | None) -> TraderStatus:
+        self._thread = threading.get_ident()
+        end = None if until is None else self.clock.now() + span_ns(until)
         try:
-            while not self._is_done(end, stopping):
+            while not self._is_done(end):
                 self.shift.look()
             self.reason = self.shift.reason
         except KeyboardInterrupt:
@@ -265,49 +295,32 @@ class Trader:
             self.state, self.reason = "halted", reason
             self.floor.halt(reason)
         finally:
-            self.stop()
+            try:
+                self._close()
+            finally:
+                self._ended.set()
         return self.status()
 
-    def _is_done(self, end: int | None, stopping: Stopping) -> bool:
+    def _is_done(self, end: int | None) -> bool:
         """Trade on; False when the history is away: the gap stays, and what lies behind it waits.
 
         The next bar of the symbol, or the next look, asks for it again, and a slice whose successor has closed by then
         is passed over. The watch pauses the profiles when that lasts.
         """
         try:
-            self.shift.run(end, lambda: stopping.asked)
+            self.shift.run(end, lambda: self._stopping.asked)
         except VenueError as error:
-            if error is not self._away or self.shift.is_lockstep:
+            if error is not self.minutes.away or self.shift.is_lockstep:
                 raise
             self.floor.trouble = str(error)
             return end is not None and self.clock.now() >= end
         return True
 
-    def _fetch(self, symbol: str, start: int, end: int) -> Iterator[Bar]:
-        """Yield minutes of the history.
+    def _is_busy(self) -> bool:
+        return self.state == "running" and not self.shift.is_lockstep
 
-        A venue that fails is asked again for as long as a silence of it is borne, while others trade only later.
-        """
-        is_free = self.state == "running" and not self.shift.is_lockstep
-        deadline = time.monotonic() + self.options.patience.venue.total_seconds()
-        while True:
-            try:
-                if is_free and self._away is not None and time.monotonic() < self._asks_again:
-                    raise self._away
-                pages = list(self.connection.fetch_bars(symbol, MINUTE, start, end))
-                break
-            except VenueError as error:
-                if isinstance(error, AuthenticationError):
-                    raise
-                if error is not self._away:
-                    self.floor.tell("trouble", level="warning", task="history", reason=str(error))
-                    self._away, self._asks_again = error, time.monotonic() + FETCH_PAUSE_SECONDS
-                if is_free or time.monotonic() > deadline:
-                    raise
-                time.sleep(FETCH_PAUSE_SECONDS)
-        self._away = None
-        for page in pages:
-            yield from bar_rows(page)
+    def _history_is_away(self, reason: str) -> None:
+        self.floor.tell("trouble", level="warning", task="history", reason=reason)
 
     def _keep(self, desk: Desk, signals: list[Signal], rows: Floats) -> None:
         """Keep predictions, and now and then the features' memory."""
@@ -344,26 +357,38 @@ class Trader:
 
     def _operate(self, action: str, reason: str) -> None:
         if self._floor is None:
-            raise HaltedError("the trader was not started: call start() or run() first")
+            raise HaltedError("the trader was not started: call start() or run()")
         if self.state == "running" and threading.get_ident() != self._thread:
             ask(self.journal_path, action, timeout=ANSWER_SECONDS, reason=reason)
         else:
             self.operator.command(action, reason=reason)
 
     def stop(self) -> TraderStatus:
-        """Close the streams and the journal of a trader that was started; positions are kept."""
-        if self._is_open:
-            self._is_open = False
-            try:
-                with self._exits:
-                    for universe in self.floor.universes.values():
-                        self._remember(universe)
-            finally:
-                self.state = "halted" if self.state == "halted" else "stopped"
-            done = self.status()
-            level: Level = "error" if self.state == "halted" else "info"
-            self.floor.tell("stopped", "", level, state=done.state, reason=self.reason, equity=done.equity)
+        """End trading, and return the status.
+
+        While another thread trades it winds down first, as after SIGTERM, and this waits for it. Otherwise streams and
+        journal are closed, and positions are kept.
+        """
+        if self.state == "running" and threading.get_ident() != self._thread:
+            self._stopping.asked = self._stopping.asked or "stop()"
+            self._ended.wait()
+        else:
+            self._close()
         return self.status()
+
+    def _close(self) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            with self._exits:
+                for universe in self.floor.universes.values():
+                    self._remember(universe)
+        finally:
+            self.state = "halted" if self.state == "halted" else "stopped"
+        done = self.status()
+        level: Level = "error" if self.state == "halted" else "info"
+        self.floor.tell("stopped", "", level, state=done.state, reason=self.reason, equity=done.equity)
 
     def status(self) -> TraderStatus:
         """Return what the trader is doing."""
@@ -385,7 +410,8 @@ class Trader:
 
     @property
     def _strategies(self) -> dict[str, type[Any]]:
-        return dict(STRATEGIES) | {name: cls for one in self.profiles for name, cls in one.strategies.items()}
+        """The classes that the journal may name: also those of profiles that were removed."""
+        return dict(STRATEGIES) | {name: cls for one in self._given for name, cls in one.strategies.items()}
 
 
 def account_lease(connection: Alpaca) -> Lease:
