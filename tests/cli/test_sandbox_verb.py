@@ -78,7 +78,7 @@ def test_random_faults_are_those_of_their_seed():
         ("", ("--faults", "random:soon:24"), "wanted random:SEED:PER_DAY"),
         ("", ("--faults", "random:7"), "wanted random:SEED:PER_DAY"),
         ("", ("--faults", "random:7:0"), "wanted some"),
-        ("", ("--faults", "absent.json"), "absent.json"),
+        ("", ("--faults", "absent.json"), "absent.json: No such file or directory: wanted a JSON file"),
         ("{", ("--faults", "given.json"), "given.json: wanted JSON"),
         ('[{"kind": "data.drop"}, {"kind": "data.jump"}]', ("--faults", "given.json"), "fault 2: kind of fault"),
         ("", ("--accounts", "0"), "accounts must be at least 1"),

@@ -47,9 +47,7 @@ def paper(
     limit: LimitOption = None,
     capital: Annotated[float | None, typer.Option(help="Quote currency to trade; by default all there is.")] = None,
     profile: Annotated[str, typer.Option(help="Name of the profile that trades REFERENCE.")] = "main",
-    profile_file: Annotated[
-        Path | None, typer.Option(help="TOML file of further profiles, or of all; see the manual.")
-    ] = None,
+    profile_file: Annotated[Path | None, typer.Option(help="TOML file of [[profile]] tables; see the README.")] = None,
     on_stop: OnStopOption = "keep",
     follow: Annotated[
         bool, typer.Option("--follow", help="Take market data from a recorder that writes into the store.")

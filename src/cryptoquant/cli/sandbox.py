@@ -72,8 +72,6 @@ def schedule(text: str | None) -> Faults:
     ------
     ValueError
         The text names neither; the message says what in the file is no fault.
-    OSError
-        The file cannot be read.
     """
     if text is None:
         return Faults()
@@ -81,6 +79,9 @@ def schedule(text: str | None) -> Faults:
         return _random(text)
     try:
         content = json.loads(Path(text).read_text())
+    except OSError as error:
+        wanted = f"wanted a JSON file of faults, or {RANDOM}:SEED:PER_DAY"
+        raise ValueError(f"faults: {text}: {error.strerror}: {wanted}") from error
     except ValueError as error:
         raise ValueError(f"{text}: wanted JSON: {error}") from error
     found = []
