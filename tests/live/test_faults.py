@@ -37,7 +37,7 @@ from tests.live.fault_proofs import (
     hears_late,
     hears_twice,
     is_whole,
-    keeps_both_trades,
+    keeps_first_prices,
     keeps_the_book,
     leaves_alone,
     let_in_again,
@@ -70,7 +70,11 @@ OUTCOMES: dict[str, tuple[str, str, tuple[Proof, ...]]] = {
     "data.late": (UNCHANGED, "fetches what is missing, and takes what comes later for known", (fetches, hears_late)),
     "data.corrupt": (UNCHANGED, "fetches the gap", (fetches,)),
     "data.no_reset": (UNCHANGED, "trades on bars; the recorder keeps the book as it came", (keeps_the_book,)),
-    "data.correction": (UNCHANGED, "trades on bars; the recorder keeps both trades", (keeps_both_trades,)),
+    "data.correction": (
+        UNCHANGED,
+        "trades on bars; the store keeps the first price, as the history",
+        (keeps_first_prices,),
+    ),
     "data.wrong_bar": (UNCHANGED, "takes the first bar of a minute, as the history keeps it", (hears_twice,)),
     "trading.drop": (
         BALANCED,
