@@ -23,7 +23,7 @@ from cryptoquant.trading.venue import Costs
 PAIRS = ("BTC/USD", "ETH/USD")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bundle() -> Bundle:
     """A line that turns every few hours: no skill, many orders."""
     evidence = Evidence(100, 1.0, 1.1, 0.9, 0.1, 2.0, 0.99, float("nan"), 50.0, -0.1, -0.2, 40, 1, 0)

@@ -16,7 +16,7 @@ from cryptoquant.errors import ConfigurationError, HaltedError, TradingError
 from cryptoquant.features import FeatureSet
 from cryptoquant.live.profile import Profile
 from cryptoquant.live.replay import replay_all
-from cryptoquant.live.shift import _moment_of
+from cryptoquant.live.shift import _merged
 from cryptoquant.live.trader import Trader
 from cryptoquant.models.tabular import Line
 from cryptoquant.trading.execution import Execution
@@ -116,7 +116,7 @@ def test_a_profile_added_between_the_bars_of_a_closing_slice_decides_on_it(hire_
         pass
     now = trader.clock.now()
     moment = trader.clock.advance(timedelta(microseconds=(60 * MINUTE_NS - now % (60 * MINUTE_NS)) // 1000))
-    items = sorted(trader.feed.drain(moment.data, moment.trading), key=_moment_of)
+    items = list(_merged(trader.feed.drain(moment.data, moment.trading)))
     for item in items[:-1]:
         trader.shift._take(item)
     own = replace(bundle, features=FeatureSet([f.log_return(5)]), predictor=Line(np.array([120.0]), 0.0))

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from cryptoquant import features as f
 from cryptoquant.backtest.sandbox import Sandbox
 from cryptoquant.backtest.sandbox.fault import FAULT_KINDS, Fault
+from cryptoquant.data import recorder, supervisor
+from cryptoquant.data.recorder import Recorder
 from cryptoquant.data.store import Store
 from cryptoquant.errors import DataError, HaltedError, StoreError, UnknownSymbolError
 from cryptoquant.live import shift
@@ -23,77 +26,141 @@ from cryptoquant.live.options import TraderOptions
 from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
 from cryptoquant.live.watch import Patience
+from tests.live.fault_proofs import (
+    Proof,
+    books_part_and_end,
+    books_the_correction,
+    comes_to,
+    connects_again,
+    decides_anew,
+    fetches,
+    hears_late,
+    hears_twice,
+    is_whole,
+    keeps_first_prices,
+    keeps_the_book,
+    leaves_alone,
+    let_in_again,
+    looks_up,
+    passes_over,
+    sends_nothing_more,
+    told_after,
+    waits,
+    waits_for_the_end,
+)
+from tests.live.fault_witness import Witness
+from tests.sandbox.clients import until
 
-HOURS = 14
+HOURS, FEW_HOURS = 14, 4
 UNCHANGED, BALANCED, HALTED = "trades as if nothing had happened", "books equal to the venue's", "halted"
-OUTCOMES: dict[str, tuple[str, str]] = {
-    "data.drop": (BALANCED, "connects again, fetches the gap; a slice that comes too late is passed over"),
-    "data.mute": (BALANCED, "fetches the gap; pauses after a while without data, and goes on"),
-    "data.half_open": (BALANCED, "fetches the gap; pauses after a while without data, and goes on"),
-    "data.slow_client": (BALANCED, "connects again and fetches the gap"),
-    "data.limit": (UNCHANGED, "asks to be let in again"),
-    "data.refuse": (UNCHANGED, "asks to be let in again"),
-    "data.duplicate": (UNCHANGED, "takes the first"),
-    "data.reorder": (UNCHANGED, "fetches what is missing, and takes what comes later for known"),
-    "data.late": (UNCHANGED, "fetches what is missing"),
-    "data.corrupt": (BALANCED, "fetches the gap"),
-    "data.no_reset": (UNCHANGED, "trades on bars"),
-    "data.correction": (UNCHANGED, "trades on bars"),
-    "data.wrong_bar": (UNCHANGED, "takes the first bar of a minute, as the history keeps it"),
-    "trading.drop": (BALANCED, "connects again and looks the orders up"),
-    "trading.mute": (BALANCED, "looks the orders up"),
-    "trading.half_open": (BALANCED, "looks the orders up"),
-    "trading.refuse": (UNCHANGED, "asks to be let in again"),
-    "trading.duplicate": (UNCHANGED, "books a fill once"),
-    "trading.reorder": (UNCHANGED, "books what is told, in the order of cumulative quantity"),
-    "trading.late": (BALANCED, "looks the orders up"),
-    "trading.lose": (BALANCED, "looks the orders up"),
-    "http.rate_limit": (UNCHANGED, "waits as long as it is told, and asks again"),
-    "http.error": (UNCHANGED, "looks up by its id, and sends an order that the venue does not know once more"),
-    "http.accepted": (UNCHANGED, "looks up by its id, and finds it"),
-    "http.reset": (UNCHANGED, "looks up, and sends once more"),
-    "http.reset_after": (UNCHANGED, "looks up, and finds it"),
-    "http.hang": (UNCHANGED, "looks up, and sends once more"),
-    "http.garbage": (UNCHANGED, "looks up, and finds it"),
-    "http.revoked": (HALTED, "refused the keys"),
-    "http.latency": (UNCHANGED, "waits"),
-    "order.late": (BALANCED, "leaves the symbol alone until the order has ended"),
-    "order.reject": (BALANCED, "books the refusal; decides anew at the next slice"),
-    "order.partial": (BALANCED, "books the part and the end"),
-    "order.restate": (BALANCED, "books the correction"),
-    "venue.restart": (BALANCED, "connects both streams again, fetches the gap, looks the orders up"),
-    "venue.clock": (BALANCED, "trades by the market's own stamps"),
+LET_IN = "asks to be let in again"
+OUTCOMES: dict[str, tuple[str, str, tuple[Proof, ...]]] = {
+    "data.drop": (
+        BALANCED,
+        "connects again, fetches the gap; a slice that comes too late is passed over",
+        (connects_again("data"), fetches),
+    ),
+    "data.mute": (BALANCED, "fetches the gap; a slice that comes too late is passed over", (fetches, passes_over)),
+    "data.half_open": (BALANCED, "fetches slice by slice, and passes over what comes too late", (fetches,)),
+    "data.slow_client": (BALANCED, "connects again and fetches the gap", (connects_again("data"), fetches)),
+    "data.limit": (UNCHANGED, LET_IN, (let_in_again("data"),)),
+    "data.refuse": (UNCHANGED, LET_IN, (let_in_again("data"),)),
+    "data.duplicate": (UNCHANGED, "takes the first", (hears_twice,)),
+    "data.reorder": (UNCHANGED, "fetches what is missing, and takes what comes later for known", (fetches, hears_late)),
+    "data.late": (UNCHANGED, "fetches what is missing, and takes what comes later for known", (fetches, hears_late)),
+    "data.corrupt": (UNCHANGED, "fetches the gap", (fetches,)),
+    "data.no_reset": (UNCHANGED, "trades on bars; the recorder keeps the book as it came", (keeps_the_book,)),
+    "data.correction": (
+        UNCHANGED,
+        "trades on bars; the store keeps the first price, as the history",
+        (keeps_first_prices,),
+    ),
+    "data.wrong_bar": (UNCHANGED, "takes the first bar of a minute, as the history keeps it", (hears_twice,)),
+    "trading.drop": (
+        BALANCED,
+        "connects again and looks the orders up",
+        (connects_again("trading"), looks_up),
+    ),
+    "trading.mute": (BALANCED, "looks the orders up", (looks_up,)),
+    "trading.half_open": (BALANCED, "looks the orders up", (looks_up,)),
+    "trading.refuse": (UNCHANGED, LET_IN, (let_in_again("trading"),)),
+    "trading.duplicate": (UNCHANGED, "books a fill once", (told_after("fill", "fill"),)),
+    "trading.reorder": (
+        UNCHANGED,
+        "books what is told, in the order of cumulative quantity",
+        (told_after("fill", "partial_fill"),),
+    ),
+    "trading.late": (BALANCED, "looks the orders up", (looks_up, told_after("fill"))),
+    "trading.lose": (BALANCED, "looks the orders up", (looks_up,)),
+    "http.rate_limit": (
+        UNCHANGED,
+        "waits as long as it is told, and asks again",
+        (comes_to("POST 429", "POST 200"), waits(1.0)),
+    ),
+    "http.error": (
+        UNCHANGED,
+        "looks up by its id, and sends an order that the venue does not know once more",
+        (comes_to("POST 503", "GET 404", "POST 200"),),
+    ),
+    "http.accepted": (UNCHANGED, "looks up by its id, and finds it", (comes_to("POST 504", "GET 200"),)),
+    "http.reset": (
+        UNCHANGED,
+        "looks up, and sends once more",
+        (comes_to("POST ConnectionError", "GET 404", "POST 200"),),
+    ),
+    "http.reset_after": (UNCHANGED, "looks up, and finds it", (comes_to("POST ConnectionError", "GET 200"),)),
+    "http.hang": (
+        UNCHANGED,
+        "looks up, and sends once more",
+        (comes_to("POST ConnectionError", "GET 404", "POST 200"),),
+    ),
+    "http.garbage": (UNCHANGED, "looks up, and finds it", (comes_to("POST 200 page", "GET 200"),)),
+    "http.revoked": (HALTED, "refused the keys", (sends_nothing_more,)),
+    "http.latency": (UNCHANGED, "waits", (waits(0.5),)),
+    "order.late": (BALANCED, "leaves the symbol alone until the order has ended", (waits_for_the_end,)),
+    "order.reject": (BALANCED, "books the refusal; decides anew at the next slice", (decides_anew,)),
+    "order.partial": (BALANCED, "books the part and the end", (books_part_and_end,)),
+    "order.restate": (BALANCED, "books the correction", (books_the_correction,)),
+    "venue.restart": (
+        BALANCED,
+        "connects both streams again, fetches the gap, looks the orders up",
+        (connects_again("data", "trading"), fetches, looks_up),
+    ),
+    "venue.clock": (BALANCED, "leaves bars of a wrong stamp alone and fetches their minutes", (leaves_alone, fetches)),
 }
 AT_START = ("data.limit", "data.refuse", "trading.refuse")
-NEVER_SENT = ("data.no_reset", "data.correction")  # of channels that a trader on bars does not take
-WIDE = {"data.mute": 90, "data.half_open": 90, "trading.mute": 120, "trading.half_open": 120, "venue.clock": 600}
+RECORDED = {"data.no_reset": "orderbooks", "data.correction": "trades"}
+"""What a trader takes no channel for: it follows a recorder that does."""
+WIDE = {"data.mute": 90, "data.half_open": 90, "trading.mute": 120, "trading.half_open": 120, "venue.clock": 300}
+STRIKES: dict[str, dict[str, object]] = {
+    "data.late": {"delay": timedelta(minutes=5)},
+    "data.reorder": {"lasts": timedelta(minutes=3)},  # minutes of one symbol change places only if several are kept
+    "trading.lose": {"event": "fill"},
+    "trading.late": {"event": "fill"},
+    "trading.duplicate": {"event": "fill"},
+    "trading.reorder": {"event": "partial_fill", "lasts": timedelta(minutes=2)},
+    "http.rate_limit": {"seconds": 1.0},
+    "http.latency": {"seconds": 0.5},
+    "order.late": {"delay": timedelta(minutes=70)},  # beyond the next slice
+    "order.restate": {"factor": 1.01},
+    "venue.restart": {"seconds": 0.3},
+}
 
 
 def disturbed(kind: str) -> Fault:
     """Return a fault that strikes a trader of a few hours where it hurts."""
     more: dict[str, object] = {}
     if kind.startswith("http."):
-        more = {"method": "POST", "path": "/v2/orders", "seconds": 0.05 if kind != "http.rate_limit" else 0.0}
-    elif kind in ("trading.lose", "trading.late"):
-        more = {"event": "fill"}
-    elif kind == "venue.restart":
-        more = {"seconds": 0.3}
-    elif kind == "order.restate":
-        more = {"factor": 1.01}
+        more = {"method": "POST", "path": "/v2/orders", "seconds": 0.05}
     if kind in WIDE:
         more["lasts"] = timedelta(minutes=WIDE[kind])
-    return Fault(kind, **more)  # type: ignore[arg-type]
+    return Fault(kind, **more | STRIKES.get(kind, {}))  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def polls(monkeypatch):
     """In lock-step the wall's clock stands for nothing: poll at each step."""
     monkeypatch.setattr(shift, "POLL_EVERY_SECONDS", 0.0)
-
-
-@pytest.fixture(scope="module")
-def undisturbed():
-    return {}
 
 
 def orders_of(venue: Sandbox) -> list[tuple[object, ...]]:
@@ -112,53 +179,98 @@ def is_balanced(trader: Trader, venue: Sandbox) -> None:
     assert abs(again.engine.portfolio.cash - books.cash) <= 2
 
 
+def venue_of(bundle, faults=()) -> Sandbox:
+    """Return a venue that fills each order in two parts, a minute apart."""
+    days = {"days": 15, "history": timedelta(days=10)}
+    return Sandbox(11, bundle.symbols, lockstep=True, partial_fills=1.0, faults=faults, **days)
+
+
+def seen(bundle, folder: Path, kind: str = "") -> tuple[Witness, Sandbox]:
+    """Trade some hours, disturbed after the first or from the start; return what was seen, and the venue."""
+    store = Store(folder / "s")
+    run, strikes = Witness(store), [disturbed(kind)] if kind else []
+    outcome, words, _ = OUTCOMES.get(kind, (UNCHANGED, "", ()))
+    with ExitStack() as held:
+        held.enter_context(run.watching())
+        venue = held.enter_context(venue_of(bundle, strikes if kind in AT_START + tuple(RECORDED) else ()))
+        places = {"journal": folder / "j.sqlite", "listeners": (run.notes.append,)}
+        if kind in RECORDED:
+            beside = Recorder(store, bundle.symbols, venue.alpaca(), channels=["bars", RECORDED[kind]]).start()
+            held.callback(beside.stop)
+            until(lambda: beside.status().is_subscribed)
+            trader = Trader(bundle, venue.alpaca(), store, **places, options=TraderOptions(follows=True)).open()
+        else:
+            Trader(bundle, venue.alpaca(), store, **places).run(until=timedelta(hours=1))
+            trader = Trader(bundle, venue.alpaca(), store, **places).open()
+        if not venue.faults():
+            run.begin(trader.journal_path)
+            for fault in strikes:
+                venue.inject(fault)
+        with pytest.raises(HaltedError, match=words) if outcome == HALTED else nullcontext():
+            trader.run(until=timedelta(hours=HOURS if kind not in RECORDED else FEW_HOURS))
+        run.end(trader.journal_path)
+        assert all(fault["fired"] for fault in venue.faults())
+        is_balanced(trader, venue)
+    return run, venue
+
+
+@pytest.fixture(scope="module")
+def quiet(bundle, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shift, "POLL_EVERY_SECONDS", 0.0)
+        return seen(bundle, tmp_path_factory.mktemp("quiet"))
+
+
 @pytest.mark.parametrize("kind", FAULT_KINDS)
-def test_every_fault_has_an_outcome_and_that_is_it(kind, bundle, tmp_path, undisturbed, polls):
-    outcome, words = OUTCOMES[kind]
-    for name in ("quiet", "loud") if not undisturbed else ("loud",):
-        faults = [disturbed(kind)] if name == "loud" and kind in AT_START else []
-        with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), lockstep=True, faults=faults) as venue:
-            trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=tmp_path / f"{name}.sqlite").open()
-            trader.run(until=timedelta(hours=1))
-            trader = Trader(bundle, venue.alpaca(), Store(tmp_path / name), journal=tmp_path / f"{name}.sqlite").open()
-            if name == "loud" and kind not in AT_START:
-                venue.inject(disturbed(kind))
-            if name == "loud" and outcome == HALTED:
-                with pytest.raises(HaltedError, match=words):
-                    trader.run(until=timedelta(hours=HOURS))
-            else:
-                trader.run(until=timedelta(hours=HOURS))
-            if name == "quiet":
-                undisturbed["orders"], undisturbed["cash"] = orders_of(venue), venue.account().cash
-                continue
-            struck = sum(fault["fired"] for fault in venue.faults())
-            assert struck >= 1 or kind in NEVER_SENT
-            is_balanced(trader, venue)
-            if outcome == UNCHANGED:
-                assert orders_of(venue) == undisturbed["orders"]
-                assert venue.account().cash == undisturbed["cash"]
-            assert orders_of(venue)
+def test_every_fault_has_an_outcome_and_that_is_it(kind, bundle, tmp_path, quiet, polls):
+    outcome, words, proofs = OUTCOMES[kind]
+    run, venue = seen(bundle, tmp_path, kind)
+    assert [proof.__qualname__ for proof in proofs if not proof(run)] == [], words
+    assert orders_of(venue)
+    now = venue.market.now
+    if outcome != HALTED:
+        assert is_whole(run, quiet[0], now)
+    if outcome == UNCHANGED:
+        assert orders_of(venue) == [order for order in orders_of(quiet[1]) if order[-1] <= now]
+        assert now < quiet[1].market.now or venue.account().cash == quiet[1].account().cash
+
+
+def test_what_proves_the_outcome_of_a_fault_is_not_so_where_there_is_none(quiet):
+    for kind, (_, _, proofs) in OUTCOMES.items():
+        assert [proof.__qualname__ for proof in proofs if proof(quiet[0])] == [], kind
 
 
 def test_the_table_names_every_kind_and_no_other():
     assert set(OUTCOMES) == set(FAULT_KINDS)
-    assert all(words for _, words in OUTCOMES.values())
+    assert all(words for _, words, _ in OUTCOMES.values())
 
 
 def free(bundle) -> Sandbox:
     return Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), speed=1_800)
 
 
-def test_a_silence_of_the_market_pauses_and_its_end_lets_trading_go_on(bundle, tmp_path):
-    patience = Patience(data=timedelta(seconds=0.7))
-    with free(bundle) as venue:
-        options = TraderOptions(patience=patience)
-        trader = Trader(bundle, venue.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j", options=options).open()
-        venue.inject(Fault("data.mute", lasts=timedelta(minutes=50)))
-        assert trader.run(until=timedelta(hours=3)).state == "stopped"
-    done = [entry.fact().action for entry in read_journal(tmp_path / "j") if entry.kind == "command"]
-    assert done[:2] == ["pause", "unpause"]
-    assert not trader.status().reason
+@pytest.mark.parametrize("kind", ["data.mute", "data.half_open"])
+def test_a_silence_of_the_market_pauses_and_its_end_lets_trading_go_on(bundle, tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(supervisor, "SILENCE", 10**9)  # a second of this machine, at the market's speed
+    monkeypatch.setattr(recorder, "CHECK_SECONDS", 0.2)
+    patience, run = Patience(data=timedelta(seconds=0.7)), Witness(Store(tmp_path / "s"))
+
+    def hear(note) -> None:
+        run.notes.append(note)
+        if note.what == "decided" and any(one.facts.get("action") == "unpause" for one in run.notes):
+            trader.operator.stop(reason="it decides again")
+
+    with run.watching(), free(bundle) as venue:
+        places = {"journal": tmp_path / "j", "options": TraderOptions(patience=patience), "listeners": (hear,)}
+        trader = Trader(bundle, venue.alpaca(), run.store, **places).open()
+        run.begin(trader.journal_path)
+        venue.inject(Fault(kind, lasts=timedelta(minutes=50)))
+        assert trader.run(until=timedelta(hours=24)).state == "stopped"
+    assert trader.reason == "asked to stop: it decides again"
+    done = [entry.fact() for entry in read_journal(tmp_path / "j") if entry.kind == "command"]
+    assert [command.action for command in done[:2]] == ["pause", "unpause"]
+    assert done[0].reason.startswith("no market data for")
+    assert kind == "data.mute" or connects_again("data")(run)
 
 
 def test_keys_that_are_revoked_while_it_waits_halt_it_and_the_halt_survives(hire, sandbox, polls):
@@ -220,6 +332,8 @@ import json, os, resource, sqlite3, sys
 from datetime import timedelta
 from pathlib import Path
 from cryptoquant.data.alpaca import Alpaca
+from cryptoquant.data import recorder, supervisor
+from cryptoquant.data.recorder import Recorder
 from cryptoquant.data.store import Store
 from cryptoquant.errors import HaltedError
 from cryptoquant.live.trader import Trader

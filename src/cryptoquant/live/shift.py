@@ -1,7 +1,9 @@
 """A shift: from ready to stopped, what comes is taken in its order, and the time is told to who waits for it."""
 
+import heapq
+import operator
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 from cryptoquant.data.clock import SandboxClock, WallClock
@@ -84,7 +86,7 @@ class Shift:
             step = min(width - now % width for width in widths)
             step = step if end is None else min(step, end - now)
             moment = clock.advance(timedelta(microseconds=step // 1_000))
-            for item in sorted(self.feed.drain(moment.data, moment.trading), key=_moment_of):
+            for item in _merged(self.feed.drain(moment.data, moment.trading)):
                 self._take(item)
             self.floor.on_timer(moment.now)
             self._settle()
@@ -182,8 +184,12 @@ class Shift:
                 break
 
 
-def _moment_of(item: Item) -> tuple[int, int]:
-    """Order by time; answers go first, and an order update comes before a bar of the same moment."""
-    if isinstance(item, Answer):
-        return 0, 0
-    return (from_iso(item.time), 0) if isinstance(item, OrderUpdate) else (item.time, 1)
+def _merged(items: Sequence[Item]) -> Iterator[Item]:
+    """Yield what came on both streams by its time, each stream in its own order: one that is out of order stays so.
+
+    Answers go first, and an order update comes before a bar of the same moment.
+    """
+    yield from (item for item in items if isinstance(item, Answer))
+    updates = ((from_iso(item.time), item) for item in items if isinstance(item, OrderUpdate))
+    prices = ((item.time, item) for item in items if not isinstance(item, Answer | OrderUpdate))
+    yield from (item for _, item in heapq.merge(updates, prices, key=operator.itemgetter(0)))
