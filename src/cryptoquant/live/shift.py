@@ -103,6 +103,8 @@ class Shift:
             if item is None or time.monotonic() - self._looked > LOOK_EVERY_SECONDS:
                 self.floor.on_timer(self.clock.now())
                 self.look()
+            if item is None:
+                self.floor.journal.rest()
             yield
 
     def _take(self, item: Item) -> None:
