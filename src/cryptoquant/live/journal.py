@@ -200,6 +200,7 @@ class Journal:
             return
         try:
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._db.execute(f"PRAGMA user_version={FORMAT}")  # what is written next begins the log anew, with a sync
         except sqlite3.Error as error:
             raise JournalError(f"{self.path}: cannot write: {error}") from error
         self._rested = self._db.total_changes
