@@ -4,6 +4,10 @@
 
 The sandbox runs in a process of its own, so that its work is not counted as the trader's; everything else is what a
 user runs: the SDK's socket, the recorder with its log, features, model, engine, SQLite with fsync, the dispatcher.
+At ``SPEED`` a minute lasts two seconds: what the venue does for it (a tenth of a core, all in all) and what the trader
+does behind its orders is long over when the next one comes, while the deadline of a slice is still 0.7 s away. Each
+part of the way is said beside what it costs bare: the model by xgboost's own calls, the disk without a database. Work
+of others on the same disk or cores shows in the p99: compare runs of the same minutes only.
 The peer of the journal is the same SQLite file written by plain ``INSERT`` of JSON made with the standard library.
 """
 
