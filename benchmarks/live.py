@@ -4,23 +4,33 @@
 
 The sandbox runs in a process of its own, so that its work is not counted as the trader's; everything else is what a
 user runs: the SDK's socket, the recorder with its log, features, model, engine, SQLite with fsync, the dispatcher.
+At ``SPEED`` a minute lasts two seconds: what the venue does for it (a tenth of a core, all in all) and what the trader
+does behind its orders is long over when the next one comes, while the deadline of a slice is still 0.7 s away. Each
+part of the way is said beside what it costs bare: the model by xgboost's own calls, the disk without a database. Work
+of others on the same disk or cores shows in the p99: compare runs of the same minutes only.
 The peer of the journal is the same SQLite file written by plain ``INSERT`` of JSON made with the standard library.
 """
 
 import argparse
 import json
+import math
 import multiprocessing
+import os
+import resource
 import sqlite3
 import tempfile
 import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import xgboost
 
 from cryptoquant import features as f
 from cryptoquant.backtest.sandbox import Sandbox
+from cryptoquant.data import clock as data_clock
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
@@ -33,6 +43,7 @@ from cryptoquant.live.trader import Trader
 from cryptoquant.models.boosting import XGBoost
 from cryptoquant.models.bundle import Bundle
 from cryptoquant.models.examples import Examples
+from cryptoquant.models.trees import Trees
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.order import Order
@@ -40,6 +51,8 @@ from cryptoquant.trading.strategy import LongFlat
 from cryptoquant.trading.venue import Costs
 
 SPEED = 30.0
+REFRESH = data_clock.REFRESH_SECONDS
+CAUSES = ("frame", "deadline", "history")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -111,57 +124,155 @@ class Venue:
         self._process.join(10)
 
 
+class Asked(NamedTuple):
+    """An order that the floor has given to the dispatcher: why, and when each step towards it was reached (seconds)."""
+
+    cause: str
+    slice: int
+    began: float
+    decided: float
+    wrote: float
+    asked: float
+
+
 class Stopwatch:
-    """Times each order from the arrival of the frame that completed its slice, and the writes of the journal."""
+    """Times each order from what completed its slice, and the parts of the way.
+
+    A frame counts from the moment at which the recorder hands it on, so that its wait behind other frames and answers
+    is part of it, and no slow one is left out. A slice that its deadline completed, or a minute of the history, follows
+    from no frame: it is timed from the trader's look and told apart; an order that is sent again counts once.
+    """
 
     def __init__(self, trader: Trader) -> None:
-        self.handed: list[float] = []
-        self.first: dict[int, float] = {}
-        self.written: list[float] = []
-        self._began: dict[str, float] = {}
-        self._feed = trader.feed
-        dispatcher, journal = trader.floor.dispatcher, trader.journal
-        self._ask, self._write = dispatcher.ask, journal.write
-        dispatcher.ask, dispatcher.on_handed, journal.write = self.ask, self.hand, self.write  # type: ignore[method-assign]
+        self.slices = dict.fromkeys(CAUSES, 0)
+        self.asked: dict[str, Asked] = {}
+        self.handed: dict[str, float] = {}
+        self.again = 0
+        self._cause, self._began, self._decided, self._wrote = CAUSES[0], 0.0, 0.0, 0.0
+        self._feed, floor, dispatcher, journal = trader.feed, trader.floor, trader.floor.dispatcher, trader.journal
+        self._decide, self._ask, self._write, self._fetch = floor.decide, dispatcher.ask, journal.write, floor._fetch
+        for name in ("on_bar", "on_timer", "on_answer", "on_update"):
+            setattr(floor, name, self.causing("frame" if name == "on_bar" else "deadline", getattr(floor, name)))
+        floor.decide, floor._fetch, journal.write = self.decide, self.fetch, self.write  # type: ignore[method-assign]
+        dispatcher.ask = self.ask  # type: ignore[method-assign]
+        dispatcher.on_handed = lambda order: self.handed.setdefault(order.id, time.perf_counter())
 
-    def ask(self, task: Task, order: Order | None = None, *, reduces: bool = False) -> None:
-        """Note when the frame came that an order follows from."""
-        if task == "send" and order is not None:
-            self._began[order.id] = self._feed.arrived
-        self._ask(task, order, reduces=reduces)
+    def causing(self, cause, work):
+        """Return a method of the floor that notes what it follows from, and since when."""
 
-    def hand(self, order: Order) -> None:
-        """Note that the HTTP client has an order."""
-        took = time.perf_counter() - self._began[order.id]
-        self.handed.append(took)
-        self.first.setdefault(order.time, took)
+        def noted(what):
+            self._cause = cause
+            self._began = self._feed.arrived if cause == "frame" else time.perf_counter()
+            work(what)
+
+        return noted
+
+    def fetch(self, *span):
+        """Note that minutes come from the history."""
+        self._cause = "history"
+        return self._fetch(*span)
+
+    def decide(self, universe, market) -> None:
+        """Note that a slice is decided on."""
+        self.slices[self._cause] += 1
+        self._decided = time.perf_counter()
+        self._decide(universe, market)
 
     def write(self, rows: list[Row], *, durable: bool) -> int:
-        """Note how long a durable write takes."""
+        """Note how long the last write took."""
         began = time.perf_counter()
         found = self._write(rows, durable=durable)
-        if durable:
-            self.written.append(time.perf_counter() - began)
+        self._wrote = time.perf_counter() - began
         return found
+
+    def ask(self, task: Task, order: Order | None = None, *, reduces: bool = False) -> None:
+        """Note how an order came to be."""
+        if task == "send" and order is not None:
+            self.again += order.id in self.asked
+            came = self._cause, order.time, self._began, self._decided, self._wrote, time.perf_counter()
+            self.asked.setdefault(order.id, Asked(*came))
+        self._ask(task, order, reduces=reduces)
+
+    def of(self, cause: str, *, first: bool) -> list[tuple[Asked, float]]:
+        """Return the orders of a cause and when the HTTP client had them: all, or the first of each slice."""
+        found: dict[object, tuple[Asked, float]] = {}
+        for name, at in sorted(self.handed.items(), key=lambda item: item[1]):
+            one = self.asked[name]
+            if one.cause == cause:
+                found.setdefault(one.slice if first else name, (one, at))
+        return list(found.values())
 
 
 def latency(minutes: int) -> None:
-    """Ten symbols, forty features, XGBoost, a decision each minute."""
+    """Ten symbols, forty features, XGBoost, a decision each minute; the fsync's share, and what bare parts cost."""
     symbols = symbols_of(10)
     bundle = bundle_of(symbols, band=0.0)
+    data_clock.REFRESH_SECONDS = math.inf  # the sandbox's time is a request; Alpaca's is this machine's
     with Venue(symbols, SPEED) as connection, tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         trader = Trader(bundle, connection, Store(place / "store"), journal=place / "j.sqlite").open()
-        watch = Stopwatch(trader)
+        watch, used, began = Stopwatch(trader), time.process_time(), time.perf_counter()
         trader.run(until=timedelta(minutes=minutes))
-    say("frame -> first order of a slice handed over", list(watch.first.values()))
-    say("frame -> each order handed over, 4 at a time", watch.handed)
-    say("  of that the journal's write with fsync", watch.written)
+        used, took = time.process_time() - used, time.perf_counter() - began
+        probed = fsyncs(place)
+    data_clock.REFRESH_SECONDS = REFRESH
+    venue = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = venue.ru_utime + venue.ru_stime
+    print(
+        f"latency: {minutes} minutes in {took:.0f} s; CPU: trader {used / took:.0%}, venue {busy / took:.0%} of a core"
+    )
+    tell(watch)
+    say("bare: fsync of 40 kB appended, 20 ms apart", probed)
+    bare(bundle.predictor)
+
+
+def tell(watch: Stopwatch) -> None:
+    """Say how long the ways took, and what of them a frame did not bring about."""
+    print("  slices completed by " + ", ".join(f"a {cause}: {n}" for cause, n in watch.slices.items()))
+    first = watch.of("frame", first=True)
+    say("frame -> first order of a slice handed over", [at - one.began for one, at in first])
+    say("  the frame's wait in the feed", [one.decided - one.began for one, _ in first])
+    say("  features, model, engine, encoding", [one.asked - one.decided - one.wrote for one, _ in first])
+    say("  the journal's write with fsync", [one.wrote for one, _ in first])
+    say("  to the thread of the dispatcher", [at - one.asked for one, at in first])
+    say("  all without the write", [at - one.began - one.wrote for one, at in first])
+    slowest = sorted(((at - one.began, one.wrote) for one, at in first), reverse=True)[:5]
+    print("  slowest (ms, of that the write): " + ", ".join(f"{a * 1e3:.1f} ({w * 1e3:.1f})" for a, w in slowest))
+    say("frame -> each order handed over, 4 at a time", [at - one.began for one, at in watch.of("frame", first=False)])
+    for cause in CAUSES[1:]:
+        say(f"no frame: {cause} -> first order", [at - one.began for one, at in watch.of(cause, first=True)])
+    print(f"  {watch.again} orders sent again")
+
+
+def fsyncs(place: Path) -> list[float]:
+    """Return what the disk takes for about as much as the rows of a slice, without a database."""
+    took, block = [], bytes(40_960)
+    with (place / "bare").open("wb", buffering=0) as file:
+        for _ in range(200):
+            time.sleep(0.02)
+            file.write(block)
+            took.append(timed(lambda: os.fdatasync(file.fileno())))
+    return took
+
+
+def bare(trees: Trees) -> None:
+    """Predict the rows of a slice by ours and by xgboost's own ways, all with one thread and warm."""
+    booster, rows = trees.booster(), np.random.default_rng(1).standard_normal((10, trees.features))
+    ways = {
+        "ours": lambda: trees.predict(rows),
+        "DMatrix, predict": lambda: booster.predict(xgboost.DMatrix(rows, nthread=1)),
+        "inplace_predict": lambda: booster.inplace_predict(rows),
+    }
+    for name, way in ways.items():
+        way()
+        say(f"bare: model of a slice, {name}", [timed(way) for _ in range(1_000)])
 
 
 def say(name: str, seconds: list[float]) -> None:
-    p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
-    print(f"{name:48s} p50 {p50:7.2f} ms   p99 {p99:7.2f} ms   ({len(seconds)})")
+    """Print percentiles in milliseconds, nothing where nothing was timed."""
+    if seconds:
+        p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
+        print(f"{name:48s} p50 {p50:7.3f} ms   p99 {p99:7.2f} ms   ({len(seconds)})")
 
 
 def load(minutes: int, count: int, profiles: int) -> None:

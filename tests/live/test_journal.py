@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -172,3 +173,31 @@ def test_a_journal_without_a_start_cannot_be_replayed(tmp_path):
     journal.close()
     with pytest.raises(JournalError, match="no profile"):
         replay(tmp_path / "j.sqlite")
+
+
+def test_what_was_written_goes_into_the_file_proper_at_rest_and_not_in_a_write(tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    empty = (tmp_path / "j.sqlite").stat().st_size
+    for number in range(4):
+        journal.append([Command(f"{number}-{one}", "halt", one) for one in range(400)], durable=True)
+    assert (tmp_path / "j.sqlite").stat().st_size == empty
+    head = (tmp_path / "j.sqlite-wal").read_bytes()[:32]
+    journal.rest()
+    assert (tmp_path / "j.sqlite-wal").read_bytes()[:32] != head  # begun anew, so that no write has to
+    shutil.copy(tmp_path / "j.sqlite", tmp_path / "alone.sqlite")  # without the log beside it
+    assert len(read_journal(tmp_path / "alone.sqlite")) == 1_600
+    size = (tmp_path / "j.sqlite-wal").stat().st_size
+    journal.append([Command("next", "halt", 1)], durable=True)
+    assert (tmp_path / "j.sqlite-wal").stat().st_size == size
+    assert len(journal.entries()) == 1_601
+    journal.close()
+
+
+def test_a_rest_after_little_changes_nothing(tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    journal.rest()
+    before = (tmp_path / "j.sqlite").read_bytes()
+    journal.append([Command("one", "halt", 1)])
+    journal.rest()
+    assert (tmp_path / "j.sqlite").read_bytes() == before
+    journal.close()

@@ -1,6 +1,7 @@
 """The trader on the sandbox venue: what was tested is what trades, and a crash changes nothing."""
 
 import json
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -21,6 +22,7 @@ from cryptoquant.errors import (
     VenueUnreachableError,
 )
 from cryptoquant.live.journal import encode, read_journal
+from cryptoquant.live.options import TraderOptions
 from cryptoquant.live.replay import replay
 from cryptoquant.live.start import Start
 from cryptoquant.live.trader import Trader
@@ -325,3 +327,20 @@ def test_a_status_says_why_a_paused_profile_opens_nothing(hire):
     trader.operator.command("pause", "main", "lunch")
     assert trader.status().profiles["main"].halted == "lunch"
     trader.stop()
+
+
+def test_the_features_memory_is_kept_once_the_journal_has_the_slice_and_threads_take_short_turns_meanwhile(hire):
+    trader = hire(options=TraderOptions(checkpoint_every=5)).open()
+    save, kept, usual = trader.checkpoints.save, [], sys.getswitchinterval()
+
+    def noting(universe):
+        known = [entry.time for entry in trader.journal.entries() if entry.kind == "slice"]
+        kept.append((universe.seen, known[-1], len(known), sys.getswitchinterval()))
+        save(universe)
+
+    trader.checkpoints.save = noting
+    trader.run(until=timedelta(hours=12))
+    assert [count for _, _, count, _ in kept] == [5, 10, 12]
+    assert all(seen == known for seen, known, _, _ in kept)
+    assert [turn < usual for *_, turn in kept] == [True, True, False]
+    assert sys.getswitchinterval() == usual

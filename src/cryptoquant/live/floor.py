@@ -93,6 +93,7 @@ class Floor:
         self.listeners: tuple[Listener, ...] = ()
         self._telling = Telling()
         self.on_predicted: Callable[[Desk, list[Signal], Floats], None] = lambda desk, signals, rows: None
+        self.on_decided: Callable[[Universe], None] = lambda universe: None
         self.unanswered: set[str] = set()
         self.met: dict[str, int] = {}
         self.told = 0
@@ -218,6 +219,7 @@ class Floor:
                 if desk.engine.risk.halted != latched:
                     self.tell("halted", desk.name, "error", reason=desk.engine.risk.halted)
         self._commit([*given, encode(market, universe.name)], said)
+        self.on_decided(universe)
 
     def pass_over(self, universe: str, slices: Sequence[Slice]) -> None:
         """Journal slices that are not decided on, and show them to the strategies' past."""

@@ -180,6 +180,7 @@ class Opening:
         forecaster = bundle.forecaster()
         if bundle.predictor.window > 1:
             forecaster.warm(bundle.features.compute_panel(laid_over(past.panel, past.known)))
+        forecaster.ready()
         return forecaster
 
     def catch_up(self, floor: Floor, heed: Callable[[], None]) -> None:

@@ -2,8 +2,10 @@
 
 import heapq
 import operator
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 from cryptoquant.data.clock import SandboxClock, WallClock
@@ -22,6 +24,22 @@ from cryptoquant.trading.engine import Action, Command
 MINUTE_NS = 60 * 10**9
 POLL_EVERY_SECONDS, LOOK_EVERY_SECONDS = 15.0, 0.25
 SETTLE_SECONDS = 120.0
+TURN_SECONDS = 0.0005
+
+
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """Let the threads of the process take shorter turns.
+
+    Python lets one that computes, as the recorder's does when it decodes, go on for 5 ms before another may: one that
+    trades would wait that long several times between a frame and its order.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, TURN_SECONDS))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 class Shift:
@@ -51,14 +69,15 @@ class Shift:
 
     def run(self, end: int | None, asked: Callable[[], str]) -> None:
         """Trade until ``end`` (ns, None for none), or wind down when it is asked to stop."""
-        for _ in self._steps(end):
-            if who := asked() or self.operator.ending:
-                self.reason = f"asked to stop: {who}"
-                self.wind_down()
-                break
-        self._settle()
-        self.floor.audit.ask()
-        self._settle()
+        with short_turns():
+            for _ in self._steps(end):
+                if who := asked() or self.operator.ending:
+                    self.reason = f"asked to stop: {who}"
+                    self.wind_down()
+                    break
+            self._settle()
+            self.floor.audit.ask()
+            self._settle()
 
     @property
     def is_lockstep(self) -> bool:
@@ -105,6 +124,8 @@ class Shift:
             if item is None or time.monotonic() - self._looked > LOOK_EVERY_SECONDS:
                 self.floor.on_timer(self.clock.now())
                 self.look()
+            if item is None:
+                self.floor.journal.rest()
             yield
 
     def _take(self, item: Item) -> None:

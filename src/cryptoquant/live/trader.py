@@ -179,7 +179,7 @@ class Trader:
         self.checkpoints = Checkpoints(self.journal_path.with_suffix(".features"))
         self.minutes = Minutes(self.connection, self.options.patience.venue, self._is_busy, self._history_is_away)
         floor = self._floor = Floor(self.journal, Account(), {}, fetch=self.minutes.fetch, now=self.clock.now)
-        floor.listeners, floor.on_predicted = self.listeners, self._keep
+        floor.listeners, floor.on_predicted, floor.on_decided = self.listeners, self._keep, self._checkpoint
         self.opening = self._opening()
         self.opening.open(floor)
         self.profiles = list(self.opening.profiles)
@@ -323,12 +323,15 @@ class Trader:
         self.floor.tell("trouble", level="warning", task="history", reason=reason)
 
     def _keep(self, desk: Desk, signals: list[Signal], rows: Floats) -> None:
-        """Keep predictions, and now and then the features' memory."""
+        """Keep predictions."""
         if self.predictions is not None:
             own = desk.profile
             self.predictions.record(own.bundle, signals, rows, own.reference, own.version, durable=False)
-        if desk.slices % self.options.checkpoint_every == self.options.checkpoint_every - 1:
-            self._remember(self.floor.universes[desk.profile.universe])
+
+    def _checkpoint(self, universe: Universe) -> None:
+        """Keep the features' memory now and then: once a slice is decided on and its orders are on their way."""
+        if universe.unsaved >= self.options.checkpoint_every:
+            self._remember(universe)
 
     def _remember(self, universe: Universe) -> None:
         """Keep the features' memory; without it the next start takes longer, and this one goes on."""

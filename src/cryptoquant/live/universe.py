@@ -46,6 +46,11 @@ class Universe:
         As of ``Profile.universe``.
     deadline_ns
         How long after a close absent symbols are awaited.
+
+    Attributes
+    ----------
+    unsaved
+        Slices since the features' memory was last kept.
     """
 
     def __init__(self, name: str, symbols: tuple[str, ...], timeframe: Timeframe, after: int, deadline_ns: int) -> None:
@@ -53,6 +58,7 @@ class Universe:
         self.width = span_ns(timeframe)
         self.builder = SliceBuilder(symbols, timeframe, after, deadline_ns)
         self.seen = after
+        self.unsaved = 0
         self._features: dict[str, OnlineFeatures] = {}
 
     def add(self, features: FeatureSet, past: Past, checkpoint: bytes | None = None) -> None:
@@ -63,6 +69,7 @@ class Universe:
     def rows(self, market: Slice) -> dict[str, Floats]:
         """Take the next slice and return the rows, shape (symbols, columns), by the feature set's fingerprint."""
         self.seen = max(self.seen, market.time)
+        self.unsaved += 1
         return {name: online.update(market) for name, online in self._features.items()}
 
     def states(self) -> dict[str, bytes]:
@@ -109,6 +116,7 @@ class Checkpoints:
 
     def save(self, universe: Universe) -> None:
         """Keep what each feature set remembers; a crash or a power cut in between leaves the older one."""
+        universe.unsaved = 0
         for name, state in universe.states().items():
             self.folder.mkdir(parents=True, exist_ok=True)
             place = self._place(universe.name, name)

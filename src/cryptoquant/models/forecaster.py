@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -76,6 +77,17 @@ class Forecaster:
     def _dissimilarity(self, place: int) -> float | None:
         """Return how strange the last row of a symbol is to the model, None where it cannot tell."""
         return None if self._wary is None else float(self._wary.dissimilarity(self._rows[place, -1:])[0])
+
+    def ready(self) -> None:
+        """Predict once and forget it: what a predictor compiles or loads at its first prediction is there then.
+
+        The rows are zeros, which no market ever gave: that a predictor cannot take them proves nothing.
+        """
+        rows = np.zeros((self.predictor.window, self._shape[1]))
+        with suppress(Exception), np.errstate(all="ignore"):
+            self.predictor.predict(rows)
+            if self._wary is not None:
+                self._wary.dissimilarity(rows[-1:])
 
     def warm(self, rows: Floats) -> None:
         """Take in earlier rows, shape (slices, symbols, features), without predicting."""
