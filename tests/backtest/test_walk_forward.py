@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from cryptoquant import features as f
+from cryptoquant.backtest.plan import Plan
 from cryptoquant.backtest.rehearsal import rehearse
 from cryptoquant.backtest.simulator import simulate
 from cryptoquant.backtest.walk_forward import Study, walk_forward
@@ -199,17 +200,21 @@ def test_tuning_trials_are_kept_and_shown_but_do_not_deflate(dataset):
     assert [json.loads(text) for text in study.report.folds["params"]] == [r.params for r in study.folds]
 
 
-def test_the_key_tells_every_part_of_the_configuration_apart_and_nothing_else(dataset):
-    tuned = study_of(dataset, tune=TUNE).key
-    assert study_of(dataset, tune=replace(TUNE, space={"max_depth": (2, 4)})).key == tuned
-    base = study_of(dataset).key
+def test_the_key_tells_every_part_of_the_configuration_apart_and_nothing_else(dataset, study):
+    def key(**changed) -> str:
+        terms = {"model": MODEL, "strategy": STRATEGY, "costs": COSTS, "name": "s", **changed}
+        return Plan.of(dataset, splits=SPLITS, **terms).key
+
+    tuned, base = key(tune=TUNE), key()
+    assert study.key == base
+    assert key(tune=replace(TUNE, space={"max_depth": (2, 4)})) == tuned
 
     def made():
         return lambda judged, predicted: 0.0
 
     other_objective = replace(TUNE, objective=made())
     again = replace(TUNE, objective=made())
-    assert study_of(dataset, tune=again).key == study_of(dataset, tune=other_objective).key
+    assert key(tune=again) == key(tune=other_objective)
     changes = [
         {"tune": other_objective},
         {"model": replace(MODEL, seed=6)},
@@ -218,7 +223,7 @@ def test_the_key_tells_every_part_of_the_configuration_apart_and_nothing_else(da
         {"execution": Execution(band=0.1)},
         {"cash": 50_000.0},
     ]
-    keys = {study_of(dataset, **change).key for change in changes}
+    keys = {key(**change) for change in changes}
     assert len(keys | {base, tuned}) == len(changes) + 2
 
 

@@ -73,7 +73,7 @@ def same(found, wanted):
     assert (found is None and not wanted.height) or found.equals(wanted), (found, wanted)
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(deeds)
 def test_after_any_deeds_the_store_answers_as_a_list_of_all_rows_would(tmp_path_factory, deeds):
     root = tmp_path_factory.mktemp("store")
@@ -182,7 +182,7 @@ acts = st.lists(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(acts)
 def test_what_was_written_last_stays_last_whatever_is_moved_merged_and_restored(tmp_path_factory, acts):
     diary = Diary(tmp_path_factory.mktemp("diary"))
