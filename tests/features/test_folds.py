@@ -37,7 +37,7 @@ def folded(values: np.ndarray, others: np.ndarray, window: int, cuts: list[int])
 
 
 def exact(values: np.ndarray, others: np.ndarray, window: int, every: int = 1) -> np.ndarray:
-    """Return the same by definition, for one full window of ``every``, in long doubles; less a level, which they round."""
+    """Return the same by definition, for one full window of ``every``, in long doubles and less a level."""
     level, other_level = np.longdouble(np.median(values)), np.longdouble(np.median(others))
     x = np.lib.stride_tricks.sliding_window_view(values - level, window)[::every]
     y = np.lib.stride_tricks.sliding_window_view(others - other_level, window)[::every]
