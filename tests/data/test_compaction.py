@@ -116,6 +116,14 @@ def test_after_any_deeds_the_store_answers_as_a_list_of_all_rows_would(tmp_path_
     assert not [e for e in store._vault.snapshot().entries() if e.path.startswith("_recent")]
 
 
+@pytest.mark.deep
+@settings(max_examples=200)
+@given(deeds)
+def test_after_many_more_deeds_it_does_too(tmp_path_factory, deeds):
+    law = test_after_any_deeds_the_store_answers_as_a_list_of_all_rows_would
+    law.hypothesis.inner_test(tmp_path_factory, deeds)
+
+
 @dataclass
 class Diary:
     """A table and hourly bars of one symbol, as what was said last, and a store that was told the same."""
@@ -212,6 +220,14 @@ def test_what_was_written_last_stays_last_whatever_is_moved_merged_and_restored(
     diary.check()
     diary.store = Store(store.root)
     diary.check()
+
+
+@pytest.mark.deep
+@settings(max_examples=200)
+@given(acts)
+def test_what_was_written_last_stays_last_in_many_more_histories(tmp_path_factory, acts):
+    law = test_what_was_written_last_stays_last_whatever_is_moved_merged_and_restored
+    law.hypothesis.inner_test(tmp_path_factory, acts)
 
 
 def test_a_file_that_is_moved_stays_older_than_one_that_was_written_later(tmp_path):

@@ -235,6 +235,14 @@ def test_an_outcome_waits_for_the_bars_of_its_path_that_come_late(market, tmp_pa
     assert journal.joined_to(held, now).drop("same_row").equals(journal.joined(late, LABEL, now))
 
 
+@pytest.mark.deep
+@settings(max_examples=100, deadline=None)
+@given(st.integers(40, 200), st.integers(2, 30), st.integers(1, 12))
+def test_an_outcome_waits_in_many_more_histories(market, tmp_path_factory, place, delay, hours):
+    law = test_an_outcome_waits_for_the_bars_of_its_path_that_come_late
+    law.hypothesis.inner_test(market, tmp_path_factory, place, delay, hours)
+
+
 def test_a_dataset_tells_whether_the_rows_are_those_that_were_predicted_from(market, tmp_path):
     journal = journalled(market, tmp_path / "p.jsonl")
     now = int(market.bars["known"].dt.epoch("ns").max())
