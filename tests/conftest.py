@@ -1,6 +1,8 @@
 """Shared places and profiles of the tests."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,7 +15,9 @@ settings.register_profile(
 settings.load_profile("default")
 
 # Searches keep their journals; those of the tests do not belong into the current folder.
-os.environ.setdefault("CQ_TUNING", tempfile.mkdtemp(prefix="cryptoquant-tuning-"))
+if "CQ_TUNING" not in os.environ:  # set by the process that started this one, which removes the folder
+    os.environ["CQ_TUNING"] = tempfile.mkdtemp(prefix="cryptoquant-tuning-")
+    atexit.register(shutil.rmtree, os.environ["CQ_TUNING"], ignore_errors=True)
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "market"
 

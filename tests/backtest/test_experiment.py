@@ -147,12 +147,18 @@ life = "30m"
 stop_loss = 0.02
 take_profit = 0.04
 trailing = 0.03
+reprice = "10m"
 """
     plan = Experiment.read(written(tmp_path, SMALL + more))
     fees = Costs.of("coinbase", 1.0)
     assert plan.costs == replace(fees, spread_bps=2.0, volatility_share=0.1, impact_linear_bps=5.0, impact_sqrt=0.5)
     assert plan.execution == Execution(
-        limit_bps=5, life=timedelta(minutes=30), stop_loss=0.02, take_profit=0.04, trailing=0.03
+        limit_bps=5,
+        life=timedelta(minutes=30),
+        stop_loss=0.02,
+        take_profit=0.04,
+        trailing=0.03,
+        reprice=timedelta(minutes=10),
     )
     alpaca = Experiment.read(written(tmp_path, SMALL + '[costs]\nschedule = "alpaca"\nfee_asset = "quote"\n'))
     assert alpaca.costs == Costs.of("alpaca", fee_asset="quote")
@@ -179,6 +185,7 @@ TUNED = "[tune]\nspace = { max_depth = [2, 4] }\n[costs]"
         ("[costs]", "[execution]\nstop_los = 0.1\n[costs]", "execution.stop_los: unknown, did you mean 'stop_loss'?"),
         ("[costs]", "[execution]\nstop_loss = 1.5\n[costs]", "execution: stop_loss must be a fraction above zero"),
         ("[costs]", '[execution]\nlife = "soon"\n[costs]', "execution.life: cannot read the timeframe 'soon'"),
+        ("[costs]", '[execution]\nreprice = "1h"\n[costs]', "execution: reprice moves limit orders: give limit_bps"),
         ("[costs]", "[execution]\nlife = 30\n[costs]", "execution.life: Input should be a valid timedelta, found 30"),
         ("[costs]", TUNED.replace("max_depth", "max_deph"), "tune.space.max_deph: unknown, did you mean 'max_depth'?"),
         ("[costs]", TUNED.replace("space", "spce"), "tune.spce: unknown, did you mean 'space'?"),
@@ -434,6 +441,17 @@ def test_choices_limits_and_the_venue_are_said_in_the_file(tmp_path):
     assert plan.venue == replace(Venue.research(Costs.alpaca()), latency=timedelta(hours=1))
     assert plan.limits == RiskLimits(max_drawdown=0.2)
     assert Experiment.read(written(tmp_path, RULE)).limits is None
+
+
+def test_a_study_moves_the_limit_orders_that_its_file_wants_moved(tmp_path):
+    bars = SyntheticMarket(seed=2, days=60, timeframe="1h").bars()
+    text = re.sub(r"\[tune_strategy\].*?\[splits\]", "[splits]", RULE, flags=re.DOTALL)
+    runs = []
+    for more in ("", 'reprice = "2h"'):
+        plan = Experiment.read(written(tmp_path, f"{text}\n[execution]\nlimit_bps = 100\n{more}")).plan(bars=bars)
+        study = run_plan(plan, ledger=TrialLedger(), jobs=1)
+        runs.append(len([one for one in study.scenario.run().orders if re.search(r"p\d+$", one.id)]))
+    assert runs[0] == 0 < runs[1]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptoquant.backtest.rehearsal import LargeBars, rehearse
+from cryptoquant.backtest.rehearsal import LargeBars, rehearse, trade
 from cryptoquant.backtest.simulator import simulate
 from cryptoquant.backtest.wishes import Wishes
 from cryptoquant.market.aggregation import aggregate
@@ -144,11 +144,35 @@ def test_parts_that_would_open_again_what_a_stop_closed_are_dropped_in_a_backtes
     assert simulate(weights, panel, Costs.free(), execution=plan).fills["side"].to_list() == ["buy", "sell"]
 
 
-def test_simulate_refuses_to_reprice():
-    panel = panel_of([100.0] * 4)
-    plan = Execution(limit_bps=1.0, reprice=timedelta(hours=1))
-    with pytest.raises(ValueError, match="reprice"):
-        simulate(np.full(4, 0.5), panel, execution=plan)
+@pytest.mark.parametrize("as_strategy", [True, False])
+def test_simulate_moves_a_limit_order_at_the_closes_at_which_it_is_due(as_strategy):
+    panel = panel_of([100, 110, 120, 119, 119])
+    weights = np.array([0.5, *[np.nan] * 4])[:, None]
+    plan = Execution(limit_bps=10.0, reprice=timedelta(hours=2))
+    report = simulate(Wishes(panel, weights) if as_strategy else weights, panel, Costs.free(), execution=plan)
+    assert report.fills["time"].dt.epoch("ns").to_list() == [panel.times[3]]
+    assert report.fills["price"].to_list() == [pytest.approx(120 * 0.999)]
+    still = simulate(weights, panel, Costs.free(), execution=replace(plan, reprice=None))
+    assert not still.fills.height
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    absent=st.sampled_from([0.0, 0.4]),
+    plan=st.sampled_from([Execution(), Execution(limit_bps=20.0), Execution(limit_bps=5.0, life=timedelta(hours=3))]),
+    venue=st.sampled_from([FREE, Venue.research()]),
+)
+def test_an_engine_that_holds_and_has_nothing_to_move_trades_as_one_that_does_not(seed, absent, plan, venue):
+    panel = gapping_panel(40, ("A/USD", "B/USD"), seed=seed, absent=absent)
+    rng = np.random.default_rng(seed)
+    weights = np.where(rng.random((40, 2)) < 0.3, rng.choice([0.0, 0.2, 0.45], (40, 2)), np.nan)
+    wishes = Wishes(panel, weights)
+    wanted = simulate(wishes, panel, venue=venue, execution=plan)
+    engine = Engine(wishes, venue, panel.symbols, 100_000.0, execution=plan, holds=True)
+    found = trade(lambda **_: engine, panel, replace(plan, limit_bps=0.0, reprice=timedelta(days=9)), {})
+    assert np.array_equal(found.equity, wanted.equity["equity"].to_numpy())
+    assert len(found.fills) == wanted.fills.height
 
 
 def test_a_backtest_judges_every_limit_that_bars_and_signals_can_tell():

@@ -11,19 +11,24 @@ import polars as pl
 import pytest
 
 from cryptoquant import features as f
+from cryptoquant.backtest.plan import Plan
+from cryptoquant.backtest.rehearsal import rehearse
 from cryptoquant.backtest.simulator import simulate
 from cryptoquant.backtest.walk_forward import Study, walk_forward
 from cryptoquant.data.synthetic import SyntheticMarket
 from cryptoquant.features import FeatureSet
+from cryptoquant.market.slice import Slice
 from cryptoquant.market.time import to_ns
-from cryptoquant.models import Logistic, XGBoost
+from cryptoquant.models import Logistic, Vetoed, XGBoost
 from cryptoquant.models.bundle import Bundle, code_fingerprint, digest
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.splits import WalkForward
 from cryptoquant.models.tune import Tune
 from cryptoquant.performance.evidence import Gate
 from cryptoquant.performance.trials import TrialLedger
+from cryptoquant.trading.engine import Engine
 from cryptoquant.trading.execution import Execution
+from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.strategy import LongFlat
 from cryptoquant.trading.venue import Costs
 
@@ -104,6 +109,42 @@ def test_the_evidence_and_the_report_say_the_same(study):
     assert report.folds["test_end"].to_list()[:-1] == report.folds["test_start"].to_list()[1:]
 
 
+def test_a_limit_on_strangeness_refuses_in_a_study_what_it_refuses_in_paper_trading(dataset):
+    wary = study_of(dataset, model=Vetoed(Logistic(), quantile=1.0, neighbours=50))
+    limits = RiskLimits(max_dissimilarity=float(wary.signals["dissimilarity"].quantile(0.7)))
+    study = study_of(dataset, model=wary.plan.model, limits=limits)
+    refused = study.report.rejections.filter(pl.col("reason").str.starts_with("signal's dissimilarity"))
+    assert refused.height > 5
+    assert study.report.fills.height > 5
+    panel, signals = study.scenario.panel, {}
+    for result in study.folds:
+        bundle = replace(study.to_bundle("b"), predictor=result.predictor)
+        forecaster = bundle.forecaster()
+        for row in np.unique(dataset.times[result.fold.test]):
+            places = [
+                np.flatnonzero((dataset.times == row) & (dataset.frame["symbol"] == one).to_numpy())
+                for one in panel.symbols
+            ]
+            rows = np.array([dataset.features[p[0]] if len(p) else np.full(len(FEATURES), np.nan) for p in places])
+            said = forecaster.update(Slice(int(row), int(row), panel.symbols, np.ones((len(panel.symbols), 7))), rows)
+            signals[int(row)] = said
+    told = [one for said in signals.values() for one in said]
+    keyed = {(one.time, one.symbol): one.dissimilarity for one in told}
+    frame = study.signals.with_columns(pl.col("time").dt.epoch("ns"))
+    assert keyed == {
+        (time, symbol): value for time, symbol, value in frame.select("time", "symbol", "dissimilarity").iter_rows()
+    }
+    engine = Engine(STRATEGY, study.plan.venue, panel.symbols, study.plan.cash, limits=limits, holds=True)
+    paper = rehearse(engine, panel, timedelta(hours=1), signals)
+    assert [(one.symbol, one.time, one.reason) for one in paper.rejections] == [
+        (one.symbol, one.time, one.reason) for one in study.scenario.run().rejections
+    ]
+
+
+def test_signals_of_a_model_that_cannot_tell_have_no_column_for_it(study):
+    assert "dissimilarity" not in study.signals.columns
+
+
 def test_costs_only_take(study):
     end = study.report.equity["equity"].item(-1)
     assert study.before_costs.total_return >= end / 100_000.0 - 1
@@ -159,17 +200,21 @@ def test_tuning_trials_are_kept_and_shown_but_do_not_deflate(dataset):
     assert [json.loads(text) for text in study.report.folds["params"]] == [r.params for r in study.folds]
 
 
-def test_the_key_tells_every_part_of_the_configuration_apart_and_nothing_else(dataset):
-    tuned = study_of(dataset, tune=TUNE).key
-    assert study_of(dataset, tune=replace(TUNE, space={"max_depth": (2, 4)})).key == tuned
-    base = study_of(dataset).key
+def test_the_key_tells_every_part_of_the_configuration_apart_and_nothing_else(dataset, study):
+    def key(**changed) -> str:
+        terms = {"model": MODEL, "strategy": STRATEGY, "costs": COSTS, "name": "s", **changed}
+        return Plan.of(dataset, splits=SPLITS, **terms).key
+
+    tuned, base = key(tune=TUNE), key()
+    assert study.key == base
+    assert key(tune=replace(TUNE, space={"max_depth": (2, 4)})) == tuned
 
     def made():
         return lambda judged, predicted: 0.0
 
     other_objective = replace(TUNE, objective=made())
     again = replace(TUNE, objective=made())
-    assert study_of(dataset, tune=again).key == study_of(dataset, tune=other_objective).key
+    assert key(tune=again) == key(tune=other_objective)
     changes = [
         {"tune": other_objective},
         {"model": replace(MODEL, seed=6)},
@@ -178,7 +223,7 @@ def test_the_key_tells_every_part_of_the_configuration_apart_and_nothing_else(da
         {"execution": Execution(band=0.1)},
         {"cash": 50_000.0},
     ]
-    keys = {study_of(dataset, **change).key for change in changes}
+    keys = {key(**change) for change in changes}
     assert len(keys | {base, tuned}) == len(changes) + 2
 
 

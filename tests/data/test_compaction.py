@@ -73,7 +73,7 @@ def same(found, wanted):
     assert (found is None and not wanted.height) or found.equals(wanted), (found, wanted)
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(deeds)
 def test_after_any_deeds_the_store_answers_as_a_list_of_all_rows_would(tmp_path_factory, deeds):
     root = tmp_path_factory.mktemp("store")
@@ -114,6 +114,14 @@ def test_after_any_deeds_the_store_answers_as_a_list_of_all_rows_would(tmp_path_
     store.compact()
     same(answer(store.trades), told.trades(SYMBOLS))
     assert not [e for e in store._vault.snapshot().entries() if e.path.startswith("_recent")]
+
+
+@pytest.mark.deep
+@settings(max_examples=200)
+@given(deeds)
+def test_after_many_more_deeds_it_does_too(tmp_path_factory, deeds):
+    law = test_after_any_deeds_the_store_answers_as_a_list_of_all_rows_would
+    law.hypothesis.inner_test(tmp_path_factory, deeds)
 
 
 @dataclass
@@ -182,7 +190,7 @@ acts = st.lists(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(acts)
 def test_what_was_written_last_stays_last_whatever_is_moved_merged_and_restored(tmp_path_factory, acts):
     diary = Diary(tmp_path_factory.mktemp("diary"))
@@ -212,6 +220,14 @@ def test_what_was_written_last_stays_last_whatever_is_moved_merged_and_restored(
     diary.check()
     diary.store = Store(store.root)
     diary.check()
+
+
+@pytest.mark.deep
+@settings(max_examples=200)
+@given(acts)
+def test_what_was_written_last_stays_last_in_many_more_histories(tmp_path_factory, acts):
+    law = test_what_was_written_last_stays_last_whatever_is_moved_merged_and_restored
+    law.hypothesis.inner_test(tmp_path_factory, acts)
 
 
 def test_a_file_that_is_moved_stays_older_than_one_that_was_written_later(tmp_path):

@@ -31,7 +31,8 @@ def test_every_python_block_of_the_readme_runs_as_it_stands(tmp_path):
     cq.Store(tmp_path / "data").write("bars", market.bars())
     runnable = blocks("python", with_keys=False)
     assert len(runnable) == 9
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CQ_", "APCA_", "ALPACA_"))}
+    set_by_hand = [name for name in os.environ if name.startswith(("CQ_", "APCA_", "ALPACA_")) and name != "CQ_CACHE"]
+    clean = {name: value for name, value in os.environ.items() if name not in set_by_hand}
     command = [sys.executable, "-c", "\n".join(runnable)]
     done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -46,7 +46,7 @@ def test_rehearsal_paper_and_replay_agree(bundle, tmp_path, execution):
     chosen = replace(bundle, execution=execution)
     with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), lockstep=True) as venue:
         trader = Trader(chosen, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite")
-        done = trader.run(until=timedelta(hours=24))
+        done = trader.run(until=timedelta(hours=16))
         again = replay(trader.journal_path)
         compared = parity(again, chosen, history_of(trader), minutes_of(trader))
         assert done.fills > 5
@@ -75,7 +75,7 @@ def test_they_agree_when_bars_are_faster_than_fills(bundle, tmp_path, rules, exe
     market = {"days": 6, "history": timedelta(days=3), "lockstep": True, "costs": costs}
     with Sandbox(11, bundle.symbols, **market, **rules) as venue:
         trader = Trader(chosen, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite")
-        done = trader.run(until=timedelta(hours=6))
+        done = trader.run(until=timedelta(hours=6 if execution.limit_bps is None else 4))
         again = replay(trader.journal_path)
         known = replace(again, start=replace(again.start, venue=replace(again.start.venue, **rules)))
         compared = parity(known, chosen, history_of(trader), minutes_of(trader))
@@ -90,7 +90,7 @@ def test_a_limit_that_took_is_known_by_the_position_that_the_venue_tells(bundle,
     market = {"days": 6, "history": timedelta(days=3), "lockstep": True, **SLOW["both"]}
     with Sandbox(11, bundle.symbols, **market) as venue:
         trader = Trader(chosen, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite")
-        trader.run(until=timedelta(hours=6))
+        trader.run(until=timedelta(hours=4))
         fills = replay(trader.journal_path).fills
         took = [f for f in fills if f.side == "buy" and f.liquidity == "taker"]
         at_limit = {o.id: o.limit_price for o in replay(trader.journal_path).orders}

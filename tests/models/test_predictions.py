@@ -210,7 +210,7 @@ def test_no_outcome_is_told_before_it_was_known_and_the_future_changes_nothing(m
     assert settled["label_return"].to_list() == wanted["label_return"].to_list()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(40, 200), st.integers(2, 30), st.integers(1, 12))
 def test_an_outcome_waits_for_the_bars_of_its_path_that_come_late(market, tmp_path_factory, place, delay, hours):
     """Some bars are known hours after their close: what is told on the way is what is told in the end."""
@@ -233,6 +233,14 @@ def test_an_outcome_waits_for_the_bars_of_its_path_that_come_late(market, tmp_pa
     held = replace(market, bars=late.drop("row"))
     now = first + (delay - 1) * HOUR
     assert journal.joined_to(held, now).drop("same_row").equals(journal.joined(late, LABEL, now))
+
+
+@pytest.mark.deep
+@settings(max_examples=100, deadline=None)
+@given(st.integers(40, 200), st.integers(2, 30), st.integers(1, 12))
+def test_an_outcome_waits_in_many_more_histories(market, tmp_path_factory, place, delay, hours):
+    law = test_an_outcome_waits_for_the_bars_of_its_path_that_come_late
+    law.hypothesis.inner_test(market, tmp_path_factory, place, delay, hours)
 
 
 def test_a_dataset_tells_whether_the_rows_are_those_that_were_predicted_from(market, tmp_path):

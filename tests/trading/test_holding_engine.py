@@ -6,6 +6,7 @@ import math
 from datetime import timedelta
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,7 +111,7 @@ def watched(panel, seed, venue, plan, limits=None, cash=20_000.0):
     return Watched(wishes, venue, panel.symbols, cash, execution=plan, limits=limits, holds=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=seeds,
     venue=venues,
@@ -151,13 +152,28 @@ def test_an_engine_that_has_nothing_to_hold_does_the_same_to_the_bit(seed, venue
     assert np.array_equal(holding.equity, plain.equity)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seed=seeds, plan=plans(), commands=st.lists(st.tuples(st.integers(0, 60), st.sampled_from(
     ["halt", "resume", "pause", "unpause", "cancel", "close"])), max_size=6))  # fmt: skip
 def test_commands_at_any_moment_keep_the_laws_and_a_halted_engine_opens_nothing(seed, plan, commands):
     panel = gapping_panel(SLICES, PAIRS, seed=seed, sigma=0.03)
     engine = watched(panel, seed, Venue(Costs.alpaca(), participation=0.1), plan)
     rehearse(Commanded(engine, dict(commands)), panel, LARGE)
+
+
+@pytest.mark.deep
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_both_hold_in_many_more_markets(data):
+    never, at_any = (
+        test_a_rehearsal_never_sells_what_it_does_not_hold_counts_what_it_asks_and_can_be_replayed,
+        test_commands_at_any_moment_keep_the_laws_and_a_halted_engine_opens_nothing,
+    )
+    seed, plan = data.draw(seeds), data.draw(plans())
+    absent, cash = data.draw(st.sampled_from([0.0, 0.2])), data.draw(st.sampled_from([100.0, 20_000.0, 2_000_000.0]))
+    never.hypothesis.inner_test(seed, data.draw(venues), plan, data.draw(limits_given), absent, cash)
+    actions = st.sampled_from(["halt", "resume", "pause", "unpause", "cancel", "close"])
+    at_any.hypothesis.inner_test(seed, plan, data.draw(st.lists(st.tuples(st.integers(0, 60), actions), max_size=6)))
 
 
 class Commanded:

@@ -76,5 +76,5 @@ class Checkpoints:
         return replace(FoldResult(fold=fold, **arrays, **facts), strategy=strategy)
 
 
-ARRAYS = ("predicted", "reliance")
+ARRAYS = ("predicted", "reliance", "dissimilarity")
 FACTS = ("params", "trials", "hit_rate_train", "hit_rate_test", "seconds", "strategy_params", "strategy_trials")

@@ -20,7 +20,7 @@ from cryptoquant.models.examples import Examples
 from cryptoquant.models.model import Model, Predictor
 from cryptoquant.models.splits import Fold, PurgedKFold
 from cryptoquant.models.tune import Tune
-from cryptoquant.models.windows import predict_rows
+from cryptoquant.models.windows import dissimilarity_rows, predict_rows
 from cryptoquant.trading.strategy import Strategy
 
 Floats = NDArray[np.float64]
@@ -41,6 +41,8 @@ class FoldResult:
         A value for each test row; empty for a rule over bars.
     strategy, strategy_params, strategy_trials
         How the fold's signals are traded: what was chosen and every trial.
+    dissimilarity
+        How unlike the training rows each test row is, NaN from a model that does not tell; empty for a rule.
     predictor
         What the fold learned; None for a rule, and for a fold that was read back from a folder.
     reliance
@@ -59,6 +61,12 @@ class FoldResult:
     strategy_trials: list[dict[str, Any]] = field(default_factory=list)
     predictor: Predictor | None = None
     reliance: Floats = field(default_factory=lambda: np.empty(0))
+    dissimilarity: Floats = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def said(self) -> Floats:
+        """What the model said of the test rows, as of ``said_of``."""
+        return np.stack([self.predicted, self.dissimilarity])
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +216,7 @@ def fit_fold(examples: Examples, model: Model, tune: Tune | None, fold: Fold) ->
 
 def _told(examples: Examples, predictor: Predictor, train: Examples, fold: Fold) -> FoldResult:
     """Return what a predictor says of a fold's test rows, and how often it is right on both sides of the border."""
-    predicted = predict_rows(predictor, examples, fold.test)
+    predicted, dissimilarity = said_of(predictor, examples, fold.test)
     latest = np.arange(max(0, len(train) - MOST_TRAIN_ROWS), len(train))
     return FoldResult(
         fold=fold,
@@ -220,6 +228,7 @@ def _told(examples: Examples, predictor: Predictor, train: Examples, fold: Fold)
         seconds=0.0,
         predictor=predictor,
         reliance=reliance(predictor, examples, fold.test, fold.number),
+        dissimilarity=dissimilarity,
     )
 
 
@@ -262,31 +271,46 @@ class SignalSearch:
         blocks = PurgedKFold(self.how.folds, self.how.embargo)
         ((learned, judged),) = blocks.cut(train.times, train.label_known, [self.how.folds - 1])
         predictor = model.fit(train.learning(learned, judged))
-        values = predict_rows(predictor, train, judged)
-        signals = signal_frame(self.keys[rows[judged]], values, "tuning", predictor.kind, self.horizon)
+        said = said_of(predictor, train, judged)
+        signals = signal_frame(self.keys[rows[judged]], said, "tuning", predictor.kind, self.horizon)
         start, end = int(train.times[judged].min()) - 1, int(train.times[judged].max())
         return settle(self.how, replace(self.scenario, start=start, end=end, strategy=strategy, signals=signals))
 
 
-def signal_frame(keys: pl.DataFrame, values: Floats, name: str, kind: str, horizon: Any) -> pl.DataFrame:
-    """Return predictions as signals (schema ``signals``), without those that are not finite.
+def said_of(predictor: Predictor, examples: Examples, rows: Rows) -> Floats:
+    """Return what a predictor says of some rows, shape (2, rows): its value, and how unlike its training rows each is.
+
+    The second is NaN from a predictor that does not tell.
+    """
+    return np.stack([predict_rows(predictor, examples, rows), dissimilarity_rows(predictor, examples, rows)])
+
+
+def signal_frame(keys: pl.DataFrame, said: Floats, name: str, kind: str, horizon: Any) -> pl.DataFrame:
+    """Return predictions as signals, without those that are not finite.
+
+    Schema ``signals``, and a column ``dissimilarity`` where the model tells: a limit of the risk gate reads it.
 
     Parameters
     ----------
     keys
-        Columns symbol, time, known of each value.
+        Columns symbol, time, known of each prediction.
+    said
+        As of ``said_of``, shape (2, keys).
     """
-    said = np.isfinite(values)
+    values, dissimilarity = said[:, np.isfinite(said[0])]
+    tells = not np.isnan(dissimilarity).all()
+    more = {"dissimilarity": pl.Series(dissimilarity).fill_nan(None)} if tells else {}
     return (
         keys.select("symbol", "time", "known")
-        .filter(pl.Series(said))
+        .filter(pl.Series(np.isfinite(said[0])))
         .with_columns(
             name=pl.lit(name),
             kind=pl.lit(kind),
-            value=pl.Series(values[said]),
+            value=pl.Series(values),
             horizon=pl.lit(horizon).cast(pl.Duration("ns")),
+            **more,
         )
-        .select(*SIGNALS)
+        .select(*SIGNALS, *more)
     )
 
 

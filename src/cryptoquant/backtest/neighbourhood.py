@@ -9,14 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cryptoquant.backtest.learning import FoldResult, keys_of, signal_frame
+from cryptoquant.backtest.learning import FoldResult, keys_of, said_of, signal_frame
 from cryptoquant.backtest.parallel import side_by_side
 from cryptoquant.backtest.scenario import Scenario
 from cryptoquant.backtest.strategy_search import strategy_params, with_strategy_params
 from cryptoquant.backtest.study import Study
 from cryptoquant.errors import ModelError
 from cryptoquant.models.model import Model, Predictor
-from cryptoquant.models.windows import predict_rows
 from cryptoquant.trading.strategy import Strategy
 from cryptoquant.trading.strategy.succession import Succession
 
@@ -127,18 +126,18 @@ def refitted(study: Study, change: Callable[[dict[str, Any]], dict[str, Any]], j
     tasks = ((model, examples, part) for model, part in zip(changed, fits, strict=True))
     found = list(side_by_side(_predicted, tasks, jobs))
     rows = np.concatenate([result.fold.test for result in study.folds])
-    values = np.concatenate([values for values, _ in found])
+    said = np.concatenate([said for said, _ in found], axis=1)
     keys = keys_of(study.dataset)[rows]
     return replace(
-        study.scenario, signals=signal_frame(keys, values, study.name, found[0][1].kind, study.dataset.horizon)
+        study.scenario, signals=signal_frame(keys, said, study.name, found[0][1].kind, study.dataset.horizon)
     )
 
 
 def _predicted(model: Model, examples: Any, part: list[FoldResult]) -> tuple[NDArray[np.float64], Predictor]:
-    """Fit on the training rows of the first of some folds and predict the test rows of all."""
+    """Fit on the training rows of the first of some folds; return what is said of the test rows of all."""
     fold = part[0].fold
     predictor = model.fit(examples.learning(fold.train, fold.test))
-    return np.concatenate([predict_rows(predictor, examples, one.fold.test) for one in part]), predictor
+    return np.concatenate([said_of(predictor, examples, one.fold.test) for one in part], axis=1), predictor
 
 
 def _refitted_or_none(study: Study, name: str, step: float, jobs: int | None) -> Scenario | None:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cryptoquant.backtest.learning import Learner, keys_of, signal_frame
+from cryptoquant.backtest.learning import Learner, keys_of, said_of, signal_frame
 from cryptoquant.backtest.parallel import side_by_side
 from cryptoquant.backtest.plan import Plan
 from cryptoquant.backtest.robustness import outcome_of
@@ -19,7 +19,6 @@ from cryptoquant.backtest.walk_forward import Progress
 from cryptoquant.errors import ModelError
 from cryptoquant.models.examples import Examples
 from cryptoquant.models.splits import CombinatorialPurged, Fold
-from cryptoquant.models.windows import predict_rows
 from cryptoquant.performance.progress import bar
 
 Floats = NDArray[np.float64]
@@ -143,8 +142,8 @@ def path_signals(
             tell(len(told))
     keys, rows, streams = keys_of(plan.dataset), np.concatenate(blocks), []
     for path in splits.paths:
-        values = np.concatenate([told[choice][1][block] for block, choice in enumerate(path)])
-        streams.append(signal_frame(keys[rows], values, plan.name, told[0][0], plan.dataset.horizon))
+        said = np.concatenate([told[choice][1][block] for block, choice in enumerate(path)], axis=1)
+        streams.append(signal_frame(keys[rows], said, plan.name, told[0][0], plan.dataset.horizon))
     return streams
 
 
@@ -159,12 +158,12 @@ def block_rows(plan: Plan, splits: CombinatorialPurged) -> list[Rows]:
 
 
 def _learned(learner: Learner, examples: Examples, fold: Fold, rows: dict[int, Rows]) -> tuple[str, dict[int, Floats]]:
-    """Fit one choice and return the kind of its values, and them for the rows of each of its blocks."""
+    """Fit one choice and return the kind of its values, and what it says of the rows of each of its blocks."""
     (result,) = learner.learn([fold])
     predictor = result.predictor
     if predictor is None:
         raise ModelError(f"fold {fold.number}: nothing was learned")
-    return predictor.kind, {block: predict_rows(predictor, examples, within) for block, within in rows.items()}
+    return predictor.kind, {block: said_of(predictor, examples, within) for block, within in rows.items()}
 
 
 def _whole(plan: Plan, signals: pl.DataFrame) -> Scenario:

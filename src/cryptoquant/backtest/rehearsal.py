@@ -1,11 +1,11 @@
-"""Paper trading without a venue: an engine that holds its exits, against minute bars, in the order of the sandbox."""
+"""Paper trading without a venue: an engine that holds its exits, against smaller bars, in the order of the sandbox."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from cryptoquant.backtest.drive import Ledger, books_like
+from cryptoquant.backtest.drive import Ledger, books_like, drive
 from cryptoquant.backtest.run import Run
 from cryptoquant.market.aggregation import BarAggregator
 from cryptoquant.market.price import Price
@@ -15,6 +15,7 @@ from cryptoquant.market.slice import FIELDS, Panel, Slice, slice_of
 from cryptoquant.market.time import Timeframe
 from cryptoquant.trading.at_venue import at_venue
 from cryptoquant.trading.engine import Engine, Event
+from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.matcher import Matcher
 from cryptoquant.trading.order import Cancel, Cancellation, Fill, Rejection
 
@@ -48,8 +49,6 @@ def rehearse(
     """
     if not engine.holds:
         raise ValueError("a rehearsal needs an engine that holds its exits: Engine(..., holds=True)")
-    if engine.venue.financing is not None:
-        raise ValueError("a rehearsal is of a spot venue, found one with financing")
     rehearsal = Rehearsal(engine, signals or {})
     builder = LargeBars(minutes.symbols, timeframe)
     for minute in minutes:
@@ -62,10 +61,50 @@ def rehearse(
     return rehearsal.ledger.run(minutes, engine.venue)
 
 
+def trade(
+    engine: Callable[..., Engine],
+    panel: Panel,
+    execution: Execution,
+    signals: dict[int, list[Signal]],
+    past: Panel | None = None,
+) -> Run:
+    """Trade by events: by the driver, or where orders are moved as in paper trading, with the bars of the decisions.
+
+    An order that has stood at its price for the execution's ``reprice`` is moved at the first close after that, and
+    exits are then held by the engine: what a bar has reached is sold at the next open.
+
+    Parameters
+    ----------
+    engine
+        Called with ``execution`` and ``holds``.
+    past
+        What the strategy may look back on.
+
+    Raises
+    ------
+    ValueError
+        Orders are moved on a venue that lends money, which Alpaca's crypto venue does not.
+    """
+    moves = execution.reprice is not None
+    trader = engine(execution=execution, holds=moves)
+    if past is not None:
+        trader.warm(past)
+    if not moves:
+        return drive(trader, panel, signals)
+    rehearsal = Rehearsal(trader, signals)
+    for market in panel:
+        rehearsal.live(market, panel.width)
+        rehearsal.decide(market, market.row)
+        rehearsal.settle(market)
+    return rehearsal.ledger.run(panel, trader.venue)
+
+
 class Rehearsal:
     """An engine and the venue that fills its orders."""
 
     def __init__(self, engine: Engine, signals: Mapping[int, Sequence[Signal]]) -> None:
+        if engine.venue.financing is not None:
+            raise ValueError("a rehearsal, and a backtest that moves its orders, is of a spot venue without financing")
         self.engine = engine
         self.signals = signals
         self.matcher = Matcher(engine.venue, books_like(engine.portfolio, engine.venue))

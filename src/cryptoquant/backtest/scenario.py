@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import polars as pl
 
-from cryptoquant.backtest.drive import drive
+from cryptoquant.backtest.rehearsal import trade
 from cryptoquant.backtest.run import Run
 from cryptoquant.backtest.simulator import report_of, signal_rows, simulate_weights, weights_of
 from cryptoquant.market.slice import Panel
@@ -60,11 +60,8 @@ class Scenario:
             if weights is not None:
                 traded = weights_of(weights[len(past) :], self.panel)
                 return simulate_weights(traded, self.panel, self.venue, self.cash, self.execution)
-        engine = Engine(
-            self.strategy, self.venue, self.panel.symbols, self.cash, execution=self.execution, limits=self.limits
-        )
-        engine.warm(past)
-        return drive(engine, self.panel, signal_rows(self.signals, self.panel))
+        engine = partial(Engine, self.strategy, self.venue, self.panel.symbols, self.cash, limits=self.limits)
+        return trade(engine, self.panel, self.execution, signal_rows(self.signals, self.panel), past)
 
     def report(self) -> Report:
         """Trade it and report."""

@@ -76,7 +76,7 @@ class CostsSection(Section):
 
 
 class ExecutionSection(Section):
-    """How targets become orders, as in ``Execution``; life and pause are spans such as ``"30m"``."""
+    """How targets become orders, as in ``Execution``; life, pause and reprice are spans such as ``"30m"``."""
 
     reserve: float | None = None
     band: float | None = None
@@ -87,6 +87,7 @@ class ExecutionSection(Section):
     trailing: float | None = None
     parts: int | None = None
     pause: Span | None = None
+    reprice: Span | None = None
 
 
 class TuneSection(Section):

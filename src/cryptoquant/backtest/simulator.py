@@ -5,6 +5,7 @@ A decision at the close of a slice is filled at the next bar's open, never at th
 
 import math
 from collections import defaultdict
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 
 from cryptoquant.backtest.checking import checked, count_infinite
 from cryptoquant.backtest.desk import COLUMNS, Market, Rules
-from cryptoquant.backtest.drive import drive
 from cryptoquant.backtest.loop import run_market, variances
 from cryptoquant.backtest.market_orders import is_enough, run_market_orders
 from cryptoquant.backtest.orders import Orders, moments
 from cryptoquant.backtest.reader import Reader
+from cryptoquant.backtest.rehearsal import trade
 from cryptoquant.backtest.run import Run
 from cryptoquant.backtest.tape import Tape, tape_of
 from cryptoquant.backtest.wishes import Wishes
@@ -136,8 +137,8 @@ def simulate(
         if isinstance(what, RuleOverBars) and limits is None and signals is None:
             run = simulate_weights(weights_of(what.weights(panel), panel), panel, rules, cash, plan)
             return report_of(title, run, panel, rules, cash)
-        engine = Engine(what, rules, panel.symbols, cash, execution=plan, limits=limits)
-        run = drive(engine, panel, signal_rows(signals, panel))
+        engine = partial(Engine, what, rules, panel.symbols, cash, limits=limits)
+        run = trade(engine, panel, plan, signal_rows(signals, panel))
         return report_of(title, run, panel, rules, cash, signals=signals)
     if signals is not None or limits is not None:
         raise ValueError("signals and limits go with a strategy; weights are traded as they are")
@@ -166,16 +167,10 @@ def is_orders(what: Any) -> bool:
 def simulate_weights(weights: Floats, panel: Panel, venue: Venue, cash: float, execution: Execution) -> Run:
     """Trade target weights of shape (slices, symbols) by the compiled loop; NaN holds.
 
-    An execution in parts goes through the event driver.
-
-    Raises
-    ------
-    ValueError
-        The execution reprices its orders, which only paper trading and ``rehearse`` do.
+    An execution in parts, or one that moves its orders, goes by events.
     """
     if execution.parts > 1 or execution.reprice is not None:
-        engine = Engine(Wishes(panel, weights), venue, panel.symbols, cash, execution=execution)
-        return drive(engine, panel, {})
+        return trade(partial(Engine, Wishes(panel, weights), venue, panel.symbols, cash), panel, execution, {})
     needs_range = execution.limit_bps is not None or execution.protection is not None
     return _compiled(panel, venue, cash, execution, weights=weights, needs_range=needs_range)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cryptoquant.backtest.learning import FoldResult, keys_of, signal_frame
+from cryptoquant.backtest.learning import FoldResult, keys_of, said_of, signal_frame
 from cryptoquant.backtest.plan import Plan
 from cryptoquant.backtest.scenario import Scenario
 from cryptoquant.backtest.simulator import describe
@@ -17,7 +17,6 @@ from cryptoquant.models.bundle import Bundle, code_fingerprint
 from cryptoquant.models.dataset import Dataset
 from cryptoquant.models.model import Predictor
 from cryptoquant.models.run_record import RunRecord
-from cryptoquant.models.windows import predict_rows
 from cryptoquant.performance.evidence import Evidence
 from cryptoquant.performance.metrics import Statistics
 from cryptoquant.performance.page import page_text, picture_pages
@@ -40,7 +39,7 @@ class Study:
     folds
         Results by fold, oldest first.
     signals
-        Out-of-sample signals (schema ``signals``); empty for a rule over bars.
+        Out-of-sample signals (schema ``signals``, and ``dissimilarity`` where the model tells); empty for a rule.
     scenario
         The stitched run, to be traded again with something changed.
     predictor, trained_until
@@ -118,13 +117,17 @@ class Study:
         if self.plan.dataset is None or self.scenario.signals is None:
             return replace(self.scenario, market=panel)
         dataset = replace(self.plan.dataset, bars=bars)
-        keys, examples, frames = keys_of(dataset), dataset.examples, []
+        keys, examples = keys_of(dataset), dataset.examples
+        kind, places, said = "", [], []
         for result in self.folds:
             fold, predictor = result.fold, self.predictor_of(result)
             rows = np.flatnonzero((examples.times > fold.test_start) & (examples.times <= fold.test_end))
-            values = predict_rows(predictor, examples, rows)
-            frames.append(signal_frame(keys[rows], values, self.name, predictor.kind, dataset.horizon))
-        return replace(self.scenario, market=panel, signals=pl.concat(frames))
+            kind = predictor.kind
+            places.append(rows)
+            said.append(said_of(predictor, examples, rows))
+        told = np.concatenate(said, axis=1)
+        signals = signal_frame(keys[np.concatenate(places)], told, self.name, kind, dataset.horizon)
+        return replace(self.scenario, market=panel, signals=signals)
 
     def predictor_of(self, result: FoldResult) -> Predictor:
         """Return what a fold predicted with; fitted once more where it was read back from a folder."""

@@ -209,8 +209,8 @@ def _signals(plan: Plan, results: list[FoldResult], predictor: Predictor | None)
     if plan.dataset is None or predictor is None:
         return pl.DataFrame(schema=SIGNALS)
     rows = np.concatenate([result.fold.test for result in results])
-    values = np.concatenate([result.predicted for result in results])
-    return signal_frame(keys_of(plan.dataset)[rows], values, plan.name, predictor.kind, plan.dataset.horizon)
+    said = np.concatenate([result.said for result in results], axis=1)
+    return signal_frame(keys_of(plan.dataset)[rows], said, plan.name, predictor.kind, plan.dataset.horizon)
 
 
 def _count(plan: Plan, results: list[FoldResult], report: Report, book: TrialLedger) -> None:

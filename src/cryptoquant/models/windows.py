@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoquant.models.examples import Examples
+from cryptoquant.models.forecaster import Wary
 from cryptoquant.models.model import Predictor
 
 Floats = NDArray[np.float64]
@@ -30,6 +31,13 @@ def predict_rows(predictor: Predictor, examples: Examples, rows: Rows) -> Floats
         values = predictor.predict(table)
         out[run[ends]] = values[ends - ends[0]]
     return out[rows]
+
+
+def dissimilarity_rows(predictor: Predictor, examples: Examples, rows: Rows) -> Floats:
+    """Return how unlike its training rows a predictor finds each row, shape (rows,); NaN where it does not tell."""
+    if not isinstance(predictor, Wary):
+        return np.full(len(rows), np.nan)
+    return predictor.dissimilarity(examples.features[rows])
 
 
 def consecutive(examples: Examples) -> list[Rows]:

@@ -198,7 +198,8 @@ class Execution:
         sends a part at the first close at which it is due, through the event driver.
     reprice
         How long a limit order stands at its price: what is left of it then moves to ``limit_bps`` from the price of
-        that moment, until it is filled or the strategy asks for something else. For paper trading and ``rehearse``.
+        that moment, until it is filled or the strategy asks for something else. The simulator moves it at the first
+        close at which it is due, and then holds exits as paper trading does.
 
     Examples
     --------
