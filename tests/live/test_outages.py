@@ -317,7 +317,7 @@ def test_a_history_that_is_away_pauses_the_trader_and_does_not_end_it(bundle, tm
 
         trader.floor.listeners = (hear,)
         venue.inject(Fault("http.error", path="/v1beta3", method="GET", lasts=timedelta(hours=90), status=503))
-        venue.inject(Fault("data.drop"))
+        venue.inject(Fault("data.mute", lasts=timedelta(minutes=12)))
         done = trader.run(until=timedelta(hours=10))
     known = replay(trader.journal_path)
     assert known.is_equal, known.difference
