@@ -68,6 +68,17 @@ def test_in_lockstep_paper_replay_and_backtest_agree_order_by_order(hire, sandbo
     assert trader.report().statistics.fills == done.fills
 
 
+def test_a_backtest_that_lacks_recorded_minutes_says_which_slices_it_could_not_decide_on(hire):
+    trader = hire()
+    trader.run(until=timedelta(hours=12))
+    again, minutes = replay(trader.journal_path), minutes_of(trader)
+    second = again.slices[1].time
+    compared = parity(again, trader.profiles[0].bundle, past_of(trader), minutes.between(second, trader.clock.now()))
+    assert compared.unseen == tuple(market.time for market in again.slices[:2])
+    assert "2 slices have no recorded minutes, the first " in str(compared)
+    assert f"first: {again.orders[0].id} buy " in str(compared)
+
+
 def test_a_longer_timeframe_trades_as_it_is_tested(bundle, sandbox, tmp_path):
     longer = [f.log_return(3), f.timeframe("4h", [f.zscore("volume", 6)])]
     joined = replace(bundle, features=f.FeatureSet(longer))

@@ -12,7 +12,7 @@ from cryptoquant.live.replay import Replay
 from cryptoquant.live.universe import laid_over
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Panel, Slice
-from cryptoquant.market.time import NANOSECONDS_PER_SECOND
+from cryptoquant.market.time import NANOSECONDS_PER_SECOND, iso, span_ns
 from cryptoquant.models.bundle import Bundle
 from cryptoquant.trading.order import Fill, Order
 from cryptoquant.trading.venue import Venue
@@ -22,13 +22,18 @@ MINUTE_NS = 60 * NANOSECONDS_PER_SECOND
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Orders and fills of a paper run beside those of the backtest on the same market."""
+    """Orders and fills of a paper run beside those of the backtest on the same market.
+
+    ``unseen`` are the closes (nanoseconds UTC) of slices whose minutes were not recorded, as those before the trader's
+    start: the backtest could not decide on them.
+    """
 
     live_orders: tuple[Order, ...]
     backtest_orders: tuple[Order, ...]
     live_fills: tuple[Fill, ...]
     backtest_fills: tuple[Fill, ...]
     venue: Venue
+    unseen: tuple[int, ...] = ()
 
     @property
     def orders_equal(self) -> bool:
@@ -52,11 +57,24 @@ class Parity:
         pairs: Iterable[tuple[Order | Fill, Order | Fill]] = zip(self.live_orders, self.backtest_orders, strict=False)
         booked = zip(self.live_fills, self.backtest_fills, strict=False)
         different = [(a, b) for a, b in pairs if a != b] or [(a, b) for a, b in booked if _booked(a) != _booked(b)]
-        first = f"live {different[0][0]}, backtest {different[0][1]}" if different else "their number differs"
+        first = "their number differs"
+        if different:
+            first = " and in the backtest ".join(self._words(one) for one in different[0])
+        lacks = ""
+        if self.unseen:
+            lacks = f"; {len(self.unseen)} slices have no recorded minutes, the first {iso(self.unseen[0])}"
         return (
             f"live and backtest differ: {len(self.live_orders)} and {len(self.backtest_orders)} orders, "
-            f"{len(self.live_fills)} and {len(self.backtest_fills)} fills; first: {first}"
+            f"{len(self.live_fills)} and {len(self.backtest_fills)} fills; first: {first}{lacks}"
         )
+
+    def _words(self, one: Order | Fill) -> str:
+        """Return an order or a fill in one line."""
+        quantity = self.venue.instrument(one.symbol).quantity(one.lots)
+        if isinstance(one, Fill):
+            return f"{one.order_id} {one.side} {quantity} filled at {one.price:.10g}, fee {one.fee:.10g}"
+        price = "" if one.limit_price is None else f" at {one.limit_price:.10g}"
+        return f"{one.id} {one.side} {quantity} {one.type}{price}"
 
     def table(self) -> pl.DataFrame:
         """Return what trading was like beside what the backtest says of it, one row a figure: ``live``, ``backtest``.
@@ -111,7 +129,14 @@ def parity(live: Replay, bundle: Bundle, history: Panel, minutes: Panel) -> Pari
     signals = signals_of(bundle, whole, {market.time: market for market in live.slices})
     traded = minutes.between(live.start.time, max([last, *(fill.time + MINUTE_NS for fill in live.fills)]))
     run = rehearse(live.start.engine(), traded, bundle.timeframe, signals)
-    return Parity(tuple(live.orders), tuple(run.orders), tuple(live.fills), tuple(run.fills), live.start.venue)
+    width, closes = span_ns(bundle.timeframe), traded.times
+    unseen = [
+        market.time
+        for market in live.slices
+        if closes.searchsorted(market.time, "right") == closes.searchsorted(market.time - width, "right")
+    ]
+    sides = tuple(live.orders), tuple(run.orders), tuple(live.fills), tuple(run.fills)
+    return Parity(*sides, live.start.venue, tuple(unseen))
 
 
 def signals_of(bundle: Bundle, panel: Panel, decided: Mapping[int, Slice]) -> dict[int, list[Signal]]:

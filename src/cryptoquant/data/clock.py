@@ -11,6 +11,8 @@ from cryptoquant.errors import VenueError, VenueUnreachableError
 from cryptoquant.market.time import NANOSECONDS_PER_SECOND, from_iso
 
 REFRESH_SECONDS = 1.0
+CLOCKS_DIFFER_NS = 60 * NANOSECONDS_PER_SECOND
+SLOW_ANSWER_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,16 @@ class WallClock:
         """Return what stamps that which arrives now: the same."""
         return time.time_ns()
 
+    def latest(self) -> int:
+        """Return what the venue's clock may show at most, which need not go as this machine's."""
+        return time.time_ns() + CLOCKS_DIFFER_NS
+
 
 class SandboxClock:
     """Market time of a sandbox, by its control endpoint.
 
     ``api_key`` is that of the account whose counts it wants, by default the first. In lock-step it is the time of the
-    last advance. A sandbox that runs by itself is asked once a second at most; in
-    between its speed tells the time.
+    last advance. A sandbox that runs by itself is asked once a second at most; in between its speed tells the time.
     """
 
     def __init__(self, control_url: str, api_key: str | None = None) -> None:
@@ -71,6 +76,10 @@ class SandboxClock:
         passed = 0.0 if self._told.has_ended else (time.monotonic() - self._asked) * self._told.speed
         self._latest = max(self._latest, self._told.now + int(passed * NANOSECONDS_PER_SECOND))
         return self._latest
+
+    def latest(self) -> int:
+        """Return what the sandbox's clock may show at most: it runs on while it answers."""
+        return self.now() + CLOCKS_DIFFER_NS + int(self._told.speed * SLOW_ANSWER_SECONDS * NANOSECONDS_PER_SECOND)
 
     @property
     def is_lockstep(self) -> bool:

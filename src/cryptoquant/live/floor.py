@@ -22,6 +22,7 @@ from cryptoquant.market.price import Price
 from cryptoquant.market.schema import Bar, Quote
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.slice import Slice
+from cryptoquant.market.time import iso
 from cryptoquant.trading.at_venue import at_venue
 from cryptoquant.trading.engine import Command, Timer
 from cryptoquant.trading.engine import Outcome as Said
@@ -65,8 +66,8 @@ class Floor:
     ----------
     fetch
         The minute bars of a symbol between two moments, from the venue's history.
-    now
-        The present at the venue, nanoseconds UTC.
+    now, latest
+        The present at the venue, nanoseconds UTC, and what its clock may show at most.
 
     Attributes
     ----------
@@ -85,6 +86,7 @@ class Floor:
         *,
         fetch: Fetch,
         now: Callable[[], int],
+        latest: Callable[[], int],
     ) -> None:
         self.journal, self.account, self.universes = journal, account, universes
         self.desks: dict[str, Desk] = {}
@@ -99,7 +101,7 @@ class Floor:
         self.told = 0
         self.trouble = ""
         self._is_ahead = False
-        self._fetch, self._now = fetch, now
+        self._fetch, self._now, self._latest = fetch, now, latest
         self.audit = Audit(account, self.desks, lambda: self.dispatcher.ask("compare"), now)
 
     def tell(self, what: str, profile: str = "", level: Level = "info", **facts: Any) -> None:
@@ -128,8 +130,8 @@ class Floor:
         A bar that does not open on the minute, or closes in the future, has a wrong stamp: it is left alone, and the
         history has the minute.
         """
-        if bar.open_time % MINUTE_NS or bar.time > self._now() + MINUTE_NS:
-            self.tell("trouble", level="warning", task="bar", reason=f"{bar.symbol}: opens at {bar.open_time}")
+        if wrong := self._wrong_stamp(bar):
+            self.tell("trouble", level="warning", task="bar", reason=wrong)
             return
         for universe in self.universes.values():
             gap = universe.builder.gap(bar)
@@ -139,6 +141,13 @@ class Floor:
         for universe in self.universes.values():
             for market in universe.builder.take(bar):
                 self.decide(universe, market)
+
+    def _wrong_stamp(self, bar: Bar) -> str:
+        if bar.open_time % MINUTE_NS:
+            return f"{bar.symbol}: a bar opens at {iso(bar.open_time)}, wanted a whole minute"
+        if bar.time > self._latest():
+            return f"{bar.symbol}: a bar closes at {iso(bar.time)}, and it is {iso(self._now())}"
+        return ""
 
     def _meet(self, bar: Bar) -> None:
         """Show a minute to shadows and stops; one that comes again, or behind a later one, is known already."""

@@ -178,7 +178,8 @@ class Trader:
         self.broker = AlpacaBroker(self.connection, Venue.alpaca(self.profiles[0].bundle.costs), bucket)
         self.checkpoints = Checkpoints(self.journal_path.with_suffix(".features"))
         self.minutes = Minutes(self.connection, self.options.patience.venue, self._is_busy, self._history_is_away)
-        floor = self._floor = Floor(self.journal, Account(), {}, fetch=self.minutes.fetch, now=self.clock.now)
+        times = {"now": self.clock.now, "latest": self.clock.latest}
+        floor = self._floor = Floor(self.journal, Account(), {}, fetch=self.minutes.fetch, **times)
         floor.listeners, floor.on_predicted, floor.on_decided = self.listeners, self._keep, self._checkpoint
         self.opening = self._opening()
         self.opening.open(floor)
