@@ -395,7 +395,7 @@ def _start_blindly(bug: str) -> None:
     """Do not ask at the start what became of open orders: send them again, or take them for ended."""
     catch_up = Opening.catch_up
 
-    def blindly(opening: Opening, floor: Floor) -> None:
+    def blindly(opening: Opening, floor: Floor, heed: Any) -> None:
         for desk in floor.desks.values():
             for order in () if desk.profile.is_shadow else tuple(desk.engine.in_flight.values()):
                 if bug == BLIND:
@@ -405,7 +405,7 @@ def _start_blindly(bug: str) -> None:
         told = {"status": "new", "filled_qty": "0", "filled_avg_price": None, "updated_at": "2024-01-01T00:00:00Z"}
         status, opening.broker.status = opening.broker.status, lambda order_id: told  # type: ignore[method-assign]
         try:
-            catch_up(opening, floor)
+            catch_up(opening, floor, heed)
         finally:
             opening.broker.status = status  # type: ignore[method-assign]
 

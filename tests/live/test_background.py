@@ -10,7 +10,7 @@ import pytest
 from cryptoquant.backtest.sandbox import Sandbox
 from cryptoquant.backtest.sandbox.fault import Fault
 from cryptoquant.data.store import Store
-from cryptoquant.errors import AuthenticationError, TradingError
+from cryptoquant.errors import AuthenticationError, HaltedError, TradingError
 from cryptoquant.live.inbox import Inbox
 from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
@@ -47,7 +47,7 @@ def wait_for(condition):
 def test_a_trader_that_was_started_trades_while_its_status_is_read_and_stop_ends_it(quick):
     trader = quick().start()
     assert trader.start() is trader
-    with pytest.raises(TradingError, match="another thread trades already"):
+    with pytest.raises(TradingError, match="or trades with it"):
         trader.run()
     wait_for(lambda: trader.status().profiles["main"].slices >= 3)
     assert trader.status().state == "running"
@@ -120,3 +120,94 @@ def test_a_halt_that_waits_while_a_trader_opens_comes_before_its_orders_are_sent
     finally:
         again.stop()
         inbox.close()
+
+
+def test_a_stop_that_comes_while_it_opens_is_obeyed(quick, fast):
+    fast.inject(Fault("http.latency", method="GET", path="/v2/account", seconds=1.0, count=1))
+    trader = quick()
+    worker = threading.Thread(target=trader.start)
+    worker.start()
+    wait_for(lambda: trader.status().state == "opening")
+    assert trader.stop().state == "stopped"
+    worker.join(SECONDS)
+    time.sleep(0.1)
+    assert trader.status().state == "stopped"
+    trader.open().stop()
+
+
+def test_a_trader_that_is_only_opened_is_closed_by_any_thread(hire):
+    trader = hire().open()
+    worker = threading.Thread(target=trader.stop)
+    worker.start()
+    worker.join(SECONDS)
+    assert trader.status().state == "stopped"
+
+
+def test_two_threads_cannot_open_a_trader_at_once(quick, fast):
+    fast.inject(Fault("http.latency", method="GET", path="/v2/account", seconds=1.0, count=1))
+    trader = quick()
+    worker = threading.Thread(target=trader.open)
+    worker.start()
+    wait_for(lambda: trader.status().state == "opening")
+    with pytest.raises(TradingError, match="another thread opens this trader"):
+        trader.run()
+    worker.join(SECONDS)
+    assert trader.stop().state == "stopped"
+
+
+def test_it_can_be_started_again_as_soon_as_its_status_says_that_it_has_halted(quick, fast):
+    trader = quick().start()
+    fast.inject(Fault("http.revoked", method="GET"))
+    wait_for(lambda: trader.floor.audit.ask() or trader.status().state == "halted")
+    fast.heal()
+    assert trader.start().status().state == "running"
+    assert trader.stop().state == "stopped"
+
+
+@pytest.mark.parametrize("moment", ["decided", "send", "fill"])
+def test_a_halt_that_a_listener_asks_for_comes_after_what_it_heard(hire, moment):
+    told = []
+
+    def hear(note):
+        told.append(note.what)
+        if note.what == moment and told.count(moment) == 1:
+            trader.halt("I have heard enough")
+
+    trader = hire(listeners=[hear])
+    trader.run(until=timedelta(hours=12))
+    assert trader.desk.engine.risk.halted == "I have heard enough"
+    assert replay(trader.journal_path).is_equal
+    assert hire().run(until=timedelta(hours=1)).profiles["main"].halted == "I have heard enough"
+
+
+def test_a_listener_may_stop_the_trader(hire):
+    def hear(note):
+        if note.what == "fill":
+            trader.stop()
+
+    trader = hire(listeners=[hear])
+    assert trader.run(until=timedelta(hours=24)).reason == "asked to stop: stop()"
+
+
+def test_a_halt_is_refused_by_a_trader_that_has_ended(hire):
+    trader = hire()
+    with pytest.raises(HaltedError, match="halt is for a trader that was started"):
+        trader.halt()
+    trader.run(until=timedelta(hours=1))
+    with pytest.raises(HaltedError, match="resume is for a trader that was started"):
+        trader.resume()
+
+
+def test_a_listener_that_raises_hears_nothing_more_and_trading_goes_on(hire):
+    told = []
+
+    def breaks(note):
+        told.append("broken")
+        raise OSError("the line is dead")
+
+    trader = hire(listeners=[breaks, lambda note: told.append(note.facts.get("reason", note.what))])
+    done = trader.run(until=timedelta(hours=12))
+    assert done.state == "stopped"
+    assert told.count("broken") == 1
+    assert "a listener raised OSError: the line is dead" in told
+    assert told.count("decided") == done.slices == 12

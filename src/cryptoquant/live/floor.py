@@ -105,11 +105,17 @@ class Floor:
         self.audit = Audit(account, self.desks, lambda: self.dispatcher.ask("compare"), now)
 
     def tell(self, what: str, profile: str = "", level: Level = "info", **facts: Any) -> None:
-        """Tell the listeners."""
-        if self.listeners:
-            note = Note(self._now(), level, what, profile, facts)
-            for listener in self.listeners:
+        """Tell the listeners; one that raises is told nothing more."""
+        if not self.listeners:
+            return
+        note = Note(self._now(), level, what, profile, facts)
+        for listener in self.listeners:
+            try:
                 listener(note)
+            except Exception as error:  # noqa: BLE001 - trading does not end for who only hears of it
+                self.listeners = tuple(one for one in self.listeners if one is not listener)
+                reason = f"a listener raised {type(error).__name__}: {error}"
+                self.tell("trouble", level="error", task="listener", reason=reason)
 
     def add(self, desk: Desk) -> None:
         """Take a desk in; what a shadow had open is open again."""

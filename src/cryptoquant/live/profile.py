@@ -127,3 +127,19 @@ class Profile:
         """The classes by which its strategy is read again from a journal."""
         own = type(self.bundle.strategy)
         return {**STRATEGIES, own.__name__: own}
+
+
+def check_profiles(profiles: Sequence[Profile]) -> None:
+    """Check that profiles can share an account.
+
+    Raises
+    ------
+    ValueError
+        There is none, two have a name, or several want the rest of the cash.
+    """
+    names = [profile.name for profile in profiles]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"wanted one profile or several of different names, found {', '.join(names) or 'none'}")
+    open_ended = [one.name for one in profiles if one.capital is None and not one.is_shadow]
+    if len(open_ended) > 1:
+        raise ValueError(f"profiles {', '.join(open_ended)} all want the rest of the cash: give each its capital")

@@ -9,7 +9,7 @@ import numpy as np
 from cryptoquant.live.desk import Desk
 from cryptoquant.trading.portfolio import Portfolio
 
-State = Literal["new", "ready", "running", "halted", "stopped"]
+State = Literal["new", "opening", "ready", "running", "halted", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from cryptoquant.data.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.data.lease import Lease
 from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
-from cryptoquant.errors import CryptoquantError, HaltedError, TradingError, VenueError
+from cryptoquant.errors import CryptoquantError, HaltedError, VenueError
 from cryptoquant.live.account import Account
 from cryptoquant.live.asking import ask
 from cryptoquant.live.broker import AlpacaBroker
@@ -30,12 +30,13 @@ from cryptoquant.live.minutes import Minutes
 from cryptoquant.live.opening import Opening
 from cryptoquant.live.operator import Operator
 from cryptoquant.live.options import TraderOptions
-from cryptoquant.live.profile import OnStop, Profile
+from cryptoquant.live.profile import OnStop, Profile, check_profiles
 from cryptoquant.live.replay import Replay, replay, replay_all
 from cryptoquant.live.shift import Shift
 from cryptoquant.live.status import State, TraderStatus
 from cryptoquant.live.stopping import Stopping
 from cryptoquant.live.summary import summary
+from cryptoquant.live.turn import Turn
 from cryptoquant.live.universe import Checkpoints, Floats, Universe
 from cryptoquant.market.signal import Signal
 from cryptoquant.market.time import iso, span_ns
@@ -102,7 +103,7 @@ class Trader:
         if isinstance(profiles, Bundle):
             profiles = Profile(profile, profiles, reference, limits=limits or RiskLimits())
         self.profiles = [profiles] if isinstance(profiles, Profile) else list(profiles)
-        _check_profiles(self.profiles)
+        check_profiles(self.profiles)
         self._given = tuple(self.profiles)
         self.connection, self.store, self.registry = connection, store, registry
         self.predictions, self.listeners = predictions, tuple(listeners)
@@ -114,8 +115,7 @@ class Trader:
         self._exits = ExitStack()
         self._floor: Floor | None = None
         self._is_open = False
-        self._thread = 0
-        self._stopping, self._ended = Stopping(), threading.Event()
+        self._turn = Turn()
 
     @classmethod
     def paper(
@@ -154,11 +154,22 @@ class Trader:
         AuthenticationError, UnknownSymbolError, VenueError, DataError, StoreError, JournalError
             From the venue, the store or the journal; two traders on one account, or one journal, are refused.
         """
-        if self.state in ("ready", "running"):
-            return self
+        if self.state not in ("ready", "running"):
+            self._turn.take(Stopping())
+            try:
+                self._open()
+            finally:
+                self._turn.leave()
+        return self
+
+    def _open(self) -> None:
+        if self.state == "ready":
+            return
+        before, self.state = self.state, "opening"
         try:
             self._prepare()
         except BaseException as error:
+            self.state = before
             if isinstance(error, HaltedError):
                 self.state, self.reason = "halted", str(error)
             with suppress(CryptoquantError, OSError):  # what did not start tells more than what does not end
@@ -167,7 +178,6 @@ class Trader:
         self.state, self.reason, self._is_open = "ready", "", True
         for name, one in self.status().profiles.items():
             self.floor.tell("started", name, reference=self.floor.desks[name].profile.reference, equity=one.equity)
-        return self
 
     def _prepare(self) -> None:
         self.journal = self._held(Journal(self.journal_path), "close")
@@ -243,11 +253,16 @@ class Trader:
         CryptoquantError
             As `open`.
         """
-        if self.state != "running":
-            self.open()
-            self._begin()
-            self._stopping = Stopping()
-            threading.Thread(target=self._work, args=(until,), name="trader", daemon=True).start()
+        if self.state == "running":
+            return self
+        self._turn.take(Stopping())
+        try:
+            self._open()
+            self.state = "running"
+            self._turn.pass_to(threading.Thread(target=self._work, args=(until,), name="trader", daemon=True))
+        except BaseException:
+            self._turn.leave()
+            raise
         return self
 
     def run(self, until: timedelta | None = None) -> TraderStatus:
@@ -264,23 +279,24 @@ class Trader:
         TradingError
             Another thread trades already.
         """
-        if self.state == "running":
-            raise TradingError("another thread trades already: stop() ends it")
-        with Stopping() as self._stopping:
-            self.open()
-            self._begin()
-            return self._trade(until)
-
-    def _begin(self) -> None:
-        self.state = "running"
-        self._ended.clear()
+        with Stopping() as stopping:
+            self._turn.take(stopping)
+            try:
+                self._open()
+                self.state = "running"
+                return self._trade(until)
+            finally:
+                self._turn.leave()
 
     def _work(self, until: timedelta | None) -> None:
-        with suppress(HaltedError):  # the status tells
-            self._trade(until)
+        self._turn.adopt()
+        try:
+            with suppress(HaltedError):  # the status tells
+                self._trade(until)
+        finally:
+            self._turn.leave()
 
     def _trade(self, until: timedelta | None) -> TraderStatus:
-        self._thread = threading.get_ident()
         end = None if until is None else self.clock.now() + span_ns(until)
         try:
             while not self._is_done(end):
@@ -296,10 +312,8 @@ class Trader:
             self.state, self.reason = "halted", reason
             self.floor.halt(reason)
         finally:
-            try:
-                self._close()
-            finally:
-                self._ended.set()
+            self._turn.is_ending = True
+            self._close()
         return self.status()
 
     def _is_done(self, end: int | None) -> bool:
@@ -309,7 +323,7 @@ class Trader:
         is passed over. The watch pauses the profiles when that lasts.
         """
         try:
-            self.shift.run(end, lambda: self._stopping.asked)
+            self.shift.run(end, lambda: self._turn.stopping.asked)
         except VenueError as error:
             if error is not self.minutes.away or self.shift.is_lockstep:
                 raise
@@ -344,12 +358,13 @@ class Trader:
     def halt(self, reason: str = "by the operator") -> None:
         """Press the kill switch: nothing is opened any more until ``resume``, also after a restart; exits still act.
 
-        From any thread: while another one trades it is asked to, and this waits until it is done.
+        From any thread: while another one trades it is asked to, and this waits until it is done. In the thread that
+        trades, as from a listener, it is done at the next look.
 
         Raises
         ------
         HaltedError
-            The trader was not started.
+            The trader was not started, or has ended.
         TradingError
             The thread that trades has ended meanwhile, or did not answer in time.
         """
@@ -360,23 +375,23 @@ class Trader:
         self._operate("resume", "by the operator")
 
     def _operate(self, action: str, reason: str) -> None:
-        if self._floor is None:
-            raise HaltedError("the trader was not started: call start() or run()")
-        if self.state == "running" and threading.get_ident() != self._thread:
+        if self._turn.is_own:
+            with closing(Inbox(self.journal_path)) as inbox:
+                inbox.ask(action, reason=reason)
+        elif self._turn.is_taken:
             ask(self.journal_path, action, timeout=ANSWER_SECONDS, reason=reason)
-        else:
+        elif self._is_open:
             self.operator.command(action, reason=reason)
+        else:
+            raise HaltedError(f"{action} is for a trader that was started: call start() or run()")
 
     def stop(self) -> TraderStatus:
         """End trading, and return the status.
 
-        While another thread trades it winds down first, as after SIGTERM, and this waits for it. Otherwise streams and
-        journal are closed, and positions are kept.
+        While another thread trades it winds down first, as after SIGTERM, and this waits for it; in the thread that
+        trades, as from a listener, it is only asked to. Otherwise streams and journal are closed; positions are kept.
         """
-        if self.state == "running" and threading.get_ident() != self._thread:
-            self._stopping.asked = self._stopping.asked or "stop()"
-            self._ended.wait()
-        else:
+        if self._turn.end("stop()"):
             self._close()
         return self.status()
 
@@ -428,12 +443,3 @@ def account_lease(connection: Alpaca) -> Lease:
     """
     account = hashlib.sha256(f"{connection.api_key} {connection.trading_url} trades".encode()).hexdigest()
     return Lease(Path(settings().state).expanduser() / "leases", account[:16])
-
-
-def _check_profiles(profiles: Sequence[Profile]) -> None:
-    names = [profile.name for profile in profiles]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"wanted one profile or several of different names, found {', '.join(names) or 'none'}")
-    open_ended = [one.name for one in profiles if one.capital is None and not one.is_shadow]
-    if len(open_ended) > 1:
-        raise ValueError(f"profiles {', '.join(open_ended)} all want the rest of the cash: give each its capital")
