@@ -4,7 +4,7 @@ CORE := .venv/.core
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check format deep bench clean
+.PHONY: help demo test lint types check format deep bench clean kernels-of-features kernels-of-trading
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -27,10 +27,17 @@ demo: $(CORE) ## the main job, end to end: no keys, no network beyond the packag
 	@$(BIN)/cryptoquant demo
 
 test: $(DEV) ## the whole test suite, with branch coverage and its floor
-	@$(BIN)/python examples/orders.py > /dev/null # compiles the kernels: while lines are counted that takes far longer
-	@$(BIN)/python -m tests.features.examples
-	@$(BIN)/python examples/recording.py > /dev/null
+	@$(MAKE) --no-print-directory -j 2 kernels-of-features kernels-of-trading
 	@$(BIN)/pytest -q -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90 -m "not deep"
+
+# While lines are counted the kernels compile far slower. Side by side: what both lanes compile is hardly the same.
+kernels-of-features: $(DEV)
+	@$(BIN)/python -m tests.features.examples
+	@$(BIN)/python -m tests.models.kernels
+
+kernels-of-trading: $(DEV)
+	@$(BIN)/python examples/orders.py > /dev/null
+	@$(BIN)/python -m tests.backtest.kernels
 
 lint: $(DEV) ## format and rules
 	@$(BIN)/ruff format --check .

@@ -1,7 +1,9 @@
 """Retraining: a trigger is answered by a challenger, and the champion stays what it was."""
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -45,12 +47,19 @@ def first() -> Study:
     return study_until(70)
 
 
-@pytest.fixture
-def registry(tmp_path, first) -> Registry:
-    """A registry whose champion is the first version, trained at day 70."""
-    made = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}")
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory, first) -> Path:
+    """The database of a registry whose champion is the first version, trained at day 70."""
+    place = tmp_path_factory.mktemp("promoted") / "mlflow.db"
+    made = Registry(f"sqlite:///{place}")
     made.promote(made.register("m", first), "champion", Gate(criteria=()))
-    return made
+    return place
+
+
+@pytest.fixture
+def registry(tmp_path, promoted) -> Registry:
+    """A registry of one's own that begins as the promoted one: new files lie apart, in folders of their runs."""
+    return Registry(f"sqlite:///{shutil.copy(promoted, tmp_path)}")
 
 
 def live_of(registry: Registry, path, dataset: Dataset) -> pl.DataFrame:

@@ -51,8 +51,14 @@ def champion(venue, folder):
     return "btc-1h@champion"
 
 
+def unset():
+    """The environment without settings; machine code is the same wherever it is kept."""
+    ours = ("CQ_", "APCA_", "ALPACA_")
+    return {name: value for name, value in os.environ.items() if name == "CQ_CACHE" or not name.startswith(ours)}
+
+
 def run(reference, folder, **variables):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CQ_", "APCA_", "ALPACA_"))}
+    clean = unset()
     return subprocess.run(
         [sys.executable, str(PAPER_TRADE), reference],
         cwd=folder,
@@ -90,7 +96,7 @@ def test_the_paper_trading_script_without_keys_ends_with_an_error_and_no_trade(c
 
 
 def on_a_trading_day(folder, *arguments):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CQ_", "APCA_", "ALPACA_"))}
+    clean = unset()
     command = [sys.executable, str(TRADING_DAY), *arguments]
     return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=300)
 

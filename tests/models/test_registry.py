@@ -2,12 +2,14 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,12 @@ WEAK = replace(STRONG, psr=0.5, sharpe_low=-1.0, days=20)
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@cache
+def learned() -> Bundle:
+    """Return a bundle, learned once."""
+    return small_bundle()
+
+
 @dataclass
 class Finished:
     """What a study offers to the registry."""
@@ -36,7 +44,7 @@ class Finished:
     changed: dict = field(default_factory=dict)
 
     def to_bundle(self, name: str) -> Bundle:
-        return small_bundle(evidence=self.evidence, **{"name": name, **self.changed})
+        return replace(learned(), evidence=self.evidence, **{"name": name, **self.changed})
 
     def tracked(self) -> RunRecord:
         return RunRecord(
@@ -49,9 +57,17 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory) -> Registry:
+def empty(tmp_path_factory) -> Path:
+    """A database that holds no more than its tables, which take a second to make; copy it."""
+    place = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    Registry(f"sqlite:///{place}")
+    return place
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory, empty) -> Registry:
     """A registry with three versions of ``m`` (the second is weak)."""
-    made = Registry(f"sqlite:///{tmp_path_factory.mktemp('registry') / 'mlflow.db'}")
+    made = Registry(f"sqlite:///{shutil.copy(empty, tmp_path_factory.mktemp('registry'))}")
     for number, evidence in enumerate((STRONG, WEAK, STRONG), start=1):
         assert made.register("m", Finished(evidence)) == Version("m", number)
     return made
@@ -214,9 +230,9 @@ def test_a_study_that_cannot_tell_what_it_is_leaves_no_run_and_no_version(regist
     assert "broken" not in registry.names()
 
 
-def test_what_a_registry_does_not_take_is_kept_and_handed_in_later(tmp_path, monkeypatch):
+def test_what_a_registry_does_not_take_is_kept_and_handed_in_later(empty, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    home = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    home = Registry(f"sqlite:///{shutil.copy(empty, tmp_path)}")
     (tmp_path / "mlartifacts").write_text("in the way")
     with pytest.raises(RegistryError, match=r"cannot register: .*kept in unregistered/m-\d+T\d+, submit\(\)"):
         home.register("m", Finished())
@@ -307,11 +323,11 @@ def answering(uri: str) -> Registry:
             return home
 
 
-def test_what_is_kept_finds_another_place_where_the_first_is_taken(tmp_path, monkeypatch):
+def test_what_is_kept_finds_another_place_where_the_first_is_taken(empty, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "unregistered").write_text("in the way")
-    home = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    home = Registry(f"sqlite:///{shutil.copy(empty, tmp_path)}")
     (tmp_path / "mlartifacts").write_text("in the way, too")
     with pytest.raises(RegistryError, match=rf"cannot register: .*kept in {tmp_path}/m-\d+T\d+"):
         home.register("m", Finished())
