@@ -61,7 +61,7 @@ def main() -> None:
         recorder = cq.Recorder(store, PAIRS, sandbox.alpaca()).start()
         wait_for(lambda: recorder.status().is_subscribed)
         stream = recorder.subscribe({"trades"})
-        worker = threading.Thread(target=derive, args=(stream, store))
+        worker = threading.Thread(target=derive, args=(stream, store), daemon=True)
         worker.start()
         follower = store.follow(["bars"], ["BTC/USD"])  # any other process on this machine can do the same
 
