@@ -17,8 +17,9 @@ import requests
 from cryptoquant.data.receiver import Receiver
 from cryptoquant.data.store import Store
 from cryptoquant.live.feed import Feed
-from cryptoquant.live.floor import Floor, Note
+from cryptoquant.live.floor import Floor
 from cryptoquant.live.journal import Entry, read_journal
+from cryptoquant.live.note import Note
 
 BY_ID, ORDERS, BARS = "/v2/orders:by_client_order_id", "/v2/orders", "/v1beta3/crypto/us/bars"
 

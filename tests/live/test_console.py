@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from cryptoquant.errors import VenueError
 from cryptoquant.live.console import Console, content_of, line_of
 from cryptoquant.live.courier import Courier
-from cryptoquant.live.floor import Note
 from cryptoquant.live.log_file import LogFile
+from cryptoquant.live.note import Note
 from cryptoquant.live.reading import Reading
 from cryptoquant.live.redaction import Redaction
 from cryptoquant.live.replay import replay

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from cryptoquant.errors import ConfigurationError
-from cryptoquant.live.floor import Note
+from cryptoquant.live.note import Note
 from cryptoquant.live.notify import Notifier, Program, Webhook
 from cryptoquant.live.redaction import Redaction
 from cryptoquant.live.replay import replay

@@ -16,8 +16,8 @@ from cryptoquant.cli.terminal import answer, facts, redacted_errors
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.errors import TradingError
 from cryptoquant.live.console import Console
-from cryptoquant.live.floor import Level, Listener
 from cryptoquant.live.log_file import LogFile
+from cryptoquant.live.note import Level, Listener
 from cryptoquant.live.notify import Notifier, Program, Receiver, Webhook
 from cryptoquant.live.operator import changed
 from cryptoquant.live.options import TraderOptions

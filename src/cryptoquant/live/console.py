@@ -31,7 +31,7 @@ from typing import Any
 import msgspec
 
 from cryptoquant.live.courier import Courier
-from cryptoquant.live.floor import Note
+from cryptoquant.live.note import Note
 from cryptoquant.live.redaction import Redaction
 from cryptoquant.market.time import iso
 

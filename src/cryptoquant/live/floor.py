@@ -1,9 +1,8 @@
 """The floor: what comes in is journalled together with what the engines make of it, and only then acted on."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
@@ -14,6 +13,7 @@ from cryptoquant.live.desk import Desk, reduces
 from cryptoquant.live.dispatcher import Answer, Dispatcher, Standing
 from cryptoquant.live.feed import OrderUpdate
 from cryptoquant.live.journal import Journal, Row, encode, encode_signals
+from cryptoquant.live.note import Level, Listener, Note
 from cryptoquant.live.shadow import ShadowVenue
 from cryptoquant.live.start import slice_to_list
 from cryptoquant.live.telling import Telling, decided, refused
@@ -29,32 +29,9 @@ from cryptoquant.trading.engine import Outcome as Said
 from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Order, Rejection
 
 Fact = Fill | Rejection | Cancellation | Adjustment
-Level = Literal["info", "warning", "error"]
 Fetch = Callable[[str, int, int], Iterable[Bar]]
 MINUTE_NS = 60 * 10**9
 HALT_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something that happened on the floor, for the console, a notification or a page.
-
-    ``time`` is nanoseconds UTC of the venue; ``what`` is one word, ``facts`` are JSON-ready.
-    """
-
-    time: int
-    level: Level
-    what: str
-    profile: str
-    facts: Mapping[str, Any]
-
-
-class Listener(Protocol):
-    """Hears what happens on the floor; it must neither wait nor raise."""
-
-    def __call__(self, note: Note) -> None:
-        """Take a note."""
-        ...
 
 
 class Floor:

@@ -15,7 +15,7 @@ from cryptoquant.data.alpaca import LOOPBACK
 from cryptoquant.errors import ConfigurationError, VenueUnreachableError
 from cryptoquant.live.console import content_of, line_of
 from cryptoquant.live.courier import Courier
-from cryptoquant.live.floor import Level, Note
+from cryptoquant.live.note import Level, Note
 from cryptoquant.live.redaction import Redaction
 
 Delivery = Literal["arrived", "refused", "absent"]

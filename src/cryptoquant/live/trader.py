@@ -23,10 +23,11 @@ from cryptoquant.live.changes import Changes
 from cryptoquant.live.desk import Desk
 from cryptoquant.live.dispatcher import Dispatcher
 from cryptoquant.live.feed import Feed
-from cryptoquant.live.floor import Floor, Level, Listener
+from cryptoquant.live.floor import Floor
 from cryptoquant.live.inbox import Inbox
 from cryptoquant.live.journal import Journal
 from cryptoquant.live.minutes import Minutes
+from cryptoquant.live.note import Level, Listener
 from cryptoquant.live.opening import Opening
 from cryptoquant.live.operator import Operator
 from cryptoquant.live.options import TraderOptions
