@@ -394,3 +394,16 @@ def test_a_trader_that_is_asked_to_stop_while_the_history_is_away_winds_down_onc
     assert took[0] < LONGEST_STOP
     assert Counter(one["action"] for one in said if one["reason"] == trader.reason) == {"close": 1, "pause": 1}
     assert known.is_equal, known.difference
+
+
+def test_a_stop_ends_though_the_time_of_a_sandbox_whose_market_is_over_stands_still(bundle, tmp_path):
+    holding = Profile("main", with_strategy(bundle, Own()), on_stop="close")
+    with Sandbox(11, bundle.symbols, days=11, history=timedelta(days=10), speed=20_000) as venue:
+        trader = Trader(holding, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").open()
+        trader.start()
+        wait_for(lambda: trader.desk.holds and trader.clock.has_ended)
+        stopping = threading.Thread(target=trader.stop, daemon=True)
+        stopping.start()
+        stopping.join(LONGEST_STOP)
+        assert not stopping.is_alive()
+    assert trader.reason == "asked to stop: stop()"

@@ -231,7 +231,8 @@ class Shift:
             self.floor.command(Command(f"{ITSELF}{action}-{desk.name}-{now}", action, now, self.reason), desk.name)
             self.floor.command(Command(f"{ITSELF}pause-{desk.name}-{now}", "pause", now, self.reason), desk.name)
         for _ in self._steps(now + span_ns(self.options.wind_down)):
-            if not any(desk.is_busy or (desk.closes and desk.holds) for desk in desks):
+            is_over = isinstance(self.clock, SandboxClock) and self.clock.has_ended  # no deadline comes any more
+            if is_over or not any(desk.is_busy or (desk.closes and desk.holds) for desk in desks):
                 break
         self._has_wound_down = not self.is_lockstep
 
