@@ -18,7 +18,7 @@ from cryptoquant.data.download import download
 from cryptoquant.data.segment import Record, RecordKind
 from cryptoquant.data.store import Store
 from cryptoquant.errors import HaltedError
-from cryptoquant.live import broker
+from cryptoquant.live import broker, shift
 from cryptoquant.live.assembly import SliceBuilder
 from cryptoquant.live.dispatcher import Answer
 from cryptoquant.live.history import history
@@ -407,3 +407,18 @@ def test_a_stop_ends_though_the_time_of_a_sandbox_whose_market_is_over_stands_st
         stopping.join(LONGEST_STOP)
         assert not stopping.is_alive()
     assert trader.reason == "asked to stop: stop()"
+
+
+def test_a_venue_that_leaves_requests_unanswered_does_not_halt_a_trader_that_stops(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(shift, "SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr(alpaca, "TIMEOUT_S", (0.5, 0.5))
+    holding = Profile("main", with_strategy(bundle, Own()), on_stop="close")
+    with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), speed=3_600) as venue:
+        trader = Trader(holding, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").open()
+        trader.start()
+        wait_for(lambda: trader.desk.holds)
+        venue.inject(Fault("http.hang", path="/v2", count=10**6, lasts=timedelta(hours=900)))
+        done = trader.stop()
+        venue.heal()
+    assert (done.state, done.reason) == ("stopped", "asked to stop: stop()")
+    assert not replay(trader.journal_path, {"Own": Own}).engine.risk.halted
