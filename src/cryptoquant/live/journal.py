@@ -275,7 +275,7 @@ def encode(fact: Fact, scope: str = "") -> Row:
         body = {"time": fact.time, "known": fact.known, "symbols": fact.symbols, "values": values}
         return "slice", scope, f"slice:{scope}:{fact.time}", fact.time, ENCODER.encode(body)
     kind, content = KIND_OF[type(fact)], ENCODER.encode(fact)
-    if b"null" in content and isinstance(fact, Order):
+    if isinstance(fact, Order) and b"null" in content:
         _check_numbers(fact)
     return kind, getattr(fact, "profile", scope), _identity(kind, fact), fact.time, content
 
