@@ -57,6 +57,15 @@ def test_a_fact_reads_back_as_it_was_written(fact):
     assert scope == getattr(fact, "profile", "all")
 
 
+@given(
+    st.sampled_from([math.nan, math.inf, -math.inf]), st.sampled_from(["lots", "limit_price", "stop_price", "trail"])
+)
+def test_an_order_without_a_number_for_its_size_or_price_cannot_be_journalled(value, name):
+    order = Order("o", "main", "A/USD", "buy", **{"lots": 1.0, "time": 1, name: value})
+    with pytest.raises(JournalError, match=f"order o: found {name}={value}"):
+        encode(order)
+
+
 @given(signals)
 def test_the_signals_of_a_slice_are_one_row_and_read_back(given_signals):
     kind, scope, identity, time_, body = encode_signals(given_signals, "main")

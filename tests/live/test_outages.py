@@ -1,5 +1,10 @@
 """Outages: what was missed is fetched or passed over, never traded late, and a journal reads the same afterwards."""
 
+import os
+import signal
+import threading
+import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -8,15 +13,19 @@ import pytest
 
 from cryptoquant.backtest.sandbox import Sandbox
 from cryptoquant.backtest.sandbox.fault import Fault
+from cryptoquant.data import alpaca
 from cryptoquant.data.download import download
 from cryptoquant.data.segment import Record, RecordKind
 from cryptoquant.data.store import Store
 from cryptoquant.errors import HaltedError
+from cryptoquant.live import broker, shift
 from cryptoquant.live.assembly import SliceBuilder
 from cryptoquant.live.dispatcher import Answer
 from cryptoquant.live.history import history
+from cryptoquant.live.inbox import Inbox
 from cryptoquant.live.journal import read_journal
 from cryptoquant.live.options import TraderOptions
+from cryptoquant.live.profile import Profile
 from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
 from cryptoquant.live.watch import Patience
@@ -27,6 +36,14 @@ from cryptoquant.trading.strategy import MovingAverageCross
 from tests.market_makers import frame_of, gapping_panel
 
 HOUR_NS = 3_600 * 10**9
+LONGEST_STOP = 15.0
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.01)
 
 
 @dataclass(frozen=True)
@@ -323,3 +340,85 @@ def test_a_history_that_is_away_pauses_the_trader_and_does_not_end_it(bundle, tm
     assert known.is_equal, known.difference
     assert (done.state, trader.reason) == ("stopped", "asked to stop: it decides again")
     assert all(not np.isnan(market.values).any() for market in known.slices)
+
+
+def ask_to_stop(trader, way):
+    if way == "stop()":
+        threading.Thread(target=trader.stop, daemon=True).start()
+    elif way == "SIGTERM":
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        inbox = Inbox(trader.journal_path)
+        inbox.ask("stop", reason="over")
+        inbox.close()
+
+
+@pytest.mark.parametrize(("path", "way"), [("/v1beta3", "stop()"), ("/v", "SIGTERM"), ("/v", "command")])
+def test_a_trader_that_is_asked_to_stop_while_the_history_is_away_winds_down_once(
+    path, way, bundle, tmp_path, monkeypatch
+):
+    """Whatever else is away with it; the venue's requests are made to give up soon, so that the test need not wait."""
+    monkeypatch.setattr(alpaca, "ATTEMPTS", 2)
+    monkeypatch.setattr(broker, "PAUSE_SECONDS", 0.01)
+    eager = replace(bundle, timeframe="5m", horizon=timedelta(minutes=15), strategy=Own())
+    ended, took = threading.Event(), []
+    with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), speed=300) as venue:
+        trader = Trader(
+            Profile("main", eager, on_stop="close"),
+            venue.alpaca(),
+            Store(tmp_path / "store"),
+            journal=tmp_path / "j.sqlite",
+            options=TraderOptions(wind_down=timedelta(minutes=5)),
+        ).open()
+
+        def work() -> None:
+            wait_for(lambda: trader.desk.holds)
+            venue.inject(Fault("http.error", path=path, count=10**6, lasts=timedelta(hours=900), status=503))
+            venue.inject(Fault("data.refuse", count=10**4, lasts=timedelta(hours=900)))
+            venue.inject(Fault("data.drop"))
+            wait_for(lambda: trader.minutes.away is not None)
+            begun = time.monotonic()
+            ask_to_stop(trader, way)
+            took.append(time.monotonic() - begun if ended.wait(LONGEST_STOP) else LONGEST_STOP)
+            venue.heal()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        done = trader.run(until=timedelta(hours=100))
+        ended.set()
+        thread.join()
+    said = [entry.content() for entry in read_journal(trader.journal_path) if entry.kind == "command"]
+    known = replay(trader.journal_path, {"Own": Own})
+    assert done.state == "stopped"
+    assert trader.reason.startswith("asked to stop")
+    assert took[0] < LONGEST_STOP
+    assert Counter(one["action"] for one in said if one["reason"] == trader.reason) == {"close": 1, "pause": 1}
+    assert known.is_equal, known.difference
+
+
+def test_a_stop_ends_though_the_time_of_a_sandbox_whose_market_is_over_stands_still(bundle, tmp_path):
+    holding = Profile("main", with_strategy(bundle, Own()), on_stop="close")
+    with Sandbox(11, bundle.symbols, days=11, history=timedelta(days=10), speed=20_000) as venue:
+        trader = Trader(holding, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").open()
+        trader.start()
+        wait_for(lambda: trader.desk.holds and trader.clock.has_ended)
+        stopping = threading.Thread(target=trader.stop, daemon=True)
+        stopping.start()
+        stopping.join(LONGEST_STOP)
+        assert not stopping.is_alive()
+    assert trader.reason == "asked to stop: stop()"
+
+
+def test_a_venue_that_leaves_requests_unanswered_does_not_halt_a_trader_that_stops(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(shift, "SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr(alpaca, "TIMEOUT_S", (0.5, 0.5))
+    holding = Profile("main", with_strategy(bundle, Own()), on_stop="close")
+    with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), speed=3_600) as venue:
+        trader = Trader(holding, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").open()
+        trader.start()
+        wait_for(lambda: trader.desk.holds)
+        venue.inject(Fault("http.hang", path="/v2", count=10**6, lasts=timedelta(hours=900)))
+        done = trader.stop()
+        venue.heal()
+    assert (done.state, done.reason) == ("stopped", "asked to stop: stop()")
+    assert not replay(trader.journal_path, {"Own": Own}).engine.risk.halted

@@ -130,3 +130,35 @@ def test_an_order_that_a_shadow_cannot_take_over_after_a_restart_ends(bundle, sa
     floor.add(desk)
     second.stop()
     assert order.id not in desk.engine.in_flight
+
+
+@pytest.mark.parametrize("more", [{"life": timedelta(minutes=20)}, {"reprice": timedelta(minutes=20)}])
+def test_an_order_of_a_shadow_that_was_to_end_when_the_process_died_is_not_open_again(more, bundle, sandbox, tmp_path):
+    class Crash(BaseException):
+        pass
+
+    waits = replace(bundle, execution=Execution(limit_bps=80.0, **more))
+    profiles = [Profile("ghost", waits, capital=20_000.0, is_shadow=True)]
+
+    def trader():
+        return Trader(profiles, sandbox.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite")
+
+    first, ended = trader().open(), []
+    write = first.journal.write
+
+    def die(rows, *, durable):
+        write(rows, durable=durable)
+        ended.extend(row[2].removeprefix("cancel:") for row in rows if row[0] == "cancel")
+        if ended:
+            raise Crash
+
+    first.journal.write = die
+    with pytest.raises(Crash):
+        first.run(until=timedelta(hours=48))
+    second = trader().open()
+    open_again = set(ended) & second.desk.engine.in_flight.keys()
+    second.run(until=timedelta(hours=26))
+    known = replay_all(tmp_path / "j.sqlite")["ghost"]
+    assert not open_again
+    assert known.is_equal, known.difference
+    assert not [fill for fill in known.fills if fill.order_id in ended]

@@ -86,6 +86,11 @@ class SandboxClock:
         """Whether time moves only by ``advance``."""
         return self._told.is_lockstep
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its market was over when it was asked last: its time stands still."""
+        return self._told.has_ended
+
     def status(self) -> Moment:
         """Return the sandbox's time and counts without moving it."""
         return self._ask("GET", "status", None)

@@ -95,11 +95,11 @@ class Floor:
                 self.tell("trouble", level="error", task="listener", reason=reason)
 
     def add(self, desk: Desk) -> None:
-        """Take a desk in; what a shadow had open is open again."""
+        """Take a desk in; what a shadow had open is open again, or ends if that was asked for."""
         self.desks[desk.name] = desk
         if desk.profile.is_shadow:
             self.shadows[desk.name] = ShadowVenue(desk.engine)
-            self.book(desk, self.shadows[desk.name].resume(desk.engine.in_flight.values()))
+            self.book(desk, self.shadows[desk.name].resume(self._now()))
 
     def remove(self, name: str) -> None:
         """Let a desk go."""

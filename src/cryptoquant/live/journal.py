@@ -263,13 +263,29 @@ def _rows(connection: sqlite3.Connection, after: int) -> Iterator[Entry]:
 
 
 def encode(fact: Fact, scope: str = "") -> Row:
-    """Return kind, scope, id, time and body of a fact; floats read back as the same bits."""
+    """Return kind, scope, id, time and body of a fact; floats read back as the same bits.
+
+    Raises
+    ------
+    JournalError
+        An order has a size or a price that is no number: JSON has no word for it, and no venue takes it.
+    """
     if isinstance(fact, Slice):
         values = [[None if value != value else value for value in row] for row in fact.values.tolist()]
         body = {"time": fact.time, "known": fact.known, "symbols": fact.symbols, "values": values}
         return "slice", scope, f"slice:{scope}:{fact.time}", fact.time, ENCODER.encode(body)
-    kind = KIND_OF[type(fact)]
-    return kind, getattr(fact, "profile", scope), _identity(kind, fact), fact.time, ENCODER.encode(fact)
+    kind, content = KIND_OF[type(fact)], ENCODER.encode(fact)
+    if isinstance(fact, Order) and b"null" in content:
+        _check_numbers(fact)
+    return kind, getattr(fact, "profile", scope), _identity(kind, fact), fact.time, content
+
+
+def _check_numbers(order: Order) -> None:
+    """Refuse what JSON wrote as null; a protection has nulls that are none of its exits."""
+    for name in ("lots", "limit_price", "stop_price", "trail"):
+        value = getattr(order, name)
+        if value is not None and not math.isfinite(value):
+            raise JournalError(f"order {order.id}: found {name}={value}, wanted a number that can be written")
 
 
 def encode_signals(signals: list[Signal], profile: str) -> Row:

@@ -20,7 +20,8 @@ class Minutes:
     patience
         How long a silence is borne by who has nothing else to do.
     is_busy
-        Whether others wait meanwhile; then a silent venue is asked now and then only, and nobody waits for it.
+        Whether others wait meanwhile; then nobody waits for a silent venue, and it is not asked more than half of the
+        time.
     tell
         Takes a reason when a silence begins.
 
@@ -51,6 +52,7 @@ class Minutes:
         while True:
             if self.away is not None and self._is_busy() and time.monotonic() < self._asks_again:
                 raise self.away
+            begun = time.monotonic()
             try:
                 pages = list(self._connection.fetch_bars(symbol, MINUTE, start, end))
                 break
@@ -58,8 +60,9 @@ class Minutes:
                 raise
             except VenueError as error:
                 self._tell(str(error))
-                self.away, self._asks_again = error, time.monotonic() + PAUSE_SECONDS
-                if self._is_busy() or time.monotonic() > deadline:
+                now = time.monotonic()
+                self.away, self._asks_again = error, now + max(PAUSE_SECONDS, now - begun)
+                if self._is_busy() or now > deadline:
                     raise
                 time.sleep(PAUSE_SECONDS)
         self.away = None

@@ -1,7 +1,5 @@
 """A shadow's venue: orders matched here, on the market's own bars, by the kernel that the simulator uses."""
 
-from collections.abc import Iterable
-
 from msgspec.structs import replace
 
 from cryptoquant.market.schema import Bar
@@ -28,10 +26,18 @@ class ShadowVenue:
         book.cash, book.lots = own.cash, own.lots.copy()
         self._engine, self._matcher = engine, Matcher(engine.venue, book)
 
-    def resume(self, orders: Iterable[Order]) -> list[Rejection]:
-        """Take over what is left of orders that were open when the trader stopped; return the refusals."""
-        left = [replace(at_venue(order), lots=self._engine.working.left[order.id]) for order in orders]
-        return [refused for order in left if (refused := self.submit(order)) is not None]
+    def resume(self, time: int) -> list[Rejection | Cancellation]:
+        """Take over what is left of orders that were open when the trader stopped; return those that end at ``time``.
+
+        They were refused, or their end had been asked for: that is as good as done here.
+        """
+        working, ended = self._engine.working, list[Rejection | Cancellation]()
+        for order in working.in_flight.values():
+            if order.id in working.asked:
+                ended.append(Cancellation(order.id, order.profile, order.symbol, time))
+            elif (refused := self.submit(replace(at_venue(order), lots=working.left[order.id]))) is not None:
+                ended.append(refused)
+        return ended
 
     def submit(self, order: Order) -> Rejection | None:
         """Take an order; return the refusal, or None when it is open."""

@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import chain
+from typing import TypeVar
 
 from cryptoquant.data.clock import SandboxClock, WallClock
+from cryptoquant.errors import AuthenticationError, VenueError, VenueUnreachableError
 from cryptoquant.live.dispatcher import Answer
 from cryptoquant.live.feed import Feed, Item, OrderUpdate
 from cryptoquant.live.floor import Floor
@@ -21,9 +24,11 @@ from cryptoquant.market.schema import Bar, Quote
 from cryptoquant.market.time import from_iso, span_ns
 from cryptoquant.trading.engine import Action, Command
 
+T = TypeVar("T")
 MINUTE_NS = 60 * 10**9
 POLL_EVERY_SECONDS, LOOK_EVERY_SECONDS = 15.0, 0.25
 SETTLE_SECONDS = 120.0
+MARKET_ENDED = "the sandbox's market has ended"
 TURN_SECONDS = 0.0005
 
 
@@ -63,26 +68,39 @@ class Shift:
         self.floor, self.feed, self.clock = floor, feed, clock
         self.operator, self.inbox, self.options = operator, inbox, options
         self.reason = self._paused = ""
-        self._is_winding_down = False
+        self._is_winding_down = self._has_wound_down = False
         self._watch = Watch(options.patience)
         self._polled = self._looked = time.monotonic()
 
     def run(self, end: int | None, asked: Callable[[], str]) -> None:
-        """Trade until ``end`` (ns, None for none), or wind down when it is asked to stop."""
+        """Trade until ``end`` (ns, None for none), or wind down when it is asked to stop.
+
+        What the venue has not answered after a winding down the next start learns.
+        """
         with short_turns():
-            for _ in self._steps(end):
+            for _ in chain((None,), self._steps(end)):  # it may be asked before the first step
                 if who := asked() or self.operator.ending:
                     self.reason = f"asked to stop: {who}"
                     self.wind_down()
                     break
-            self._settle()
-            self.floor.audit.ask()
-            self._settle()
+            try:
+                self._settle()
+                self.floor.audit.ask()
+                self._settle()
+            except VenueUnreachableError as error:
+                if not self._has_wound_down:
+                    raise
+                self.floor.tell("trouble", level="warning", task="stop", reason=str(error))
 
     @property
     def is_lockstep(self) -> bool:
         """Whether the clock moves only when it is told to."""
         return isinstance(self.clock, SandboxClock) and self.clock.is_lockstep
+
+    @property
+    def _has_market_ended(self) -> bool:
+        """Whether a sandbox has come to the end of its market: its clock stands still, and no deadline comes."""
+        return isinstance(self.clock, SandboxClock) and self.clock.has_ended
 
     def _steps(self, end: int | None) -> Iterator[None]:
         return (
@@ -113,20 +131,38 @@ class Shift:
             self._settle()
             yield
             if moment.has_ended:
-                self.reason = "the sandbox's market has ended"
+                self.reason = MARKET_ENDED
                 return
 
     def _freely(self, end: int | None) -> Iterator[None]:
         while end is None or self.clock.now() < end:
             item = self.feed.next(LOOK_EVERY_SECONDS)
             if item is not None:
-                self._take(item)
+                self._bear(self._take, item)
             if item is None or time.monotonic() - self._looked > LOOK_EVERY_SECONDS:
-                self.floor.on_timer(self.clock.now())
+                self._bear(self.floor.on_timer, self.clock.now())
                 self.look()
             if item is None:
                 self.floor.journal.rest()
             yield
+            if item is None and self._has_market_ended:
+                self.reason = self.reason or MARKET_ENDED
+                return
+
+    def _bear(self, take: Callable[[T], None], what: T) -> None:
+        """Take what may need the venue's history; while that is away the gap stays, and what lies behind it waits.
+
+        The next bar of the symbol, or the next look, asks for it again, and a slice whose successor has closed by then
+        is passed over. The watch pauses the profiles when that lasts. In lock-step nothing is away and comes back.
+        """
+        try:
+            take(what)
+        except AuthenticationError:
+            raise
+        except VenueError as error:
+            if self.is_lockstep:
+                raise
+            self.floor.trouble = str(error)
 
     def _take(self, item: Item) -> None:
         if isinstance(item, Bar):
@@ -139,13 +175,17 @@ class Shift:
             self.floor.on_answer(item)
 
     def _settle(self) -> None:
-        """Wait until every request is answered, and what the answers bring too."""
+        """Wait until every request is answered, and what the answers bring too.
+
+        Prices that still come after a winding down are left to the next start: a gap before them would be fetched.
+        """
         while True:
             self.floor.dispatcher.settle(SETTLE_SECONDS)
             found = False
             while (item := self.feed.next(0)) is not None:
-                self._take(item)
-                found = True
+                if not (self._has_wound_down and isinstance(item, Bar | Quote)):
+                    self._bear(self._take, item)
+                    found = True
             if not found and not self.floor.dispatcher.waiting:
                 return
 
@@ -203,6 +243,7 @@ class Shift:
         for _ in self._steps(now + span_ns(self.options.wind_down)):
             if not any(desk.is_busy or (desk.closes and desk.holds) for desk in desks):
                 break
+        self._has_wound_down = not self.is_lockstep
 
 
 def _merged(items: Sequence[Item]) -> Iterator[Item]:

@@ -15,7 +15,7 @@ from cryptoquant.data.clock import SandboxClock, WallClock, clock_of
 from cryptoquant.data.lease import Lease
 from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
-from cryptoquant.errors import CryptoquantError, HaltedError, VenueError
+from cryptoquant.errors import CryptoquantError, HaltedError
 from cryptoquant.live.account import Account
 from cryptoquant.live.asking import ask
 from cryptoquant.live.broker import AlpacaBroker
@@ -300,8 +300,7 @@ class Trader:
     def _trade(self, until: timedelta | None) -> TraderStatus:
         end = None if until is None else self.clock.now() + span_ns(until)
         try:
-            while not self._is_done(end):
-                self.shift.look()
+            self.shift.run(end, lambda: self._turn.stopping.asked)
             self.reason = self.shift.reason
         except KeyboardInterrupt:
             self.reason = "interrupted"
@@ -316,21 +315,6 @@ class Trader:
             self._turn.is_ending = True
             self._close()
         return self.status()
-
-    def _is_done(self, end: int | None) -> bool:
-        """Trade on; False when the history is away: the gap stays, and what lies behind it waits.
-
-        The next bar of the symbol, or the next look, asks for it again, and a slice whose successor has closed by then
-        is passed over. The watch pauses the profiles when that lasts.
-        """
-        try:
-            self.shift.run(end, lambda: self._turn.stopping.asked)
-        except VenueError as error:
-            if error is not self.minutes.away or self.shift.is_lockstep:
-                raise
-            self.floor.trouble = str(error)
-            return end is not None and self.clock.now() >= end
-        return True
 
     def _is_busy(self) -> bool:
         return self.state == "running" and not self.shift.is_lockstep

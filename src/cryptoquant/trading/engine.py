@@ -162,7 +162,9 @@ class Engine:
     ) -> None:
         """Trade on by another strategy, execution or limits: books, held exits and orders in flight stay.
 
-        Between two slices. A strategy that looks further back sees the past that is there; ``warm`` brings more.
+        Between two slices. Parts that are due, and what moves to a new price, go as the new execution says: at its
+        distance from the price, or at the market where it has none. A strategy that looks further back sees the past
+        that is there; ``warm`` brings more.
         """
         if execution is not None:
             self._take(execution)

@@ -112,6 +112,9 @@ class Passing:
         return [self._ask(self._renewed(order, lots, time), age)]
 
     def _renewed(self, order: Order, lots: float, time: int) -> Order:
+        """Return what of an order is sent later: at the market where an execution came that has no limit."""
+        if order.limit_price is not None and self.execution.limit_bps is None:
+            return replace(order, lots=lots, time=time, type="market", limit_price=None, time_in_force="gtc", expires=0)
         return self.execution.renewed(order, lots, time, self._mark(order.symbol), self._venue)
 
     def _ask(self, order: Order, age: int = 0) -> Order | Rejection:
