@@ -260,9 +260,9 @@ class Floor:
             said = desk.on(fact)
             self.audit.moved()
             self._commit([encode(fact)], [(desk, said)])
+            if isinstance(fact, Fill | Adjustment) and not desk.profile.is_shadow:
+                self.account.take(fact, desk.orders, desk.engine.venue)
             if isinstance(fact, Fill):
-                if not desk.profile.is_shadow:
-                    self.account.take(fact, desk.engine.venue)
                 if self.listeners:
                     self.tell("fill", desk.name, **self._telling.filled(desk, fact))
             elif not isinstance(fact, Adjustment) and self.listeners:
@@ -319,6 +319,9 @@ class Floor:
             self.halt(found.difference)
         for desk, fee in found.fees:
             self.book(desk, [fee])
+        if found.settled is not None:
+            now = self._now()
+            self.journal.note("settled", f"settled:{now}", now, found.settled, durable=False)
 
     def resend(self, desk: Desk, order: Order) -> None:
         """Send an order again that the venue does not know: while its slice is the last one, or if it reduces.

@@ -137,13 +137,18 @@ class Settlement:
         return self.venue.instrument(order.symbol).lots(Decimal(str(quantity or "0")))
 
 
+def rests(order: Order) -> bool:
+    """Return whether an order may stand in the venue's book, so that it may pay the maker's fee."""
+    return order.type == "limit" and order.limit_price is not None and order.time_in_force != "ioc"
+
+
 def liquidity_of(order: Order, price: float) -> Liquidity:
     """Return whether an order made or took liquidity, which the venue does not tell: by its kind and its price.
 
     A limit order that stood in the book is filled at its limit; one that is filled at a better price took what was
     there when it arrived.
     """
-    if order.type != "limit" or order.limit_price is None or order.time_in_force == "ioc":
+    if not rests(order) or order.limit_price is None:
         return "taker"
     return "taker" if order.sign * (order.limit_price - price) > BETTER * order.limit_price else "maker"
 
