@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from cryptoquant.live.account import Doubt
 from cryptoquant.live.audit import Audit, Finding
 from cryptoquant.live.dispatcher import Standing
+from cryptoquant.live.doubt import CASH, Doubt
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_an_answer_that_the_books_have_overtaken_neither_confirms_nor_lifts_a_do
 
 
 def test_fees_in_doubt_are_found_by_an_answer_that_nothing_has_overtaken(audit, traded, truth):
-    traded.floor.account.doubts = {"main": Doubt({}, 3.0)}
+    traded.floor.account.doubts = {"main": Doubt({CASH: 3.0})}
     taken = replace(truth, cash=truth.cash - 2)
     audit.ask()
     audit.moved()
@@ -95,3 +95,12 @@ def test_fees_in_doubt_are_found_by_an_answer_that_nothing_has_overtaken(audit, 
     audit.ask()
     ((desk, fee),) = audit.take(taken).fees
     assert (desk.name, fee.cash_change) == ("main", pytest.approx(-2e6, abs=1.0))
+
+
+def test_a_doubt_that_is_settled_by_an_equal_answer_is_told_once(audit, traded, truth):
+    traded.floor.account.doubts = {"main": Doubt({CASH: 3.0})}
+    audit.ask()
+    found = audit.take(truth)
+    assert (found.fees, found.settled) == ([], {"doubts": {}, "paid": {}})
+    audit.ask()
+    assert audit.take(truth).settled is None

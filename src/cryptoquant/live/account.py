@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from decimal import Decimal
+from typing import Any
 
 from cryptoquant.live.desk import Desk
 from cryptoquant.live.dispatcher import Standing
-from cryptoquant.trading.order import Adjustment, Fill
+from cryptoquant.live.doubt import CASH, Doubt, fact_order
+from cryptoquant.live.journal import Entry
+from cryptoquant.live.replay import Replay
+from cryptoquant.trading.order import Adjustment, Fill, Order
 from cryptoquant.trading.portfolio import Portfolio
-from cryptoquant.trading.venue import BASIS_POINT, Venue
+from cryptoquant.trading.venue import Venue
 
 CENT = 0.01
 DAY = 86_400 * 10**9
@@ -21,28 +25,6 @@ class Pending:
 
     lots: Mapping[str, float]
     cash: float
-
-
-@dataclass(slots=True)
-class Doubt:
-    """By how much more the venue may have charged: a limit order that was filled at its limit may still have taken.
-
-    The venue does not tell which of its two fees an execution paid. Our books take the maker's where the price is the
-    limit; lots by symbol, and cash.
-    """
-
-    lots: dict[str, float] = field(default_factory=dict)
-    cash: float = 0.0
-
-    def take(self, fill: Fill, venue: Venue) -> None:
-        """Note a fill that our books took for a maker's."""
-        if fill.liquidity != "maker":
-            return
-        share = max(0.0, venue.costs.taker_bps - venue.costs.maker_bps) * BASIS_POINT
-        if fill.side == "buy":
-            self.lots[fill.symbol] = self.lots.get(fill.symbol, 0.0) + fill.lots * share
-        else:
-            self.cash += fill.lots * venue.instrument(fill.symbol).lot * fill.price * share
 
 
 class Account:
@@ -60,7 +42,9 @@ class Account:
     fills
         How many there were: each may have rounded by an increment and a cent.
     doubts
-        What the venue may have charged more, by profile.
+        What the venue may have charged otherwise, by profile; those of a removed one are the account's own.
+    paid
+        What has come of the account's own doubts: lots by symbol that it has less, and cash under no symbol.
     """
 
     def __init__(self, spare: float = 0.0) -> None:
@@ -68,21 +52,63 @@ class Account:
         self.left: dict[str, float] = {}
         self.fills = 0
         self.doubts: dict[str, Doubt] = {}
+        self.paid: dict[str, float] = {}
         self._told: dict[str, Decimal] = {}
         self._day = -1
         self._lots: dict[str, float] = {}
         self._cash = 0.0
 
-    def take(self, fill: Fill, venue: Venue) -> None:
-        """Note a fill and its fee: the venue may post that at the end of its day only, and may have charged more."""
+    def take(self, fact: Fill | Adjustment, orders: Mapping[str, Order], venue: Venue) -> None:
+        """Note what was booked of orders, which are given by their ids.
+
+        The fee of a fill may be posted at the end of the venue's day only, and may have been another one; a fee that is
+        booked ends that doubt.
+        """
+        doubt = self.doubts.setdefault(fact.profile, Doubt())
+        if order_id := fact_order(fact):
+            doubt.take(fact, orders[order_id], venue)
+        elif fact.id.startswith("fee:"):  # type: ignore[union-attr]
+            doubt.end(fact.symbol)
+        if not isinstance(fact, Fill):
+            return
         self.fills += 1
-        self.doubts.setdefault(fill.profile, Doubt()).take(fill, venue)
-        if fill.time // DAY != self._day:
-            self._day, self._lots, self._cash = fill.time // DAY, {}, 0.0
-        if fill.side == "buy":
-            self._lots[fill.symbol] = self._lots.get(fill.symbol, 0.0) + fill.lots - fill.lots_change
+        if fact.time // DAY != self._day:
+            self._day, self._lots, self._cash = fact.time // DAY, {}, 0.0
+        if fact.side == "buy":
+            self._lots[fact.symbol] = self._lots.get(fact.symbol, 0.0) + fact.lots - fact.lots_change
         else:
-            self._cash += fill.fee
+            self._cash += fact.fee
+
+    def recall(self, entries: Iterable[Entry], known: Mapping[str, Replay]) -> None:
+        """Take what a journal says of fills, removals and doubts that were settled, in its order."""
+        real = {name: one for name, one in known.items() if not one.start.is_shadow}
+        orders = {order.id: order for one in real.values() for order in one.orders}
+        for entry in entries:
+            if entry.kind == "settled":
+                self._resume(entry.content())
+            elif entry.scope in real and entry.kind in ("fill", "adjustment"):
+                self.take(entry.fact(), orders, real[entry.scope].engine.venue)  # type: ignore[arg-type]
+            elif entry.scope in real and entry.kind == "profile" and entry.content()["action"] == "remove":
+                self.inherit(real[entry.scope].engine.portfolio)
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        """What is still in doubt, and what has come of the account's own doubts: JSON-ready, for `recall`."""
+        doubts = {name: asdict(doubt) for name, doubt in self.doubts.items() if doubt.more or doubt.less}
+        return {"doubts": doubts, "paid": dict(self.paid)}
+
+    def _resume(self, content: Mapping[str, Any]) -> None:
+        for key, amount in content["paid"].items():
+            self._pay(key, amount - self.paid.get(key, 0.0))
+        self.doubts = {name: Doubt(**doubt) for name, doubt in content["doubts"].items()}
+
+    def _pay(self, key: str, amount: float) -> None:
+        """Take a fee from what no profile has."""
+        self.paid[key] = self.paid.get(key, 0.0) + amount
+        if key == CASH:
+            self.spare -= amount
+        else:
+            self.left[key] = self.left.get(key, 0.0) - amount
 
     def inherit(self, portfolio: Portfolio) -> None:
         """Take what a removed profile had: its cash is spare again, its last coins are left."""
@@ -117,7 +143,7 @@ class Account:
         """Return what differs from the venue in words, or an empty text.
 
         A position may differ by one increment for each fill, cash by a cent for each; both by the fees of the day that
-        the venue has not posted, and by the taker's fee where a fill may have been one. A position in which an order is
+        the venue has not posted, and by the other fee where a fill may have paid it. A position in which an order is
         in flight is not compared, and cash may differ by what such orders may have moved already. Coins of symbols that
         no profile trades are not ours to judge.
         """
@@ -128,16 +154,16 @@ class Account:
             instrument = holders[0].engine.venue.instrument(symbol)
             ours = instrument.quantity(self.held(symbol, holders))
             theirs, room = standing.positions.get(symbol, Decimal(0)), self._steps * instrument.quantity_increment
-            doubt = sum(one.lots.get(symbol, 0.0) for one in self.doubts.values())
-            least = ours - instrument.quantity(math.ceil(doubt)) - room
-            most = ours + instrument.quantity(pending.lots.get(symbol, 0.0)) + room
+            more, less = self._doubted(symbol)
+            least = ours - instrument.quantity(math.ceil(more)) - room
+            most = ours + instrument.quantity(pending.lots.get(symbol, 0.0) + math.ceil(less)) + room
             if symbol not in moving and not least <= theirs <= most:
                 return f"{symbol}: our books hold {ours}, the venue {theirs}"
         cash, room_of_cash = self.cash(real), CENT * self._steps
-        theirs_in_cash, doubt = float(standing.cash), sum(one.cash for one in self.doubts.values())
+        theirs_in_cash, (more, less) = float(standing.cash), self._doubted(CASH)
         taken, given = in_flight_values(real)
-        most_cash = cash + pending.cash + room_of_cash + given
-        if not cash - doubt - room_of_cash - taken <= theirs_in_cash <= most_cash:
+        most_cash = cash + pending.cash + less + room_of_cash + given
+        if not cash - more - room_of_cash - taken <= theirs_in_cash <= most_cash:
             return f"cash: our books hold {cash:.2f}, the venue {theirs_in_cash:.2f}"
         return ""
 
@@ -146,31 +172,42 @@ class Account:
 
         For a moment at which the books differ by no more than the doubt. What an order is in flight for stays in doubt:
         a position until its own have ended, cash until all have or have moved no coins. Where the venue holds more than
-        our books it has still to post the day's fees, and the doubt stands.
+        our books even by its lower fee, it has still to post the day's fees, and the doubt stands. What a removed
+        profile had in doubt is taken from what no profile has.
         """
-        real = [desk for desk in desks if not desk.profile.is_shadow]
+        real = {desk.name: desk for desk in desks if not desk.profile.is_shadow}
+        moving = moving_of(real.values())
+        stirred = [symbol for symbol in moving if not self._stands(symbol, real.values(), standing)]
+        symbols = {symbol for one in self.doubts.values() for symbol in (*one.more, *one.less)} - moving - {CASH}
         found: list[tuple[Desk, Adjustment]] = []
-        moving = moving_of(real)
-        stirred = [symbol for symbol in moving if not self._stands(symbol, real, standing)]
-        for symbol in sorted({symbol for one in self.doubts.values() for symbol in one.lots} - moving):
-            holders = desks_of(desks, symbol)
-            if not holders:
-                continue
-            gap = self._gap(symbol, holders, standing)
-            for desk in holders if gap >= -self._steps else ():
-                doubt = self.doubts.get(desk.name, Doubt())
-                part = min(gap, math.ceil(doubt.lots.pop(symbol, 0.0)))
-                if part > 0.0:
-                    found.append((desk, _fee(desk, symbol, (-part, 0.0), now)))
-                    gap -= part
-        gap = self.cash(desks) - float(standing.cash)
-        for desk in real if gap >= -CENT * self._steps and not stirred else ():
-            doubt = self.doubts.get(desk.name, Doubt())
-            part, doubt.cash = min(gap, doubt.cash), 0.0
-            if part > CENT:
-                found.append((desk, _fee(desk, "", (0.0, -float(round(part / desk.engine.venue.unit))), now)))
-                gap -= part
+        for symbol in sorted(symbols):
+            if holders := desks_of(desks, symbol):
+                found += self._settle(symbol, self._gap(symbol, holders, standing), real, now)
+        if not stirred:
+            found += self._settle(CASH, self.cash(desks) - float(standing.cash), real, now)
         return found
+
+    def _settle(self, key: str, gap: float, desks: Mapping[str, Desk], now: int) -> list[tuple[Desk, Adjustment]]:
+        """End the doubts of a symbol or of cash of which the venue holds less than our books by ``gap``."""
+        cent = CENT if key == CASH else 0.0
+        if gap < -self._doubted(key)[1] - (cent or 1.0) * self._steps:
+            return []
+        found: list[tuple[Desk, Adjustment]] = []
+        for name, doubt in self.doubts.items():
+            part = doubt.settle(key, gap)
+            if abs(part) <= cent:
+                continue
+            gap -= part
+            if name in desks:
+                found.append((desks[name], _fee(desks[name], key, part, now)))
+            else:
+                self._pay(key, part)
+        return found
+
+    def _doubted(self, key: str) -> tuple[float, float]:
+        """Return by how much more and by how much less the venue may have charged, of a symbol or of cash."""
+        all_ = self.doubts.values()
+        return sum(one.more.get(key, 0.0) for one in all_), sum(one.less.get(key, 0.0) for one in all_)
 
     @property
     def _steps(self) -> int:
@@ -183,7 +220,7 @@ class Account:
 
     def _stands(self, symbol: str, desks: Collection[Desk], standing: Standing) -> bool:
         """Return whether the venue holds what our books do of a symbol, so that its orders have moved nothing yet."""
-        is_sure = not any(one.lots.get(symbol) for one in self.doubts.values())
+        is_sure = not any(self._doubted(symbol))
         return is_sure and abs(self._gap(symbol, desks_of(desks, symbol), standing)) <= self._steps
 
     def cash(self, desks: Iterable[Desk]) -> float:
@@ -220,8 +257,8 @@ def desks_of(desks: Iterable[Desk], symbol: str) -> list[Desk]:
     return [desk for desk in desks if not desk.profile.is_shadow and symbol in desk.profile.bundle.symbols]
 
 
-def _fee(desk: Desk, symbol: str, change: tuple[float, float], now: int) -> Adjustment:
-    """Return the adjustment by what the venue took more, (lots, cash units)."""
-    return Adjustment(
-        f"fee:{desk.name}:{symbol}:{now}", desk.name, symbol, *change, now, "the venue took a taker's fee"
-    )
+def _fee(desk: Desk, key: str, part: float, now: int) -> Adjustment:
+    """Return the adjustment by what the venue took more (negative: less), lots of a symbol or cash."""
+    change = (0.0, -float(round(part / desk.engine.venue.unit))) if key == CASH else (-part, 0.0)
+    side = "taker" if part > 0.0 else "maker"
+    return Adjustment(f"fee:{desk.name}:{key}:{now}", desk.name, key, *change, now, f"the venue took a {side}'s fee")

@@ -1,7 +1,7 @@
 """The audit: the books of all desks against what the venue says, one question at a time."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptoquant.live.account import Account, moving_of
 from cryptoquant.live.desk import Desk
@@ -10,10 +10,14 @@ from cryptoquant.trading.order import Adjustment
 
 
 class Finding(NamedTuple):
-    """What an answer shows: a difference in words ('' for none), and fees that were in doubt, by desk."""
+    """What an answer shows: a difference in words ('' for none), and fees that were in doubt, by desk.
+
+    ``settled`` is what the account has in doubt since, where that has changed.
+    """
 
     difference: str = ""
     fees: Sequence[tuple[Desk, Adjustment]] = ()
+    settled: Mapping[str, Any] | None = None
 
 
 class Audit:
@@ -65,7 +69,10 @@ class Audit:
         self._doubt = found
         if found or is_overtaken:
             return Finding()
-        return Finding(fees=self._account.resolved(self._desks.values(), standing, self._now()))
+        before = self._account.settled
+        fees = self._account.resolved(self._desks.values(), standing, self._now())
+        after = self._account.settled
+        return Finding(fees=fees, settled=None if after == before else after)
 
     def difference(self, standing: Standing) -> str:
         """Return in words what the venue holds otherwise than the books; where nothing differs, it is learned from."""

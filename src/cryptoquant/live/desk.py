@@ -88,6 +88,10 @@ class Desk:
         is_open = order.id in self.engine.in_flight
         return [fact for fact in found if is_open or isinstance(fact, Fill | Adjustment)]
 
+    def is_late(self, order: Order, told: Mapping[str, Any], at: str) -> bool:
+        """Return whether a word of the stream is a correction that may be older than what is booked of the order."""
+        return self.settlement.is_late(order, told, self.booked(order.id), at)
+
     def swap(self, profile: Profile, forecaster: Forecaster) -> None:
         """Trade by another bundle from the next slice on."""
         self.profile, self.forecaster = profile, forecaster

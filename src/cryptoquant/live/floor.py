@@ -1,6 +1,6 @@
 """The floor: what comes in is journalled together with what the engines make of it, and only then acted on."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from cryptoquant.errors import AuthenticationError, HaltedError, JournalError
 from cryptoquant.live.account import Account
 from cryptoquant.live.audit import Audit
+from cryptoquant.live.corrections import Corrections
 from cryptoquant.live.desk import Desk, reduces
 from cryptoquant.live.dispatcher import Answer, Dispatcher, Standing
 from cryptoquant.live.feed import OrderUpdate
@@ -74,6 +75,7 @@ class Floor:
         self.on_predicted: Callable[[Desk, list[Signal], Floats], None] = lambda desk, signals, rows: None
         self.on_decided: Callable[[Universe], None] = lambda universe: None
         self.unanswered: set[str] = set()
+        self.corrections = Corrections()
         self.met: dict[str, int] = {}
         self.told = 0
         self.trouble = ""
@@ -236,7 +238,12 @@ class Floor:
             instrument = desk.engine.venue.instrument(order.symbol)
             if gained is not None and order.side == "buy":
                 beside["gained"] = instrument.lots(gained)
-        self.book(desk, desk.outcomes(order, {**told, **beside}, update.time))
+        word = {**told, **beside}
+        if desk.is_late(order, word, update.time):
+            self.corrections.add(order)
+            self._look_up([order])
+        else:
+            self.book(desk, desk.outcomes(order, word, update.time))
 
     def find(self, order_id: str) -> tuple[Desk, Order] | None:
         """Return an order by its id, with the desk that gave it."""
@@ -260,9 +267,9 @@ class Floor:
             said = desk.on(fact)
             self.audit.moved()
             self._commit([encode(fact)], [(desk, said)])
+            if isinstance(fact, Fill | Adjustment) and not desk.profile.is_shadow:
+                self.account.take(fact, desk.orders, desk.engine.venue)
             if isinstance(fact, Fill):
-                if not desk.profile.is_shadow:
-                    self.account.take(fact, desk.engine.venue)
                 if self.listeners:
                     self.tell("fill", desk.name, **self._telling.filled(desk, fact))
             elif not isinstance(fact, Adjustment) and self.listeners:
@@ -303,10 +310,14 @@ class Floor:
         if answer.refused is not None:
             self.book(desk, [answer.refused])
         elif answer.told is not None:
-            facts = desk.outcomes(order, answer.told)
+            told: Mapping[str, Any] = answer.told
+            if answer.task == "look":
+                told = self.corrections.word(order, told, desk.booked(order.id))
+            facts = desk.outcomes(order, told)
             if any(isinstance(fact, Fill) for fact in facts):
                 self.account.gained(order.symbol, None)
             self.book(desk, facts)
+            self._look_up(self.corrections.orders)
             if answer.task == "look" and order.id in desk.engine.working.asked:
                 self._send(desk, [Cancel(order.id, desk.name, order.symbol, self._now())])  # it was lost on the way
         elif answer.task != "send" and order.id in desk.engine.in_flight:
@@ -319,6 +330,9 @@ class Floor:
             self.halt(found.difference)
         for desk, fee in found.fees:
             self.book(desk, [fee])
+        if found.settled is not None:
+            now = self._now()
+            self.journal.note("settled", f"settled:{now}", now, found.settled, durable=False)
 
     def resend(self, desk: Desk, order: Order) -> None:
         """Send an order again that the venue does not know: while its slice is the last one, or if it reduces.
@@ -380,10 +394,17 @@ class Floor:
 
     def look(self) -> None:
         """Ask the venue about every order that it should have, and compare the books."""
-        for order in self.open_orders:
-            self.unanswered.add(order.id)
-            self.dispatcher.ask("look", order)
+        self._look_up(self.open_orders)
+        self._look_up(self.corrections.orders)
         self.audit.ask()
+
+    def _look_up(self, orders: Iterable[Order]) -> None:
+        """Ask the venue about orders, unless an answer about them is owed already."""
+        for order in orders:
+            if order.id not in self.unanswered and (known := self.find(order.id)) is not None:
+                self.corrections.asked(order, known[0].booked(order.id))
+                self.unanswered.add(order.id)
+                self.dispatcher.ask("look", order)
 
     def _of(self, universe: Universe) -> list[Desk]:
         return [desk for desk in self.desks.values() if desk.profile.universe == universe.name]

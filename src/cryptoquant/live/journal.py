@@ -5,7 +5,7 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -74,7 +74,7 @@ class Entry:
         return found
 
     def content(self) -> dict[str, Any]:
-        """Return the body of a row that is no event (``account``, ``profile``)."""
+        """Return the body of a row that is no event (``account``, ``profile``, ``settled``)."""
         content: dict[str, Any] = json.loads(self.body)
         return content
 
@@ -140,10 +140,12 @@ class Journal:
         """
         return self._insert([encode(fact, scope) for fact in facts], durable=durable)
 
-    def note(self, kind: str, identity: str, time: int, content: dict[str, Any], scope: str = "") -> int:
-        """Write a row that is no event, durably; one of the same moment as another gets a number."""
+    def note(
+        self, kind: str, identity: str, time: int, content: Mapping[str, Any], scope: str = "", *, durable: bool = True
+    ) -> int:
+        """Write a row that is no event; one of the same moment as another gets a number."""
         row = (kind, scope, self.unused(identity), time, json.dumps(content, default=str).encode())
-        return self.write([row], durable=True)
+        return self.write([row], durable=durable)
 
     def unused(self, identity: str) -> str:
         """Return an id that no row has: ``identity``, or with the first number behind it that is free.

@@ -7,7 +7,6 @@ from typing import Any
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.store import Store
 from cryptoquant.errors import HaltedError, TradingError
-from cryptoquant.live.account import Account
 from cryptoquant.live.broker import AlpacaBroker
 from cryptoquant.live.desk import Desk
 from cryptoquant.live.dispatcher import Answer, Standing
@@ -25,7 +24,6 @@ from cryptoquant.models.forecaster import Forecaster
 from cryptoquant.models.monitoring.predictions import bundle_digest
 from cryptoquant.models.registry import Registry
 from cryptoquant.trading.engine import Command
-from cryptoquant.trading.order import Fill
 from cryptoquant.trading.venue import Venue
 
 DEADLINE_NS = 20 * NANOSECONDS_PER_SECOND
@@ -70,14 +68,11 @@ class Opening:
             self.known = replay_all(entries, self._strategies())
         standing = self.broker.standing()
         floor.account.spare = self._spare(entries, standing)
+        floor.account.recall(entries, self.known)
         self.profiles = self._going_on(floor)
         for name, one in self.known.items():
             if not one.is_removed and name not in [profile.name for profile in self.profiles]:
                 self.profiles = [*self.profiles, self._registered(name, one)]
-            if one.is_removed and not one.start.is_shadow:
-                floor.account.inherit(one.engine.portfolio)
-                for fill in one.fills:
-                    floor.account.take(fill, one.engine.venue)
         if not self.profiles:
             raise HaltedError(f"every profile of {self.journal.path} was removed: give one of another name")
         costs = self.profiles[0].bundle.costs
@@ -152,7 +147,7 @@ class Opening:
         floor.universes[profile.universe] = universe
         desk = Desk(profile, engine, forecaster, capital)
         if known is not None:
-            _recall(desk, known, floor.account)
+            _recall(desk, known)
         floor.add(desk)
         return desk
 
@@ -353,11 +348,9 @@ def note_model(journal: Journal, profile: Profile, now: int) -> None:
     journal.note("profile", f"profile:{profile.name}:model:{now}", now, content, profile.name)
 
 
-def _recall(desk: Desk, known: Replay, account: Account) -> None:
-    """Give a desk the counts and orders of its journal, and the account the day's fees."""
+def _recall(desk: Desk, known: Replay) -> None:
+    """Give a desk the counts and orders of its journal."""
     desk.orders = {order.id: order for order in known.orders}
     desk.slices, desk.refused = len(known.slices), len(known.refused)
     for fact in known.booked:
         desk.count(fact)
-        if isinstance(fact, Fill) and not desk.profile.is_shadow:
-            account.take(fact, desk.engine.venue)

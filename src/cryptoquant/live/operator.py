@@ -137,7 +137,8 @@ class Operator:
             It holds coins or has orders in flight: close it first; or it is the last one.
         """
         desk = self.floor.desks[profile]
-        if desk.holds or desk.is_busy or desk.engine.passing.is_waiting:
+        is_asked = self.floor.corrections.waits(profile)
+        if desk.holds or desk.is_busy or is_asked or desk.engine.passing.is_waiting:
             raise ConfigurationError(f"profile {profile} holds coins or has open orders: close it first")
         if len(self.floor.desks) == 1:
             raise ConfigurationError(f"profile {profile} is the last one: stop the trader instead")

@@ -26,7 +26,8 @@ Outcome = Fill | Rejection | Cancellation | Adjustment
 class Booked:
     """What the books hold of one order: lots, lots times price, and what that changed, all in lots and cash units.
 
-    ``corrections`` counts how often the venue has corrected it.
+    ``corrections`` counts how often the venue has corrected it, ``time`` is the latest moment that was booked (UTC,
+    nanoseconds).
     """
 
     lots: float = 0.0
@@ -34,14 +35,16 @@ class Booked:
     lots_change: float = 0.0
     cash_change: float = 0.0
     corrections: int = 0
+    time: int = 0
 
     def after(self, fact: Fill | Adjustment) -> "Booked":
         """Return the sum with one more fill of the order, or with a correction of all of them."""
         changed = self.lots_change + fact.lots_change, self.cash_change + fact.cash_change
+        count, time = self.corrections, max(self.time, fact.time)
         if isinstance(fact, Fill):
-            return Booked(self.lots + fact.lots, self.value + fact.lots * fact.price, *changed, self.corrections)
+            return Booked(self.lots + fact.lots, self.value + fact.lots * fact.price, *changed, count, time)
         lots, mean = fact.id.split(":")[2:4]
-        return Booked(float(lots), float(lots) * float(mean), *changed, self.corrections + 1)
+        return Booked(float(lots), float(lots) * float(mean), *changed, count + 1, time)
 
 
 def corrected_order(fact: Adjustment) -> str:
@@ -84,6 +87,15 @@ class Settlement:
         """
         moment = from_iso(at or told["updated_at"])
         return [*self._changes(order, told, booked, moment, reason), *_ending(order, told, moment)]
+
+    def is_late(self, order: Order, told: Mapping[str, Any], booked: Booked, at: str) -> bool:
+        """Return whether a word is a correction that tells less than what is booked, or is no newer.
+
+        It may be from before what is booked, and it may take back an execution: the word alone does not say.
+        """
+        if told.get("event") != "restated":
+            return False
+        return self._lots(order, told["filled_qty"]) < booked.lots or from_iso(at) <= booked.time
 
     def _changes(
         self, order: Order, told: Mapping[str, Any], booked: Booked, moment: int, reason: Reason
@@ -137,13 +149,18 @@ class Settlement:
         return self.venue.instrument(order.symbol).lots(Decimal(str(quantity or "0")))
 
 
+def rests(order: Order) -> bool:
+    """Return whether an order may stand in the venue's book, so that it may pay the maker's fee."""
+    return order.type == "limit" and order.limit_price is not None and order.time_in_force != "ioc"
+
+
 def liquidity_of(order: Order, price: float) -> Liquidity:
     """Return whether an order made or took liquidity, which the venue does not tell: by its kind and its price.
 
     A limit order that stood in the book is filled at its limit; one that is filled at a better price took what was
     there when it arrived.
     """
-    if order.type != "limit" or order.limit_price is None or order.time_in_force == "ioc":
+    if not rests(order) or order.limit_price is None:
         return "taker"
     return "taker" if order.sign * (order.limit_price - price) > BETTER * order.limit_price else "maker"
 
