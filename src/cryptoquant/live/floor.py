@@ -332,7 +332,8 @@ class Floor:
             self.book(desk, [fee])
         if found.settled is not None:
             now = self._now()
-            self.journal.note("settled", f"settled:{now}", now, found.settled, durable=False)
+            identity = self.journal.unused(f"settled:{now}")
+            self.journal.note("settled", identity, now, found.settled, durable=False)
 
     def resend(self, desk: Desk, order: Order) -> None:
         """Send an order again that the venue does not know: while its slice is the last one, or if it reduces.
