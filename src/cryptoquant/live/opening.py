@@ -144,6 +144,7 @@ class Opening:
         forecaster = self._forecaster(floor, universe, profile, before)
         engine = self._begin(floor, profile, standing, before) if known is None else known.engine
         capital = engine.portfolio.cash_value if known is None else known.start.cash
+        engine.portfolio.numbers()  # is compiled before the first slice, as the forecaster and the features are
         floor.universes[profile.universe] = universe
         desk = Desk(profile, engine, forecaster, capital)
         if known is not None:

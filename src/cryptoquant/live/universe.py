@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cryptoquant.features import FeatureSet
 from cryptoquant.features.online import OnlineFeatures
 from cryptoquant.live.assembly import SliceBuilder
-from cryptoquant.market.slice import Panel, Slice
+from cryptoquant.market.slice import FIELDS, Panel, Slice
 from cryptoquant.market.time import Timeframe, span_ns
 
 Floats = NDArray[np.float64]
@@ -63,8 +63,12 @@ class Universe:
 
     def add(self, features: FeatureSet, past: Past, checkpoint: bytes | None = None) -> None:
         """Bring a feature set up to the present; one that another profile has brought already is shared."""
-        if features.fingerprint not in self._features:
-            self._features[features.fingerprint] = warmed(features, self.symbols, past, checkpoint)
+        if features.fingerprint in self._features:
+            return
+        online = self._features[features.fingerprint] = warmed(features, self.symbols, past, checkpoint)
+        after = max(self.seen, online.time or 0) + self.width
+        nothing = np.full((len(self.symbols), len(FIELDS)), np.nan)
+        online.peek(Slice(after, after, self.symbols, nothing))  # what is compiled at its first step is there then
 
     def rows(self, market: Slice) -> dict[str, Floats]:
         """Take the next slice and return the rows, shape (symbols, columns), by the feature set's fingerprint."""
