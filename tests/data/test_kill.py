@@ -47,8 +47,8 @@ def test_a_planted_bug_is_found(tmp_path, bug):
 
 
 def test_what_is_acknowledged_before_it_is_written_or_dropped_too_early_is_missed_at_once(tmp_path):
-    assert verdict(tmp_path / "hasty", 1, SHORT, BUGS[0])["lost"]
-    assert verdict(tmp_path / "eager", 1, SHORT, BUGS[1])["lost"]
+    for bug in BUGS[:2]:  # ten kills may all miss the moment
+        assert any(verdict(tmp_path / f"{bug}-{seed}", seed, SHORT, bug)["lost"] for seed in (1, 2, 3))
 
 
 def is_caught(folder: Path, bug: str) -> bool:

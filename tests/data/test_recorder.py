@@ -1,6 +1,7 @@
 """The recorder: what is received is in the store, in quarantine or counted as lost; every silence is in the ledger."""
 
 import asyncio
+import atexit
 import itertools
 import json
 import socket
@@ -28,11 +29,13 @@ QUICK = RecorderOptions(flush_every=timedelta(seconds=0.3), compact_every=None, 
 PATIENCE = 20.0
 
 
+NOBODY = socket.socket()  # bound for as long as the tests run, so that nobody else comes to listen there
+NOBODY.bind(("127.0.0.1", 0))
+atexit.register(NOBODY.close)
+
+
 def nowhere() -> Alpaca:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return Alpaca("K", "S", data_stream_url=f"ws://127.0.0.1:{port}/v1beta3/crypto/us")
+    return Alpaca("K", "S", data_stream_url=f"ws://127.0.0.1:{NOBODY.getsockname()[1]}/v1beta3/crypto/us")
 
 
 def ticking():

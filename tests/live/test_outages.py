@@ -396,17 +396,15 @@ def test_a_trader_that_is_asked_to_stop_while_the_history_is_away_winds_down_onc
     assert known.is_equal, known.difference
 
 
-def test_a_stop_ends_though_the_time_of_a_sandbox_whose_market_is_over_stands_still(bundle, tmp_path):
+def test_a_trader_ends_with_the_market_of_its_sandbox_since_no_time_passes_there_any_more(bundle, tmp_path):
     holding = Profile("main", with_strategy(bundle, Own()), on_stop="close")
     with Sandbox(11, bundle.symbols, days=11, history=timedelta(days=10), speed=20_000) as venue:
         trader = Trader(holding, venue.alpaca(), Store(tmp_path / "store"), journal=tmp_path / "j.sqlite").open()
         trader.start()
-        wait_for(lambda: trader.desk.holds and trader.clock.has_ended)
-        stopping = threading.Thread(target=trader.stop, daemon=True)
-        stopping.start()
-        stopping.join(LONGEST_STOP)
-        assert not stopping.is_alive()
-    assert trader.reason == "asked to stop: stop()"
+        wait_for(lambda: trader.status().state == "stopped")
+        assert trader.desk.holds
+        assert trader.reason == "the sandbox's market has ended"
+    assert replay(trader.journal_path, {"Own": Own}).is_equal
 
 
 def test_a_venue_that_leaves_requests_unanswered_does_not_halt_a_trader_that_stops(bundle, tmp_path, monkeypatch):
