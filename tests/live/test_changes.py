@@ -21,19 +21,9 @@ from cryptoquant.live.trader import Trader
 from cryptoquant.models.tabular import Line
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.risk import RiskLimits
+from tests.live.strategies import Always
 
 HOUR, MINUTE_NS = timedelta(hours=1), 60 * 10**9
-
-
-@dataclass(frozen=True)
-class Always:
-    """A strategy of the user's own."""
-
-    share: float = 0.3
-    lookback: int = 1
-
-    def decide(self, view):
-        return dict.fromkeys(view.symbols, self.share)
 
 
 @dataclass(frozen=True)

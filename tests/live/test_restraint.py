@@ -14,19 +14,9 @@ from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.order import Order
+from tests.live.strategies import Always
 
 MINUTE_NS = 60 * 10**9
-
-
-@dataclass(frozen=True)
-class Always:
-    """Wants a third of everything."""
-
-    share: float = 0.3
-    lookback: int = 1
-
-    def decide(self, view):
-        return dict.fromkeys(view.symbols, self.share)
 
 
 @dataclass(frozen=True)
