@@ -32,10 +32,13 @@ PATIENCE = 20.0
 NOBODY = socket.socket()  # bound for as long as the tests run, so that nobody else comes to listen there
 NOBODY.bind(("127.0.0.1", 0))
 atexit.register(NOBODY.close)
+ACCOUNTS = itertools.count()
 
 
 def nowhere() -> Alpaca:
-    return Alpaca("K", "S", data_stream_url=f"ws://127.0.0.1:{NOBODY.getsockname()[1]}/v1beta3/crypto/us")
+    """Return a new account at an address that nobody listens at."""
+    address = f"ws://127.0.0.1:{NOBODY.getsockname()[1]}/v1beta3/crypto/us"
+    return Alpaca(f"K{next(ACCOUNTS)}", "S", data_stream_url=address)
 
 
 def ticking():
