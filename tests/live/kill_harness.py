@@ -204,6 +204,7 @@ class Harness:
             os.close(hear)
             os.close(ask)
         told["books"] = self.asked_of(lambda pipe: say(pipe, json.dumps(books_of(root / "journal.sqlite"))))
+        (root / "told.json").write_text(json.dumps(told))
         return told
 
     def serve(self, name: str, tell: int, asked: int) -> None:
@@ -283,8 +284,8 @@ class Harness:
         for name in ("orders", "fills", "account"):
             if quiet[name] != loud[name]:
                 only = (
-                    [one for one in quiet[name] if one not in loud[name]][:2],
-                    [one for one in loud[name] if one not in quiet[name]][:2],
+                    [one for one in quiet[name] if one not in loud[name]][:4],
+                    [one for one in loud[name] if one not in quiet[name]][:4],
                 )
                 self.said.append(f"{name}: undisturbed {len(quiet[name])}, now {len(loud[name])}, only there {only}")
         for world, told in (("quiet", quiet), ("loud", loud)):

@@ -74,8 +74,24 @@ def test_time_may_also_be_moved_over_http(sandbox: Sandbox) -> None:
     assert answer["now"] == "2024-01-02T12:01:30Z"
     assert answer["sent"] == {"data": 0, "trading": 0}
     assert requests.get(f"{sandbox.url}/sandbox/status", timeout=10).json() == answer
-    for wrong in ({"seconds": -1}, {"minutes": 1}, []):
+    for wrong in ({"seconds": -1}, {"minutes": 1}, [], {"to": "noon"}, {"seconds": 1, "to": "2024-01-02T13:00:00Z"}):
         assert requests.post(f"{sandbox.url}/sandbox/advance", json=wrong, timeout=10).status_code == 400
+
+
+def test_moved_to_a_moment_twice_it_moves_once(sandbox: Sandbox) -> None:
+    for moment in ("2024-01-02T12:15:00Z", "2024-01-02T12:15:00Z", "2024-01-02T12:01:00Z"):
+        answer = requests.post(f"{sandbox.url}/sandbox/advance", json={"to": moment}, timeout=10).json()
+        assert answer["now"] == "2024-01-02T12:15:00Z"
+
+
+def test_nobody_sees_a_moment_between_two(sandbox: Sandbox) -> None:
+    thread = threading.Thread(target=sandbox.advance, args=(timedelta(hours=24),))
+    thread.start()
+    seen = []
+    while thread.is_alive():
+        seen.append(requests.get(f"{sandbox.url}/sandbox/status", timeout=10).json()["now"])
+    thread.join()
+    assert set(seen) <= {"2024-01-02T12:00:00Z", "2024-01-03T12:00:00Z"}
 
 
 def test_time_stops_at_the_end_of_the_market(sandbox: Sandbox) -> None:

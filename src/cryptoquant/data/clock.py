@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.errors import VenueError, VenueUnreachableError
-from cryptoquant.market.time import NANOSECONDS_PER_SECOND, from_iso
+from cryptoquant.market.time import NANOSECONDS_PER_SECOND, from_iso, iso
 
 REFRESH_SECONDS = 1.0
 CLOCKS_DIFFER_NS = 60 * NANOSECONDS_PER_SECOND
@@ -98,10 +98,10 @@ class SandboxClock:
     def advance(self, by: timedelta) -> Moment:
         """Move time on; everything up to then is matched and on the sockets when this returns."""
         self._ahead = self._told.now + by // timedelta(microseconds=1) * 1_000
-        self._told = self._ask("POST", "advance", {"seconds": by.total_seconds()})
+        self._told = self._ask("POST", "advance", {"to": iso(self._ahead)})
         return self._told
 
-    def _ask(self, method: str, what: str, body: dict[str, float] | None) -> Moment:
+    def _ask(self, method: str, what: str, body: dict[str, str] | None) -> Moment:
         import requests
 
         try:

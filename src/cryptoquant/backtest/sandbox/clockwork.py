@@ -15,10 +15,17 @@ from cryptoquant.backtest.sandbox.stream_faults import StreamFaults
 from cryptoquant.backtest.sandbox.trading import answer
 from cryptoquant.errors import ConfigurationError
 from cryptoquant.market.slice import Slice
-from cryptoquant.market.time import NANOSECONDS_PER_SECOND, iso
+from cryptoquant.market.time import NANOSECONDS_PER_SECOND, from_iso, iso
 
 BEAT_SECONDS = 0.02
 STEPS_BETWEEN_BREATHS = 64
+
+
+class Move(msgspec.Struct, frozen=True):
+    """How far a clock in lock-step is to go: on by ``seconds``, or ``to`` a moment; one of the two."""
+
+    seconds: float = -1.0
+    to: str | None = None
 
 
 class Clockwork:
@@ -116,7 +123,8 @@ class Clockwork:
     def routes(self) -> list[Route]:
         """Return the control routes: ``GET /sandbox/status`` and ``POST /sandbox/advance``.
 
-        Both take ``?key=``: whose counts ``sent`` shall be; an unknown key is refused (404).
+        Both take ``?key=``: whose counts ``sent`` shall be; an unknown key is refused (404). To be moved ``to`` a
+        moment twice moves once, so a client that dies while it asks leaves nothing behind that moves its successor.
         """
         return [
             Route("/sandbox/status", self._get_status, methods=["GET"]),
@@ -125,25 +133,31 @@ class Clockwork:
 
     async def _get_status(self, request: Request) -> Response:
         try:
-            return answer(self.status(self._account(request)))
+            account = self._account(request)
         except ConfigurationError as error:
             return answer({"message": str(error)}, 404)
+        if self.speed is not None:
+            return answer(self.status(account))
+        async with self._turn:  # in lock-step nobody shall see a moment between two
+            return answer(self.status(account))
 
     async def _post_advance(self, request: Request) -> Response:
         if self.speed is not None:
             return answer({"message": "this sandbox's clock runs by itself; start it with lockstep=True"}, 409)
         try:
-            body = msgspec.json.decode(await request.body(), type=dict[str, float])
-        except msgspec.DecodeError:
-            body = {}
-        seconds = body.get("seconds", -1.0)
-        if seconds < 0:
-            return answer({"message": 'wanted {"seconds": a number, 0 or more}'}, 400)
+            move = msgspec.json.decode(await request.body(), type=Move)
+            target = None if move.to is None else from_iso(move.to)
+        except ValueError:  # also msgspec's own
+            move, target = Move(), None
+        if (move.seconds >= 0) == (target is not None):
+            return answer({"message": 'wanted {"seconds": a number, 0 or more} or {"to": a moment, ISO 8601}'}, 400)
         try:
             account = self._account(request)
         except ConfigurationError as error:
             return answer({"message": str(error)}, 404)
-        return answer(await self.advance_to(self.market.now + round(seconds * NANOSECONDS_PER_SECOND), account))
+        if target is None:
+            target = self.market.now + round(move.seconds * NANOSECONDS_PER_SECOND)
+        return answer(await self.advance_to(target, account))
 
     def _account(self, request: Request) -> Account | None:
         key = request.query_params.get("key")
