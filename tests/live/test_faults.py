@@ -143,7 +143,7 @@ STRIKES: dict[str, dict[str, object]] = {
     "http.latency": {"seconds": 0.5},
     "order.late": {"delay": timedelta(minutes=70)},  # beyond the next slice
     "order.restate": {"factor": 1.01},
-    "venue.restart": {"seconds": 0.3},
+    "venue.restart": {"at": "2024-01-11T01:00:30Z", "seconds": 0.3},  # between the parts of the first orders
 }
 
 

@@ -51,6 +51,8 @@ class Floor:
     ----------
     audit
         The books against what the venue says.
+    unanswered, lost
+        Ids of the orders about which the venue is asked at present, and of those about which it gave no answer.
     met, told
         Up to when shadows and stops have seen minutes, by symbol, and the last time that was told (nanoseconds UTC): a
         price or a time is an event once, as the journal holds it.
@@ -74,12 +76,10 @@ class Floor:
         self._telling = Telling()
         self.on_predicted: Callable[[Desk, list[Signal], Floats], None] = lambda desk, signals, rows: None
         self.on_decided: Callable[[Universe], None] = lambda universe: None
-        self.unanswered: set[str] = set()
+        self.unanswered, self.lost = set[str](), set[str]()
         self.corrections = Corrections()
-        self.met: dict[str, int] = {}
-        self.told = 0
-        self.trouble = ""
-        self._is_ahead = False
+        self.met, self.told = dict[str, int](), 0
+        self.trouble, self._is_ahead = "", False
         self._fetch, self._now, self._latest = fetch, now, latest
         self.audit = Audit(account, self.desks, lambda: self.dispatcher.ask("compare"), now)
 
@@ -297,6 +297,7 @@ class Floor:
         order = answer.order
         if order is not None:
             self.unanswered.discard(order.id)
+            (self.lost.discard if answer.trouble is None else self.lost.add)(order.id)
         if answer.trouble is not None:
             self.tell("trouble", level="warning", task=answer.task, reason=str(answer.trouble))
             if answer.task == "compare":

@@ -114,7 +114,7 @@ class Shift:
 
         It stands still until all that the opening or a step asked of the venue is answered.
         """
-        self._settle()
+        self._conclude()
         while end is None or clock.now() < end:
             now = clock.now()
             widths = [universe.width for universe in self.floor.universes.values()]
@@ -126,9 +126,7 @@ class Shift:
             for item in _merged(self.feed.drain(moment.data, moment.trading)):
                 self._take(item)
             self.floor.on_timer(moment.now)
-            self._settle()
-            self.look()
-            self._settle()
+            self._conclude()
             yield
             if moment.has_ended:
                 self.reason = MARKET_ENDED
@@ -174,6 +172,12 @@ class Shift:
         elif isinstance(item, Answer):
             self.floor.on_answer(item)
 
+    def _conclude(self) -> None:
+        """Wait for what was asked, and ask once more about what the venue did not say, while its clock stands still."""
+        self._settle()
+        self.look()
+        self._settle()
+
     def _settle(self) -> None:
         """Wait until every request is answered, and what the answers bring too.
 
@@ -195,7 +199,8 @@ class Shift:
         self.feed.check()
         self.floor.dispatcher.check()
         self.operator.heed(self.inbox)
-        if (self.feed.updates_lost and self.feed.is_listening) or now - self._polled > POLL_EVERY_SECONDS:
+        is_due = now - self._polled > POLL_EVERY_SECONDS or (self.is_lockstep and self.floor.lost)
+        if is_due or (self.feed.updates_lost and self.feed.is_listening):
             self.feed.updates_lost, self._polled = False, now
             self.floor.look()
         if self.is_lockstep:
