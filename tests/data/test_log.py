@@ -375,6 +375,23 @@ def test_threads_append_while_one_commits(tmp_path, senders):
     assert all(list(mine) == sorted(mine) for mine in sent)
 
 
+def test_a_log_that_lingers_writes_what_came_meanwhile_at_once_and_ends_at_once():
+    disk = SimulatedDisk()
+    log = Log(disk, epoch=1, linger=0.05)
+    acknowledged = []
+    log.on_durable(acknowledged.append)
+    for _ in range(3):
+        log.append(1, 1, 0, b"a")
+    assert log.wait(3, timeout=30)
+    assert acknowledged == [3]
+    log.close()
+    slow = Log(disk, epoch=2, after=3, linger=3_600.0)
+    slow.append(1, 1, 0, b"a")
+    assert not slow.wait(4, timeout=0.05)
+    slow.close()
+    assert slow.durable == 4
+
+
 def test_a_failed_disk_wakes_who_waits():
     disk = SimulatedDisk()
     log = Log(disk, epoch=1)

@@ -66,6 +66,9 @@ class Log:
         Encrypts the payloads.
     threaded
         Whether a thread commits; without one the caller does, by `commit`.
+    linger
+        Seconds for which the thread sleeps at least before it writes, twice as many at most, and is not woken by what
+        comes: whoever appends has the processor for its next steps. The death of the process takes what waits.
 
     Attributes
     ----------
@@ -92,8 +95,10 @@ class Log:
         clock: Callable[[], int] = time.time_ns,
         cipher: Cipher | None = None,
         threaded: bool = True,
+        linger: float = 0.0,
     ) -> None:
         self.folder, self.epoch, self.damaged = folder, epoch, 0
+        self._linger = linger
         self._disk, self._clock, self._cipher = disk, clock, cipher
         self._segment_bytes, self._limit_bytes = segment_bytes, limit_bytes
         self._lock = threading.Lock()
@@ -183,7 +188,7 @@ class Log:
             self._waiting_bytes += size
             self._sequence = sequence = self._sequence + 1
             self._waiting.append((received, connection, kind, payload))
-            if len(self._waiting) == 1:
+            if len(self._waiting) == 1 and not self._linger:
                 self._work.notify()
         return sequence
 
@@ -270,9 +275,11 @@ class Log:
             while True:
                 with self._lock:
                     while not self._waiting and not self._is_closing:
-                        self._work.wait()
+                        self._work.wait(self._linger or None)
                     if not self._waiting or self._failure is not None:
                         return
+                    if self._linger:
+                        self._work.wait_for(lambda: self._is_closing, self._linger)
                 start = time.monotonic()
                 self.commit()
                 rest = PAUSE - (time.monotonic() - start)

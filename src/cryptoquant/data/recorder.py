@@ -167,6 +167,7 @@ class Recorder:
                 segment_bytes=options.segment_bytes,
                 limit_bytes=options.limit_bytes,
                 cipher=sealing(self.store.keys),
+                linger=options.linger.total_seconds(),
             )
             reader = LogReader(disk, after=self.store.published, cipher=opening(self.store.keys))
             self._held.callback(reader.close)

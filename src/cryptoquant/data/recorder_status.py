@@ -24,6 +24,10 @@ class RecorderOptions:
         How long after an outage; by default a minute, in a sandbox at once.
     segment_bytes, limit_bytes
         Size of a file of the log, and how much may wait in memory for a slow disk.
+    linger
+        How long a frame waits before it is written to the log, twice as long at most; by default not at all. Who
+        trades on the frames in the same process has interpreter and disk for itself meanwhile; what a ``kill -9``
+        takes is a gap that the next recorder fills.
     """
 
     flush_every: timedelta = timedelta(seconds=10)
@@ -32,6 +36,7 @@ class RecorderOptions:
     backfill_after: timedelta | None = None
     segment_bytes: int = 64 << 20
     limit_bytes: int = 256 << 20
+    linger: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

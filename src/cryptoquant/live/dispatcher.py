@@ -1,5 +1,6 @@
 """The way to the venue: requests in threads of their own, the urgent ones first, each answered once."""
 
+import heapq
 import itertools
 import queue
 import threading
@@ -107,7 +108,10 @@ class Dispatcher:
     def __init__(self, brokers: Sequence[Venue], answer: Callable[[Answer], None]) -> None:
         self.on_handed: Callable[[Order], None] = lambda order: None
         self._answer = answer
-        self._ready: queue.PriorityQueue[Job] = queue.PriorityQueue()
+        self._ready: list[Job] = []
+        self._tokens: queue.SimpleQueue[None] = (
+            queue.SimpleQueue()
+        )  # one for each that is ready: it wakes a thread fast
         self._behind: dict[str, deque[Job]] = {}
         self._count = itertools.count()
         self._open = 0
@@ -140,7 +144,12 @@ class Dispatcher:
                     self._behind[order.id].append(job)
                     return
                 self._behind[order.id] = deque()
-        self._ready.put(job)
+            self._put(job)
+
+    def _put(self, job: Job) -> None:
+        """Let a thread take a job; with the lock."""
+        heapq.heappush(self._ready, job)
+        self._tokens.put(None)
 
     def settle(self, timeout: float) -> None:
         """Wait until every request is answered.
@@ -178,15 +187,18 @@ class Dispatcher:
     def stop(self, timeout: float = STOP_SECONDS) -> None:
         """End the threads after the requests that are under way; what still waits is not sent."""
         self._is_ending = True
-        for _ in self._threads:
-            self._ready.put(Job(-1, next(self._count), "end", None))
+        with self._changed:
+            for _ in self._threads:
+                self._put(Job(-1, next(self._count), "end", None))
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout)
 
     def _run(self, broker: Venue) -> None:
         while not self._is_ending:
-            job = self._ready.get()
+            self._tokens.get()
+            with self._changed:
+                job = heapq.heappop(self._ready)
             if job.task == "end":
                 return
             try:
@@ -206,7 +218,7 @@ class Dispatcher:
             if job.order is not None:
                 behind = self._behind[job.order.id]
                 if behind:
-                    self._ready.put(behind.popleft())
+                    self._put(behind.popleft())
                 else:
                     del self._behind[job.order.id]
             self._changed.notify_all()

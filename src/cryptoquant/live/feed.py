@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from cryptoquant.data.alpaca import Alpaca, ender, run_stream
@@ -14,6 +15,7 @@ from cryptoquant.data.events import Event, event_of
 from cryptoquant.data.message import is_control
 from cryptoquant.data.receiver import Channel
 from cryptoquant.data.recorder import Recorder
+from cryptoquant.data.recorder_status import RecorderOptions
 from cryptoquant.data.segment import Record, RecordKind
 from cryptoquant.data.store import Store
 from cryptoquant.errors import AuthenticationError, CryptoquantError, VenueUnreachableError
@@ -21,6 +23,8 @@ from cryptoquant.live.dispatcher import Answer
 from cryptoquant.market.schema import Bar, Quote
 
 READY_SECONDS = 20.0
+QUIETLY = RecorderOptions(linger=timedelta(seconds=0.02), flush_every=timedelta(minutes=5))
+"""How to record beside trading: disk and interpreter are free until the orders of a frame are on their way."""
 POLL_SECONDS = 0.002
 
 
@@ -102,7 +106,12 @@ class Feed:
                 self._launch(self._follow, "follower")
             else:
                 self._recorder = Recorder(
-                    self.store, self.symbols, self.connection, channels=self.channels, clock=self.clock
+                    self.store,
+                    self.symbols,
+                    self.connection,
+                    channels=self.channels,
+                    options=QUIETLY,
+                    clock=self.clock,
                 )
                 self._recorder.open()
                 self._recorder.subscribe(forward=self._put)

@@ -54,10 +54,10 @@ class Forecaster:
         self._wary = predictor if isinstance(predictor, Wary) else None
         self.symbols = symbols
         self.horizon_ns = horizon_ns
-        self._wanted = [symbol in (symbols if chosen is None else chosen) for symbol in symbols]
+        self._wanted = np.array([symbol in (symbols if chosen is None else chosen) for symbol in symbols])
         self._shape = (len(symbols), width)
         self._rows = np.full((len(symbols), predictor.window, width), np.nan)
-        self._seen = [0] * len(symbols)
+        self._seen = np.zeros(len(symbols), dtype=np.int64)
 
     def update(self, market: Slice, rows: Floats) -> list[Signal]:
         """Return a signal for each symbol whose row is complete, and its window; rows have shape (symbols, features).
@@ -94,28 +94,24 @@ class Forecaster:
         for one in rows:
             self._push(one)
 
-    def _push(self, rows: Floats) -> list[int]:
+    def _push(self, rows: Floats) -> NDArray[np.int64]:
         """Take in a row of each symbol; return the places of those that are wanted and whose windows are complete."""
         if rows.shape != self._shape:
             raise BundleError(f"{self.name}: feature rows of shape {rows.shape}, wanted {self._shape}")
-        window = self.predictor.window
-        ready = []
-        for place in np.flatnonzero(np.isfinite(rows).all(axis=1)):
-            kept = self._rows[place]
-            if window > 1:
-                kept[:-1] = kept[1:]
-            kept[-1] = rows[place]
-            self._seen[place] += 1
-            if self._seen[place] >= window and self._wanted[place]:
-                ready.append(int(place))
-        return ready
+        complete = np.isfinite(rows).all(axis=1)
+        if self.predictor.window > 1:
+            self._rows[complete, :-1] = self._rows[complete, 1:]
+        self._rows[complete, -1] = rows[complete]
+        self._seen += complete
+        return np.flatnonzero(complete & self._wanted & (self._seen >= self.predictor.window))
 
     def _values(self, rows: Floats) -> list[tuple[int, float]]:
         ready = self._push(rows)
-        if not ready:
+        if not len(ready):
             return []
         if self.predictor.window == 1:
             values = self.predictor.predict(self._rows[ready, 0])
         else:
             values = np.array([self.predictor.predict(self._rows[place])[0] for place in ready])
-        return [(place, float(value)) for place, value in zip(ready, values, strict=True) if math.isfinite(value)]
+        pairs = zip(ready.tolist(), values.tolist(), strict=True)
+        return [(place, value) for place, value in pairs if math.isfinite(value)]
