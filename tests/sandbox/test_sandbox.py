@@ -193,3 +193,14 @@ def test_the_client_of_the_library_points_at_the_sandbox(sandbox: Sandbox) -> No
     alpaca = sandbox.alpaca()
     assert alpaca.trading().get_account().cash == "100000"
     assert alpaca.control_url == sandbox.url
+
+
+def test_a_client_that_dies_while_it_asks_leaves_no_trace(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    host, port = sandbox.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as dying:
+        dying.sendall(b"POST /sandbox/advance HTTP/1.1\r\nhost: x\r\ncontent-length: 20\r\n\r\n{")
+        requests.get(f"{sandbox.url}/sandbox/status", timeout=10)
+    for _ in range(3):
+        assert requests.get(f"{sandbox.url}/sandbox/status", timeout=10).json()["now"] == "2024-01-02T12:00:00Z"
+    sandbox.stop()
+    assert caplog.messages == []

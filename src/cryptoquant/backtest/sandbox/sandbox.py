@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -173,7 +173,7 @@ class Sandbox:
         connection = Route("/sandbox/connection", self._get_connection, methods=["GET"])
         control = [*clockwork.routes(), *self._faults.routes(), connection]
         routes = [*control, *trading.routes(), *history, data.route(), updates.route()]
-        app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+        app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found, ClientDisconnect: _gone})
         return clockwork, Gate(app, faults, market, {PREFIX: "data", PATH: "trading"}, stream_faults.is_down)
 
     @classmethod
@@ -360,3 +360,8 @@ def _instrument(market: Market, symbol: str) -> Instrument:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     return refuse(absent(f"endpoint not found: {request.method} {request.url.path}"))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Answer a client that died while it was asking: nobody hears it."""
+    return Response(status_code=400)
