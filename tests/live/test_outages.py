@@ -285,6 +285,19 @@ def test_in_lockstep_what_the_venue_failed_on_is_sent_again_before_time_moves(hi
     assert [fault["fired"] for fault in sandbox.faults()] == [2]
 
 
+def test_what_the_venue_failed_on_is_asked_about_before_the_next_poll(hire, bundle, monkeypatch):
+    monkeypatch.setattr(shift, "POLL_EVERY_SECONDS", 3_600.0)
+    days = {"days": 15, "history": timedelta(days=10)}
+    fault = Fault("http.error", method="POST", path="/v2/orders", count=4)  # both orders of the first slice, twice
+    with Sandbox(11, bundle.symbols, speed=600.0, faults=[fault], **days) as venue:
+        trader = hire(connection=venue.alpaca()).start()
+        wait_for(lambda: trader.floor.lost)
+        lost = set(trader.floor.lost)
+        tickets = venue._exchange.tickets
+        wait_for(lambda: lost <= {ticket.request.client_order_id for ticket in list(tickets.values())})
+        trader.stop()
+
+
 def test_a_cancel_that_was_lost_on_the_way_is_asked_for_again(bundle, sandbox, tmp_path, monkeypatch):
     lives = protected(bundle, limit_bps=100.0, life=timedelta(minutes=5))
     trader = Trader(lives, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").open()

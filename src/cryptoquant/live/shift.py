@@ -26,7 +26,7 @@ from cryptoquant.trading.engine import Action, Command
 
 T = TypeVar("T")
 MINUTE_NS = 60 * 10**9
-POLL_EVERY_SECONDS, LOOK_EVERY_SECONDS = 15.0, 0.25
+POLL_EVERY_SECONDS, ASK_AGAIN_SECONDS, LOOK_EVERY_SECONDS = 15.0, 2.0, 0.25
 SETTLE_SECONDS = 120.0
 MARKET_ENDED = "the sandbox's market has ended"
 TURN_SECONDS = 0.0005
@@ -194,13 +194,18 @@ class Shift:
                 return
 
     def look(self) -> None:
-        """Do what is asked, watch for silences, and poll the venue now and then: a stream does not say what it lost."""
+        """Do what is asked, watch for silences, and poll the venue now and then: a stream does not say what it lost.
+
+        Orders about which the venue gave no answer are asked about sooner.
+        """
         self._looked = now = time.monotonic()
         self.feed.check()
         self.floor.dispatcher.check()
         self.operator.heed(self.inbox)
-        is_due = now - self._polled > POLL_EVERY_SECONDS or (self.is_lockstep and self.floor.lost)
-        if is_due or (self.feed.updates_lost and self.feed.is_listening):
+        wait = POLL_EVERY_SECONDS
+        if self.floor.lost:
+            wait = 0.0 if self.is_lockstep else min(wait, ASK_AGAIN_SECONDS)
+        if now - self._polled > wait or (self.feed.updates_lost and self.feed.is_listening):
             self.feed.updates_lost, self._polled = False, now
             self.floor.look()
         if self.is_lockstep:
