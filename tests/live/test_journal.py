@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cryptoquant.errors import JournalError
@@ -126,17 +126,12 @@ def test_what_is_no_journal_is_refused(tmp_path):
 bodies = st.one_of(
     st.binary(max_size=40),
     st.sampled_from([b"", b"{}", b"[]", b"null", b"7", b'{"time":1}', b"[[", b'[{"symbol":1}]', "{}", "x", 5, None]),
-    st.sampled_from(
-        [
-            b'{"time":1,"known":1,"symbols":["A/USD"],"values":[[1.0]]}',
-            b'{"time":"soon","known":1,"symbols":["A/USD"],"values":[[1,1,1,1,1]]}',
-            b'{"time":1,"known":1,"symbols":5,"values":[]}',
-        ]
-    ),
 )
 
 
 @given(st.sampled_from(["slice", "signals", "profile", *STRUCTS]), bodies)
+@example("slice", b'{"time":1,"known":1,"symbols":["A/USD"],"values":[[1.0]]}')
+@example("slice", b'{"time":"soon","known":1,"symbols":["A/USD"],"values":[[1,1,1,1,1]]}')
 def test_a_damaged_row_is_named_by_its_place_and_never_raises_anything_else(kind, body):
     entry = Entry(7, kind, "main", f"{kind}:1", 1, body, "j.sqlite")
     read = {"signals": entry.signals, "profile": entry.content}.get(kind, entry.fact)
