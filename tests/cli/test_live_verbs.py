@@ -25,8 +25,10 @@ from cryptoquant.cli.operate import PROFILE_VERBS
 from cryptoquant.cli.terminal import redacted_errors
 from cryptoquant.errors import ConfigurationError, VenueError
 from cryptoquant.features import FeatureSet
+from cryptoquant.live.inbox import Inbox
 from cryptoquant.live.journal import Journal
 from cryptoquant.live.operator import changed
+from cryptoquant.live.start import Start
 from cryptoquant.models.bundle import Bundle
 from cryptoquant.models.registry import Registry
 from cryptoquant.models.run_record import RunRecord
@@ -35,7 +37,7 @@ from cryptoquant.performance.evidence import Evidence
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.strategy import LongFlat
-from cryptoquant.trading.venue import Costs
+from cryptoquant.trading.venue import Costs, Venue
 
 PAIRS = ("BTC/USD", "ETH/USD")
 
@@ -357,7 +359,6 @@ def test_every_verb_of_a_profile_explains_itself(verb):
 def test_a_command_that_no_one_takes_is_withdrawn_and_does_not_come_true_later(home):
     from cryptoquant.errors import TradingError
     from cryptoquant.live.asking import ask
-    from cryptoquant.live.inbox import Inbox
 
     place = home / "journal.sqlite"
     book = Journal(place)
@@ -377,6 +378,30 @@ def test_a_command_that_no_one_takes_is_withdrawn_and_does_not_come_true_later(h
         inbox.close()
     finally:
         book.close()
+
+
+@pytest.mark.parametrize("verb", ["status", "replay", "report"])
+@pytest.mark.parametrize(("kind", "body"), [("profile", b"{"), ("profile", b"[]"), ("order", b"{}"), ("fill", b"x")])
+def test_a_damaged_journal_is_one_line_that_names_the_row_as_it_is(home, shelf, verb, kind, body):
+    with contextlib.closing(Journal("journal.sqlite")) as journal:
+        if kind != "profile":
+            limits, venue = RiskLimits(), Venue.alpaca(Costs.alpaca())
+            start = Start("a", "one", "1h", LongFlat(0.6), venue, Execution(), limits, ("A/USD",), 9.5, 7, ())
+            journal.note("profile", "profile:one:7", 7, {"action": "add", **start.to_dict()}, "one")
+        journal.write([(kind, "one", f"{kind}:one:9", 9, body)], durable=False)
+    rest = ("--registry", shelf, "--store", "store") if verb == "replay" else ()
+    said = refused(verb, "--journal", "journal.sqlite", *rest)
+    assert f"({kind} {kind}:one:9) is damaged: found " in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_capital_that_is_no_number_is_refused_and_nothing_is_asked(home):
+    with contextlib.closing(Journal("journal.sqlite")):
+        for text in ("nan", "inf"):
+            said = refused("profile", "add", "x", "m@champion", "--capital", text, "--journal", "journal.sqlite")
+            assert f"add x: found capital={text}, wanted a finite number" in said
+        with contextlib.closing(Inbox(Path("journal.sqlite"))) as inbox:
+            assert inbox.waiting() == []
 
 
 def test_limits_are_read_from_numbers_and_texts():

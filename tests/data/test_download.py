@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryptoquant.backtest.sandbox import Sandbox
+from cryptoquant.backtest.sandbox import Fault, Sandbox
 from cryptoquant.data.download import download
 from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
@@ -84,6 +84,15 @@ def test_a_bar_that_is_not_closed_at_the_end_is_left_out(store):
     with history(BARS) as server:
         download(store, "BTC/USD", "1h", "2024-01-15", "2024-01-16T05:59:00Z", source=server.alpaca())
         assert store.bars("BTC/USD", "1h").height == 29
+
+
+@pytest.mark.parametrize("seconds", [-2.0, 2.0])
+def test_a_clock_of_the_venue_that_goes_wrong_takes_no_bar_that_has_closed(store, seconds):
+    with Sandbox(7, PAIRS, days=3, history=timedelta(days=2), lockstep=True) as sandbox:
+        sandbox.inject(Fault("venue.clock", seconds=seconds, lasts=timedelta(minutes=5)))
+        for end in (None, sandbox.market.now):
+            download(store, "BTC/USD", "1h", BEGIN_OF_SANDBOX, end, source=sandbox.alpaca())
+            assert store.bars("BTC/USD", "1h")["time"].dt.epoch("ns").max() == sandbox.market.now
 
 
 def test_a_reversed_range_is_refused_before_anything_is_asked(store):

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,8 +11,10 @@ import pytest
 from cryptoquant.backtest.sandbox import Sandbox
 from cryptoquant.backtest.sandbox.fault import Fault
 from cryptoquant.data.store import Store
-from cryptoquant.errors import AuthenticationError, HaltedError, TradingError
+from cryptoquant.errors import AuthenticationError, ConfigurationError, HaltedError, TradingError
+from cryptoquant.live.asking import ask
 from cryptoquant.live.inbox import Inbox
+from cryptoquant.live.journal import Journal, read_journal
 from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
 from cryptoquant.trading.execution import Execution
@@ -196,6 +199,102 @@ def test_a_halt_is_refused_by_a_trader_that_has_ended(hire):
     trader.run(until=timedelta(hours=1))
     with pytest.raises(HaltedError, match="resume is for a trader that was started"):
         trader.resume()
+
+
+def in_threads(*deeds):
+    """Do all at once; return what they raised."""
+    barrier, raised = threading.Barrier(len(deeds)), []
+
+    def do(deed):
+        barrier.wait()
+        try:
+            deed()
+        except Exception as error:  # noqa: BLE001 - the test says what may be raised
+            raised.append(error)
+
+    workers = [threading.Thread(target=do, args=(deed,)) for deed in deeds]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(2 * SECONDS)
+        assert not worker.is_alive()
+    return raised
+
+
+def test_threads_that_halt_and_resume_an_open_trader_at_once_all_succeed_and_all_are_journalled(hire):
+    trader = hire().open()
+
+    def turn():
+        for _ in range(5):
+            trader.halt("panic")
+            trader.resume()
+
+    assert in_threads(*[turn] * 6) == []
+    trader.halt("in the end")
+    assert trader.stop().profiles["main"].halted == "in the end"
+    commands = [entry.fact().action for entry in read_journal(trader.journal_path) if entry.kind == "command"]
+    assert (commands.count("halt"), commands.count("resume")) == (31, 30)
+    assert replay(trader.journal_path).engine.risk.halted == "in the end"
+
+
+def test_a_halt_beside_start_and_stop_is_done_or_says_that_the_trader_has_ended(quick):
+    for beside in ("start", "stop"):
+        trader = quick().open()
+        raised = in_threads(lambda: trader.halt("panic"), getattr(trader, beside), lambda: trader.halt("panic"))  # noqa: B023
+        trader.stop()
+        was_halted = trader.desk.engine.risk.halted == "panic"
+        assert all(isinstance(error, HaltedError) and "has not ended" in str(error) for error in raised)
+        assert was_halted or (beside == "stop" and len(raised) == 2)
+        assert replay(trader.journal_path).engine.risk.halted == trader.desk.engine.risk.halted
+        if was_halted:
+            trader.open().resume()
+            trader.stop()
+
+
+def test_a_halt_beside_an_opening_waits_for_it_and_is_done(quick, fast):
+    fast.inject(Fault("http.latency", method="GET", path="/v2/account", seconds=0.5, count=1))
+    trader = quick()
+    worker = threading.Thread(target=trader.open)
+    worker.start()
+    wait_for(lambda: trader.status().state == "opening")
+    trader.halt("before it trades")
+    worker.join(SECONDS)
+    assert trader.desk.engine.risk.halted == "before it trades"
+    assert trader.stop().state == "stopped"
+
+
+def test_a_listener_that_hears_a_command_of_an_open_trader_may_stop_it(hire):
+    def hear(note):
+        if note.what == "command":
+            trader.stop()
+
+    trader = hire(listeners=[hear]).open()
+    trader.halt("enough")
+    assert trader.status().state == "stopped"
+    assert replay(trader.journal_path).engine.risk.halted == "enough"
+
+
+def test_who_asks_a_trader_that_ends_hears_that_it_has_ended_and_the_command_is_withdrawn(tmp_path):
+    place = tmp_path / "j.sqlite"
+    book = Journal(place)
+    threading.Timer(0.1, book.close).start()
+    with pytest.raises(TradingError, match="has ended meanwhile; the command was withdrawn"):
+        ask(place, "halt", timeout=SECONDS)
+    with closing(Inbox(place)) as inbox:
+        assert inbox.waiting() == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_setting_that_json_would_write_as_none_is_refused_by_its_name(tmp_path, number):
+    with closing(Inbox(tmp_path / "j.sqlite")) as inbox:
+        for settings, name in (
+            ({"capital": number}, "capital"),
+            ({"limits": {"max_weight": number}}, "limits.max_weight"),
+            ({"weights": [1.0, number]}, "weights.1"),
+        ):
+            with pytest.raises(ConfigurationError, match=f"add x: found {name}=.*(nan|inf), wanted a finite number"):
+                inbox.ask("add", "x", reference="m@champion", **settings)
+        assert inbox.waiting() == []
 
 
 def test_a_listener_that_raises_hears_nothing_more_and_trading_goes_on(hire):

@@ -1,5 +1,7 @@
 """The journal: append-only, written before acting, readable after any cut."""
 
+import contextlib
+import fcntl
 import math
 import os
 import shutil
@@ -7,15 +9,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cryptoquant.errors import JournalError
-from cryptoquant.live.journal import Entry, Journal, decode, encode, encode_signals, read_journal, writer_of
+from cryptoquant.live.journal import STRUCTS, Entry, Journal, decode, encode, encode_signals, read_journal, writer_of
+from cryptoquant.live.reading import Reading
 from cryptoquant.live.replay import replay
 from cryptoquant.live.start import Start
 from cryptoquant.market.price import Price
@@ -119,6 +123,101 @@ def test_what_is_no_journal_is_refused(tmp_path):
         Journal(tmp_path / "newer")
 
 
+bodies = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from([b"", b"{}", b"[]", b"null", b"7", b'{"time":1}', b"[[", b'[{"symbol":1}]', "{}", "x", 5, None]),
+)
+
+
+@given(st.sampled_from(["slice", "signals", "profile", *STRUCTS]), bodies)
+@example("slice", b'{"time":1,"known":1,"symbols":["A/USD"],"values":[[1.0]]}')
+@example("slice", b'{"time":"soon","known":1,"symbols":["A/USD"],"values":[[1,1,1,1,1]]}')
+def test_a_damaged_row_is_named_by_its_place_and_never_raises_anything_else(kind, body):
+    entry = Entry(7, kind, "main", f"{kind}:1", 1, body, "j.sqlite")
+    read = {"signals": entry.signals, "profile": entry.content}.get(kind, entry.fact)
+    said = ""
+    try:
+        read()
+    except JournalError as error:
+        said = str(error)
+    is_named = said.startswith(f"j.sqlite: row 7 ({kind} {kind}:1) is damaged: found ") and ", wanted " in said
+    assert is_named or (not said and kind in ("profile", "signals", "timer"))  # of the others, none of these is a body
+
+
+def damaged(path, statement):
+    Journal(path).close()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        insert = "INSERT INTO facts (kind, scope, id, time, body) VALUES (?, ?, ?, ?, ?)"
+        raw.execute(insert, encode(Command("a", "halt", 1), "main"))
+        raw.execute(statement)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("DROP TABLE facts", "no such table"),
+        ("UPDATE facts SET kind = x'ff00'", r"row 1 .* is damaged: found .*, wanted texts"),
+        ("UPDATE facts SET time = 'soon'", r"row 1 \(command command:a\) is damaged: found .*, wanted texts"),
+        ("UPDATE facts SET id = CAST(x'ff00' AS TEXT)", "UTF-8"),
+    ],
+)
+def test_a_damaged_file_is_an_error_of_the_journal_for_who_writes_and_who_reads_it(tmp_path, statement, text):
+    path = damaged(tmp_path / "j.sqlite", statement)
+    with pytest.raises(JournalError, match=text):
+        read_journal(path)
+    if "DROP" in statement:
+        return  # who writes makes the table anew
+    with contextlib.closing(Journal(path)) as journal, pytest.raises(JournalError, match=text):
+        journal.entries()
+
+
+def test_pages_that_rotted_are_an_error_of_the_journal_for_who_opens_it(tmp_path):
+    path = tmp_path / "j.sqlite"
+    journal = Journal(path)
+    journal.append([Command(str(number), "halt", 1, "x" * 500) for number in range(100)])
+    journal.close()
+    content = bytearray(path.read_bytes())
+    content[8_192::97] = bytes(byte ^ 0x5A for byte in content[8_192::97])
+    path.write_bytes(content)
+    with pytest.raises(JournalError), contextlib.closing(Journal(path)) as journal:
+        journal.entries()
+
+
+@pytest.mark.parametrize(
+    ("fact", "text"),
+    [
+        (
+            Order("o", "two", "A/USD", "buy", 1.0, 1),
+            "found profile 'two', wanted one that was set up before, which are main",
+        ),
+        (Order("o", "main", "B/USD", "buy", 1.0, 1), "found symbol 'B/USD', wanted one of A/USD"),
+        (Fill("e", "o", "two", "A/USD", "buy", 1.0, 1.0, 1, 1.0, 1.0, 1.0), "found profile 'two'"),
+        (Fill("e", "o", "main", "A/USD", "buy", 1.0, 1.0, 1, 1.0, 1.0, 1.0), "'?o'?"),
+    ],
+)
+def test_what_no_row_before_has_told_of_is_damage_for_who_watches(tmp_path, fact, text):
+    venue = Venue.alpaca(Costs.alpaca(2, 1.5), [increments("A/USD", "0.0001", "0.01", "0.001")])
+    start = Start(
+        "a@champion", "main", "1h", LongFlat(0.6), venue, Execution(0.1, 0.2), RiskLimits(), ("A/USD",), 1234.5, 7, ()
+    )  # fmt: skip
+    journal = Journal(tmp_path / "j.sqlite")
+    journal.note("profile", "profile:main", 7, {"action": "add", **start.to_dict()}, "main")
+    journal.append([fact])
+    journal.close()
+    with pytest.raises(JournalError, match=text):
+        Reading(tmp_path / "j.sqlite").update()
+
+
+def test_who_only_looks_whether_a_journal_is_written_does_not_keep_a_trader_from_it(tmp_path):
+    path = tmp_path / "j.sqlite"
+    Journal(path).close()
+    with path.with_name("j.sqlite.lock").open("r+") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        threading.Timer(0.03, fcntl.flock, (look, fcntl.LOCK_UN)).start()
+        Journal(path).close()
+
+
 def test_a_write_that_fails_leaves_the_journal_as_it_was(tmp_path):
     journal = Journal(tmp_path / "j.sqlite")
     journal.append([Command("a", "halt", 1)])
@@ -131,7 +230,7 @@ def test_a_write_that_fails_leaves_the_journal_as_it_was(tmp_path):
 
 WRITER = """
 import sys
-from cryptoquant.live.journal import Entry, Journal, decode, encode, encode_signals, read_journal, writer_of
+from cryptoquant.live.journal import STRUCTS, Entry, Journal, decode, encode, encode_signals, read_journal, writer_of
 from cryptoquant.trading.engine import Command, Timer
 journal = Journal(sys.argv[1])
 number = len(journal.entries())

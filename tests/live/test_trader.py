@@ -11,16 +11,19 @@ import pytest
 
 from cryptoquant import features as f
 from cryptoquant.backtest.sandbox import Sandbox
+from cryptoquant.backtest.sandbox.fault import Fault
 from cryptoquant.cli.parity import parity
 from cryptoquant.data.store import Store
 from cryptoquant.errors import (
     AuthenticationError,
     ConfigurationError,
+    DataError,
     HaltedError,
     JournalError,
     TradingError,
     VenueUnreachableError,
 )
+from cryptoquant.live.history import history
 from cryptoquant.live.journal import encode, read_journal
 from cryptoquant.live.options import TraderOptions
 from cryptoquant.live.replay import replay
@@ -35,6 +38,7 @@ from cryptoquant.trading.risk import RiskLimits
 from cryptoquant.trading.venue import Costs, Venue
 
 MINUTE_NS = 60 * 10**9
+HOUR_NS = 60 * MINUTE_NS
 
 
 def minutes_of(trader) -> Panel:
@@ -355,3 +359,23 @@ def test_the_features_memory_is_kept_once_the_journal_has_the_slice_and_threads_
     assert all(seen == known for seen, known, _, _ in kept)
     assert [turn < usual for *_, turn in kept] == [True, True, False]
     assert sys.getswitchinterval() == usual
+
+
+def test_a_trader_that_starts_at_a_close_bears_a_clock_of_the_venue_that_is_behind(hire, sandbox):
+    hire().run(until=timedelta(minutes=90))
+    sandbox.advance(timedelta(minutes=90))
+    sandbox.inject(Fault("venue.clock", seconds=-2.0, lasts=timedelta(minutes=5)))
+    assert hire().open().stop().state == "stopped"
+
+
+def test_a_last_close_that_the_venue_publishes_late_is_asked_for_again(bundle, tmp_path):
+    with Sandbox(11, bundle.symbols, days=15, history=timedelta(days=10), speed=1_800) as venue:
+        last = (venue.market.now // HOUR_NS + 1) * HOUR_NS
+        panel = history(bundle, Store(tmp_path / "store"), venue.alpaca(), last)
+    assert int(panel.times[-1]) == last
+
+
+def test_a_last_close_that_does_not_come_is_said_with_how_long_it_was_asked_for(bundle, sandbox, tmp_path, monkeypatch):
+    monkeypatch.setattr("cryptoquant.live.history.PAUSES", (0.01, 0.02))
+    with pytest.raises(DataError, match=r"asked 3 times in 0 s, .* up to .*T00:00:00Z; .* up to .*T01:00:00Z"):
+        history(bundle, Store(tmp_path / "store"), sandbox.alpaca(), sandbox.market.now + HOUR_NS)

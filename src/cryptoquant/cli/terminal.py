@@ -15,8 +15,8 @@ from cryptoquant.performance.progress import Advance
 from cryptoquant.performance.progress import bar as progress
 from cryptoquant.performance.trials import strict_json
 
-OUT = Console(highlight=False, soft_wrap=True)
-ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+OUT = Console(highlight=False, soft_wrap=True, emoji=False)
+ERR = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 __all__ = [
     "Advance",

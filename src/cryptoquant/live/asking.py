@@ -1,6 +1,8 @@
 """Asking a running trader from another process: a command into its inbox, and its answer."""
 
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +28,43 @@ def ask(journal: Path, action: str, profile: str = "", *, timeout: float = 10.0,
     writer = writer_of(journal)
     if writer is None:
         raise JournalError(f"no trader writes {journal}: start one with `cryptoquant paper`")
-    inbox = Inbox(journal)
-    try:
-        said = _answer(inbox, journal, inbox.ask(action, profile, **settings), time.monotonic() + timeout)
-    finally:
-        inbox.close()
-    if said is None:
-        raise TradingError(f"{action}: process {writer} did not answer in {timeout:.0f} s; the command was withdrawn")
+    if not put(journal, action, profile, timeout=timeout, is_there=lambda: writer_of(journal) is not None, **settings):
+        raise TradingError(f"{action}: the trader, process {writer}, has ended meanwhile; the command was withdrawn")
+
+
+def put(
+    journal: Path,
+    action: str,
+    profile: str = "",
+    *,
+    timeout: float,
+    is_there: Callable[[], bool],
+    **settings: Any,
+) -> bool:
+    """Put a command into the inbox beside a journal and wait until it is done; False when no one is there any more.
+
+    Then no one has begun with it, and it was withdrawn.
+
+    Raises
+    ------
+    TradingError
+        It cannot be done, or was not answered in time (seconds), or whoever began with it did not end it.
+    """
+    deadline, was_there = time.monotonic() + timeout, True
+    with closing(Inbox(journal)) as inbox:
+        number = inbox.ask(action, profile, **settings)
+        try:
+            while inbox.answer_of(number) is None and was_there and time.monotonic() < deadline:
+                was_there = is_there()
+                time.sleep(POLL_SECONDS)
+        finally:
+            is_withdrawn = inbox.withdraw(number)
+        said = None if is_withdrawn else inbox.answer_of(number)
+    if is_withdrawn and was_there:
+        raise TradingError(f"{action}: the trader did not answer in {timeout:.0f} s; the command was withdrawn")
+    if said is None and not is_withdrawn:
+        begun = "has begun with it, and is not done yet" if was_there else "has begun with it, and has ended meanwhile"
+        said = f"the trader {begun}"
     if said:
         raise TradingError(f"{action}: {said}")
-
-
-def _answer(inbox: Inbox, journal: Path, number: int, deadline: float) -> str | None:
-    """Return the answer to a wish, None when it was withdrawn without one."""
-    is_there = True
-    try:
-        while is_there and time.monotonic() < deadline:
-            if (said := inbox.answer_of(number)) is not None:
-                return said
-            is_there = writer_of(journal) is not None
-            time.sleep(POLL_SECONDS)
-    finally:
-        is_withdrawn = inbox.withdraw(number)
-    if is_withdrawn:
-        return None
-    if (said := inbox.answer_of(number)) is not None:
-        return said
-    return "the trader has ended meanwhile" if not is_there else "the trader has begun with it, and is not done yet"
+    return not is_withdrawn

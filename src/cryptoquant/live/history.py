@@ -1,5 +1,7 @@
 """The history that a trader's features need, up to the last closed bar."""
 
+import time
+
 import numpy as np
 
 from cryptoquant.data.alpaca import Alpaca
@@ -12,13 +14,16 @@ from cryptoquant.market.time import Timeframe, iso, span_ns
 from cryptoquant.models.bundle import Bundle
 
 SILENCE_NS = 10 * 60 * 10**9
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds after which the venue is asked again for a last close that it lacks: it publishes a bar some seconds late."""
 
 
 def history(bundle: Bundle, store: Store, source: Alpaca, now: int) -> Panel:
     """Return the stored slices up to the last close before ``now`` (ns); what the store lacks is downloaded first.
 
     A symbol without a trade in the last bars has none there, as while trading. The slice itself may be as old as
-    ``SILENCE_NS`` says: of short bars, the last may be silent for all symbols.
+    ``SILENCE_NS`` says: of short bars, the last may be silent for all symbols. An older one is asked for again after
+    each of ``PAUSES``: bars come some seconds after their close, and the venue's clock may be behind ours.
 
     Raises
     ------
@@ -30,14 +35,12 @@ def history(bundle: Bundle, store: Store, source: Alpaca, now: int) -> Panel:
     lookback, warm_up = bundle.features.needed(bundle.timeframe)
     lookback += bundle.predictor.window - 1
     needed = max(warm_up + bundle.predictor.window - 1, bundle.strategy.lookback) + 2
-    for symbol in bundle.symbols:
-        begin = _lacking(store, symbol, bundle.timeframe, last - needed * width, last)
-        if begin < last:
-            download(store, symbol, _kept(store, symbol, bundle.timeframe), begin, last, source=source)
-    try:
-        panel = Panel.from_frame(store.bars(list(bundle.symbols), bundle.timeframe), bundle.symbols).between(0, last)
-    except DataError as error:
-        raise DataError(f"{bundle.name}: neither store nor venue has the history to trade on: {error}") from error
+    panel = _brought(bundle, store, source, last - needed * width, last)
+    for pause in PAUSES:
+        if int(panel.times[-1]) >= last - max(0, SILENCE_NS - width):
+            break
+        time.sleep(pause)
+        panel = _brought(bundle, store, source, last - needed * width, last)
     for column, symbol in enumerate(bundle.symbols):
         there = ~np.isnan(panel.field("close")[:, column])
         recent = int(there[-needed:].sum())
@@ -46,8 +49,21 @@ def history(bundle: Bundle, store: Store, source: Alpaca, now: int) -> Panel:
             raise DataError(f"{bundle.name}: {symbol}: found {found}; trading now needs {lookback + 1}")
     reached = int(panel.times[-1])
     if reached < last - max(0, SILENCE_NS - width):
-        raise DataError(f"{bundle.name}: found bars up to {iso(reached)}; trading now needs them up to {iso(last)}")
+        asked = f"asked {len(PAUSES) + 1} times in {sum(PAUSES):.0f} s, found bars up to {iso(reached)}"
+        raise DataError(f"{bundle.name}: {asked}; trading now needs them up to {iso(last)}")
     return panel
+
+
+def _brought(bundle: Bundle, store: Store, source: Alpaca, start: int, last: int) -> Panel:
+    """Download what the store lacks between two closes (ns), and return all that it holds up to the last."""
+    for symbol in bundle.symbols:
+        begin = _lacking(store, symbol, bundle.timeframe, start, last)
+        if begin < last:
+            download(store, symbol, _kept(store, symbol, bundle.timeframe), begin, last, source=source)
+    try:
+        return Panel.from_frame(store.bars(list(bundle.symbols), bundle.timeframe), bundle.symbols).between(0, last)
+    except DataError as error:
+        raise DataError(f"{bundle.name}: neither store nor venue has the history to trade on: {error}") from error
 
 
 def _lacking(store: Store, symbol: str, timeframe: str, start: int, end: int) -> int:

@@ -1,12 +1,14 @@
 """The inbox: what an operator asks of a running trader, in a file beside its journal that any process may write."""
 
+import math
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from cryptoquant.errors import JournalError
+from cryptoquant.errors import ConfigurationError, JournalError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS asked (
@@ -51,7 +53,18 @@ class Inbox:
             raise JournalError(f"{self.path} is no inbox of commands: {error}") from error
 
     def ask(self, action: str, profile: str = "", **settings: Any) -> int:
-        """Leave a wish for the trader; return its number."""
+        """Leave a wish for the trader; return its number.
+
+        Raises
+        ------
+        ConfigurationError
+            A setting is a number that JSON has no word for: it would be read as none, a capital as all the spare cash.
+        JournalError
+            The file cannot be written.
+        """
+        for name, number in _numbers("", settings):
+            if not math.isfinite(number):
+                raise ConfigurationError(f"{action} {profile}: found {name}={number}, wanted a finite number")
         body = msgspec.json.encode({"action": action, "profile": profile, "settings": settings})
         try:
             found = self._db.execute("INSERT INTO asked (body) VALUES (?)", (body,))
@@ -106,3 +119,12 @@ class Inbox:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Yield the floats among settings, however deep, with their names."""
+    if isinstance(value, float):
+        yield name, value
+    elif isinstance(value, dict | list | tuple):
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _numbers(f"{name}.{key}" if name else str(key), one)

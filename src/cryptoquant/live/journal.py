@@ -5,8 +5,9 @@ import json
 import math
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,7 +17,7 @@ import numpy as np
 from cryptoquant.errors import JournalError
 from cryptoquant.market.price import Price
 from cryptoquant.market.signal import Signal
-from cryptoquant.market.slice import Slice
+from cryptoquant.market.slice import FIELDS, Slice
 from cryptoquant.trading.engine import Command, Timer
 from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Order, Rejection
 
@@ -39,6 +40,18 @@ STRUCTS: dict[str, Any] = {
     "price": Price,
     "timer": Timer,
 }
+
+
+class SliceBody(msgspec.Struct, frozen=True):
+    """The body of a slice; an absent symbol's row holds nothing."""
+
+    time: int
+    known: int
+    symbols: tuple[str, ...]
+    values: list[list[float | None]]
+
+
+SLICE = msgspec.json.Decoder(SliceBody)
 KIND_OF = {struct: kind for kind, struct in STRUCTS.items()}
 DECODERS = {kind: msgspec.json.Decoder(struct) for kind, struct in STRUCTS.items()}
 SIGNALS = msgspec.json.Decoder(list[Signal])
@@ -46,6 +59,11 @@ ENCODER = msgspec.json.Encoder()
 REST_ROWS, FULL_PAGES = 500, 8_000
 ONCE = ("command", "profile", "account", "warm")
 """Kinds of rows that the books would be other without."""
+UNREADABLE = (msgspec.MsgspecError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What decoding raises when a body is not what its kind says."""
+EXCERPT = 60
+LOOKS, LOOK_SECONDS = 20, 0.005
+"""How often the lock is tried: who only looks whether a journal is written holds it for a moment."""
 Fact = Slice | Order | Cancel | Fill | Rejection | Cancellation | Adjustment | Command | Price | Timer
 Row = tuple[str, str, str, int, bytes]
 
@@ -54,7 +72,8 @@ Row = tuple[str, str, str, int, bytes]
 class Entry:
     """One row: its place, what it is, whom it concerns, its identity and its time (nanoseconds UTC).
 
-    ``scope`` is a profile, of a slice the universe that it belongs to, and empty for what concerns all.
+    ``scope`` is a profile, of a slice the universe that it belongs to, and empty for what concerns all. ``journal`` is
+    the file, where it was read from one. What cannot be read as what it should be is a `JournalError` that names it.
     """
 
     seq: int
@@ -63,20 +82,37 @@ class Entry:
     id: str
     time: int
     body: bytes
+    journal: str = field(default="", compare=False)
 
     def fact(self) -> Fact:
         """Return the event that the row holds; its kind must be one of an event."""
-        return decode(self.kind, self.body)
+        try:
+            return decode(self.kind, self.body)
+        except UNREADABLE as error:
+            raise self.damaged(_excerpt(self.body), f"what {self.kind!r} rows hold ({error})") from error
 
     def signals(self) -> list[Signal]:
         """Return the signals of a row of kind ``signals``."""
-        found: list[Signal] = SIGNALS.decode(self.body)
+        try:
+            found: list[Signal] = SIGNALS.decode(self.body)
+        except UNREADABLE as error:
+            raise self.damaged(_excerpt(self.body), f"signals ({error})") from error
         return found
 
     def content(self) -> dict[str, Any]:
         """Return the body of a row that is no event (``account``, ``profile``, ``settled``)."""
-        content: dict[str, Any] = json.loads(self.body)
+        try:
+            content = json.loads(self.body)
+        except UNREADABLE as error:
+            raise self.damaged(_excerpt(self.body), f"a JSON object ({error})") from error
+        if not isinstance(content, dict):
+            raise self.damaged(_excerpt(self.body), "a JSON object")
         return content
+
+    def damaged(self, found: str, wanted: str) -> JournalError:
+        """Return the error that says of this row what was found in it, and what was wanted."""
+        where = f"{self.journal}: " if self.journal else ""
+        return JournalError(f"{where}row {self.seq} ({self.kind} {self.id}) is damaged: found {found}, wanted {wanted}")
 
 
 class Journal:
@@ -107,21 +143,25 @@ class Journal:
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
             if found in (0, FORMAT):
                 self._db.executescript(SCHEMA)
-        except sqlite3.DatabaseError as error:
+                self._db.execute(f"PRAGMA user_version={FORMAT}")
+        except sqlite3.Error as error:
             self._lock.close()
             raise JournalError(f"{self.path} is not a journal: {error}") from error
         if found not in (0, FORMAT):
             self.close()
             raise JournalError(f"{self.path} has format {found}, this version reads {FORMAT}")
-        self._db.execute(f"PRAGMA user_version={FORMAT}")
 
     def _acquire(self) -> TextIO:
         lock = _lock_of(self.path).open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise JournalError(f"{self.path} is written by another trader") from error
+        for look in range(1, LOOKS + 1):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if look == LOOKS:
+                    lock.close()
+                    raise JournalError(f"{self.path} is written by another trader") from error
+                time.sleep(LOOK_SECONDS)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -208,8 +248,17 @@ class Journal:
         self._rested = self._db.total_changes
 
     def entries(self, after: int = 0) -> list[Entry]:
-        """Return all rows behind a place, in order."""
-        return list(_rows(self._db, after))
+        """Return all rows behind a place, in order.
+
+        Raises
+        ------
+        JournalError
+            The file is damaged.
+        """
+        try:
+            return list(_rows(self._db, self.path, after))
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path} is damaged: {error}") from error
 
     def close(self) -> None:
         """Close the file and let another trader have it."""
@@ -234,10 +283,10 @@ def read_journal(path: str | Path, after: int = 0) -> list[Entry]:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found != FORMAT:
                 raise JournalError(f"{place} has format {found}, this version reads {FORMAT}")
-            return list(_rows(connection, after))
+            return list(_rows(connection, place, after))
         finally:
             connection.close()
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         raise JournalError(f"{place} is not a journal: {error}") from error
 
 
@@ -258,10 +307,21 @@ def _lock_of(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def _rows(connection: sqlite3.Connection, after: int) -> Iterator[Entry]:
-    columns = "seq, kind, scope, id, time, body"
+def _rows(connection: sqlite3.Connection, path: Path, after: int) -> Iterator[Entry]:
+    columns, name = "seq, kind, scope, id, time, body", str(path)
     found = connection.execute(f"SELECT {columns} FROM facts WHERE seq > ? ORDER BY seq", (after,))
-    return (Entry(*row) for row in found)
+    for seq, kind, scope, identity, at, body in found:
+        entry = Entry(seq, kind, scope, identity, at, body, name)
+        # SQLite keeps what it is given, also where a column was declared to be of another type.
+        if not (isinstance(at, int) and all(isinstance(one, str) for one in (kind, scope, identity))):
+            raise entry.damaged(_excerpt((kind, scope, identity, at)), "texts for kind, scope and id, and a whole time")
+        yield entry
+
+
+def _excerpt(body: Any) -> str:
+    """Return the beginning of a body in words; a damaged one may be of any type that SQLite knows."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+    return repr(text if len(text) <= EXCERPT else f"{text[:EXCERPT]}...")
 
 
 def encode(fact: Fact, scope: str = "") -> Row:
@@ -309,9 +369,13 @@ def _identity(kind: str, fact: Any) -> str:
 def decode(kind: str, body: bytes) -> Fact:
     """Return the fact of ``encode``."""
     if kind == "slice":
-        found = msgspec.json.decode(body)
-        values = np.array([[math.nan if v is None else v for v in row] for row in found["values"]], dtype=np.float64)
-        return Slice(found["time"], found["known"], tuple(found["symbols"]), values)
+        found = SLICE.decode(body)
+        values = np.array([[math.nan if v is None else v for v in row] for row in found.values], dtype=np.float64)
+        if values.shape != (len(found.symbols), len(FIELDS)):
+            raise ValueError(
+                f"values of shape {values.shape} for {len(found.symbols)} symbols and {len(FIELDS)} fields"
+            )
+        return Slice(found.time, found.known, found.symbols, values)
     if kind not in DECODERS:
         raise JournalError(f"a row of kind {kind!r} is no event")
     fact: Fact = DECODERS[kind].decode(body)

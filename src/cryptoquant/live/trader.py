@@ -1,7 +1,9 @@
 """The trader: feed, features, model, signal, strategy, risk, journal, broker. On paper only, and in doubt it halts."""
 
 import hashlib
+import os
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
@@ -17,7 +19,7 @@ from cryptoquant.data.rate import TokenBucket
 from cryptoquant.data.store import Store
 from cryptoquant.errors import CryptoquantError, HaltedError
 from cryptoquant.live.account import Account
-from cryptoquant.live.asking import ask
+from cryptoquant.live.asking import POLL_SECONDS, put
 from cryptoquant.live.broker import AlpacaBroker
 from cryptoquant.live.changes import Changes
 from cryptoquant.live.desk import Desk
@@ -25,7 +27,7 @@ from cryptoquant.live.dispatcher import Dispatcher
 from cryptoquant.live.feed import Feed
 from cryptoquant.live.floor import Floor
 from cryptoquant.live.inbox import Inbox
-from cryptoquant.live.journal import Journal
+from cryptoquant.live.journal import Journal, writer_of
 from cryptoquant.live.minutes import Minutes
 from cryptoquant.live.note import Level, Listener
 from cryptoquant.live.opening import Opening
@@ -349,9 +351,9 @@ class Trader:
         Raises
         ------
         HaltedError
-            The trader was not started, or has ended.
+            The trader was not started, or has ended before it began with it.
         TradingError
-            The thread that trades has ended meanwhile, or did not answer in time.
+            The thread that trades did not answer in time, or has ended while it was at it.
         """
         self._operate("halt", reason)
 
@@ -363,12 +365,26 @@ class Trader:
         if self._turn.is_own:
             with closing(Inbox(self.journal_path)) as inbox:
                 inbox.ask(action, reason=reason)
-        elif self._turn.is_taken:
-            ask(self.journal_path, action, timeout=ANSWER_SECONDS, reason=reason)
-        elif self._is_open:
-            self.operator.command(action, reason=reason)
-        else:
-            raise HaltedError(f"{action} is for a trader that was started: call start() or run()")
+            return
+        while not (self._has_commanded(action, reason) or self._has_answered(action, reason)):
+            time.sleep(POLL_SECONDS)  # the turn has gone to another thread meanwhile, or what it opens is not open yet
+
+    def _has_commanded(self, action: str, reason: str) -> bool:
+        """Give a command in this thread unless it is another's turn."""
+        with self._turn.moment() as has_it:
+            if has_it and not self._is_open:
+                raise HaltedError(f"{action} is for a trader that was started and has not ended: call start() or run()")
+            if has_it:
+                self.operator.command(action, reason=reason)
+                if self._turn.stopping.asked:  # by a listener
+                    self._close()
+        return has_it
+
+    def _has_answered(self, action: str, reason: str) -> bool:
+        """Give a command to the thread whose turn it is; False when its turn is over before it begins with it."""
+        place, is_there = self.journal_path, lambda: self._turn.is_lasting
+        is_open = writer_of(place) == os.getpid()
+        return is_open and put(place, action, timeout=ANSWER_SECONDS, is_there=is_there, reason=reason)
 
     def stop(self) -> TraderStatus:
         """End trading, and return the status.
@@ -376,8 +392,11 @@ class Trader:
         While another thread trades it winds down first, as after SIGTERM, and this waits for it; in the thread that
         trades, as from a listener, it is only asked to. Otherwise streams and journal are closed; positions are kept.
         """
-        if self._turn.end("stop()"):
-            self._close()
+        while self._turn.end("stop()"):
+            with self._turn.moment() as has_it:
+                if has_it:
+                    self._close()
+                    break
         return self.status()
 
     def _close(self) -> None:

@@ -1,6 +1,8 @@
 """Whose turn it is: one thread at a time opens a trader or trades with it, and any other may ask it to end."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cryptoquant.errors import TradingError
 from cryptoquant.live.stopping import Stopping
@@ -16,7 +18,8 @@ class Turn:
     stopping
         Who asked for the end of this turn.
     is_ending
-        Whether what was opened is being closed.
+        Whether it will be over in a moment, for what was opened is being closed, or it was taken for a moment only:
+        then it is waited for.
     """
 
     def __init__(self) -> None:
@@ -32,6 +35,11 @@ class Turn:
         return self._owner != NOBODY
 
     @property
+    def is_lasting(self) -> bool:
+        """Whether some thread has it, and not for a moment only."""
+        return self.is_taken and not self.is_ending
+
+    @property
     def is_own(self) -> bool:
         """Whether this thread has it."""
         return self._owner == threading.get_ident()
@@ -44,13 +52,29 @@ class Turn:
         TradingError
             Another thread has it.
         """
-        if self.is_ending and not self.is_own:
+        if not self._has_taken(stopping, is_brief=False):
+            raise TradingError("another thread opens this trader, or trades with it: stop() ends that")
+
+    @contextmanager
+    def moment(self) -> Iterator[bool]:
+        """Take it for a moment, in which no other thread opens, trades or closes; yield False when it is another's."""
+        has_it = self._has_taken(Stopping(), is_brief=True)
+        try:
+            yield has_it
+        finally:
+            if has_it:
+                self.leave()
+
+    def _has_taken(self, stopping: Stopping, *, is_brief: bool) -> bool:
+        while True:
+            with self._lock:
+                if not self.is_taken:
+                    self._owner, self.stopping, self.is_ending = threading.get_ident(), stopping, is_brief
+                    self._over.clear()
+                    return True
+                if self.is_own or not self.is_ending:
+                    return False
             self._over.wait()
-        with self._lock:
-            if self.is_taken:
-                raise TradingError("another thread opens this trader, or trades with it: stop() ends that")
-            self._owner, self.stopping = threading.get_ident(), stopping
-            self._over.clear()
 
     def pass_to(self, thread: threading.Thread) -> None:
         """Start a thread that has it from now on; it says so by ``adopt``."""
@@ -63,8 +87,9 @@ class Turn:
 
     def leave(self) -> None:
         """Give it up."""
-        self._owner, self.is_ending = NOBODY, False
-        self._over.set()
+        with self._lock:
+            self._owner, self.is_ending = NOBODY, False
+            self._over.set()
 
     def end(self, who: str) -> bool:
         """Ask who has it to end, and wait for that; False when it is this thread, which cannot wait for itself."""
