@@ -3,7 +3,7 @@
 import shutil
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from datetime import time, timedelta
 
 import pytest
 
@@ -18,7 +18,7 @@ from cryptoquant.live.trader import Trader
 from cryptoquant.trading.strategy import TimeOfDay
 
 PAIR = ("BTC/USD",)
-NEW = Profile.rule("one", TimeOfDay(max_weight=0.4), PAIR, "5m", capital=5_000.0)
+NEW = Profile.rule("one", TimeOfDay(time(22), time(22), max_weight=0.4), PAIR, "5m", capital=5_000.0)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,11 @@ def test_a_row_that_lacks_what_it_should_hold_is_told_with_its_place(spoil, kind
         replay_all(place)
     assert str(caught.value).startswith(f"row {seq} ({kind} {name}) is damaged: found ")
     assert "wanted" in str(caught.value)
+
+
+def test_a_row_of_a_profile_that_was_never_set_up_is_told(spoil):
+    with pytest.raises(JournalError, match=r"row \d+ \(order .* found profile 'lost', wanted one of one"):
+        replay_all(spoil("update facts set scope = 'lost' where kind = 'order'"))
 
 
 def test_what_is_in_force_for_all_is_not_read_out_of_a_damaged_row(spoil):

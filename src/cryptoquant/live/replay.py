@@ -27,6 +27,7 @@ ITSELF = "itself-"
 """How the id of a command begins that the trader gave itself, because of a silence or of its end."""
 EVENTS = ("slice", "fill", "rejection", "cancellation", "adjustment", "command", "price", "timer")
 WISHES = ("order", "cancel")
+OF_A_PROFILE = ("order", "cancel", "fill", "rejection", "cancellation", "adjustment", "signals")
 OF_A_SYMBOL = (Order, Cancel, Fill, Rejection, Cancellation, Adjustment)
 Wish = Order | Cancel
 
@@ -279,6 +280,9 @@ def read_on(found: dict[str, Replay], entry: Entry, strategies: Mapping[str, typ
             else:
                 found[entry.scope].change(content, strategies)
         return
+    if entry.kind in OF_A_PROFILE and found and entry.scope not in found:
+        said = f"found profile {entry.scope!r}, wanted one of {', '.join(found)}"
+        raise JournalError(f"row {entry.seq} ({entry.kind} {entry.id}) is damaged: {said}")
     for name, one in found.items():
         if not one.is_removed and entry.scope in ("", name, one.start.universe):
             one.take(entry)
