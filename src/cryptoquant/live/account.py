@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
+from cryptoquant.live.damage import reading
 from cryptoquant.live.desk import Desk
 from cryptoquant.live.dispatcher import Standing
 from cryptoquant.live.doubt import CASH, Doubt, fact_order
@@ -84,12 +85,13 @@ class Account:
         real = {name: one for name, one in known.items() if not one.start.is_shadow}
         orders = {order.id: order for one in real.values() for order in one.orders}
         for entry in entries:
-            if entry.kind == "settled":
-                self._resume(entry.content())
-            elif entry.scope in real and entry.kind in ("fill", "adjustment"):
-                self.take(entry.fact(), orders, real[entry.scope].engine.venue)  # type: ignore[arg-type]
-            elif entry.scope in real and entry.kind == "profile" and entry.content()["action"] == "remove":
-                self.inherit(real[entry.scope].engine.portfolio)
+            with reading(entry):
+                if entry.kind == "settled":
+                    self._resume(entry.content())
+                elif entry.scope in real and entry.kind in ("fill", "adjustment"):
+                    self.take(entry.fact(), orders, real[entry.scope].engine.venue)  # type: ignore[arg-type]
+                elif entry.scope in real and entry.kind == "profile" and entry.content()["action"] == "remove":
+                    self.inherit(real[entry.scope].engine.portfolio)
 
     @property
     def settled(self) -> dict[str, Any]:

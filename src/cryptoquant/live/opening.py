@@ -1,18 +1,21 @@
 """The opening: from a journal, the venue and the store to desks that may trade, or to a halt with its reason."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptoquant.data.alpaca import Alpaca
 from cryptoquant.data.store import Store
-from cryptoquant.errors import HaltedError, TradingError
+from cryptoquant.errors import HaltedError, JournalError, TradingError
 from cryptoquant.live.broker import AlpacaBroker
+from cryptoquant.live.damage import reading
 from cryptoquant.live.desk import Desk
 from cryptoquant.live.dispatcher import Answer, Standing
 from cryptoquant.live.floor import Floor
 from cryptoquant.live.history import history
-from cryptoquant.live.journal import Entry, Journal
+from cryptoquant.live.journal import Entry, Journal, encode
+from cryptoquant.live.latch import latched
 from cryptoquant.live.profile import Profile
 from cryptoquant.live.replay import ITSELF, Replay, replay_all
 from cryptoquant.live.start import Start, check_change, check_strategy, limits_to_dict
@@ -23,7 +26,7 @@ from cryptoquant.models.bundle import STRATEGIES, strategy_to_dict
 from cryptoquant.models.forecaster import Forecaster
 from cryptoquant.models.monitoring.predictions import bundle_digest
 from cryptoquant.models.registry import Registry
-from cryptoquant.trading.engine import Command
+from cryptoquant.trading.engine import Command, Engine
 from cryptoquant.trading.venue import Venue
 
 DEADLINE_NS = 20 * NANOSECONDS_PER_SECOND
@@ -66,6 +69,9 @@ class Opening:
         entries = self.journal.entries()
         if any(entry.kind == "profile" for entry in entries):
             self.known = replay_all(entries, self._strategies())
+        elif lost := sorted({entry.kind for entry in entries} - {"account"}):
+            found = f"{len(entries)} rows ({', '.join(lost)}) and no profile"
+            raise JournalError(f"{self.journal.path} is damaged: found {found}, wanted the profiles that wrote them")
         standing = self.broker.standing()
         floor.account.spare = self._spare(entries, standing)
         floor.account.recall(entries, self.known)
@@ -222,7 +228,8 @@ class Opening:
                 found[symbol] = max(seen, found.get(symbol, 0))
         for entry in self.journal.entries():
             if entry.kind == "price":
-                symbol = entry.id.split(":")[1]
+                with reading(entry):
+                    symbol = entry.id.split(":")[1]
                 found[symbol] = max(entry.time, found.get(symbol, 0))
         return found
 
@@ -265,7 +272,7 @@ class Opening:
             self.past[profile.universe] = Past(panel, tuple(slices[time] for time in sorted(slices)), seen)
         return self.past[profile.universe]
 
-    def _begin(self, floor: Floor, profile: Profile, standing: Standing, past: Past) -> Any:
+    def _begin(self, floor: Floor, profile: Profile, standing: Standing, past: Past) -> Engine:
         """Journal the setup of a new profile and return its engine."""
         bundle, account = profile.bundle, floor.account
         if not profile.is_shadow:
@@ -286,11 +293,28 @@ class Opening:
         warm = tuple(past.panel.between(0, past.seen or self.now))[-length:] if length > 1 else ()
         start = Start.of(profile, venue, cash, self.now, warm)
         check_strategy(bundle.strategy, profile.strategies)
-        engine = start.engine()
-        content = {"action": "add", **start.to_dict()}
-        self.journal.note("profile", f"profile:{profile.name}:{self.now}", self.now, content, profile.name)
+        engine = self._enter(floor, start)
         if not profile.is_shadow:
             account.spare -= cash
+        return engine
+
+    def _enter(self, floor: Floor, start: Start) -> Engine:
+        """Journal a setup and return its engine, under the halt and the pause that are in force for all.
+
+        In one transaction: once the setup is in the journal, the next start would let the profile trade.
+        """
+        name, engine = start.profile, start.engine()
+        content = json.dumps({"action": "add", **start.to_dict()}, default=str).encode()
+        rows = [("profile", name, self.journal.unused(f"profile:{name}:{self.now}"), self.now, content)]
+        latches = latched(self.journal.entries())
+        for action, reason in latches.items():
+            identity = self.journal.unused(f"command:{action}-{name}-{self.now}").removeprefix("command:")
+            command = Command(identity, action, self.now, reason)
+            engine.on(command)
+            rows.append(encode(command, name))
+        self.journal.write(rows, durable=True)
+        for action, reason in latches.items():
+            floor.tell("command", name, "warning", action=action, reason=reason)
         return engine
 
     def _check(self, profile: Profile, known: Replay) -> None:
@@ -330,7 +354,8 @@ class Opening:
             self.journal.note("account", f"account:{self.now}", self.now, {"cash": str(standing.cash)})
             return float(standing.cash)
         given = sum(one.start.cash for one in self.known.values() if not one.start.is_shadow)
-        return float(begun.content()["cash"]) - given
+        with reading(begun):
+            return float(begun.content()["cash"]) - given
 
     def _strategies(self) -> Mapping[str, type[Any]]:
         return dict(STRATEGIES) | {name: cls for one in self.profiles for name, cls in one.strategies.items()}

@@ -10,21 +10,25 @@ import numpy as np
 import polars as pl
 
 from cryptoquant.errors import JournalError
+from cryptoquant.live.damage import reading
 from cryptoquant.live.journal import Entry, read_journal
 from cryptoquant.live.start import Start, limits_from_dict, slice_from_list
 from cryptoquant.market.price import Price
 from cryptoquant.market.signal import Signal
-from cryptoquant.market.slice import Slice
+from cryptoquant.market.slice import FIELDS, Slice
 from cryptoquant.models.bundle import STRATEGIES, strategy_from_dict
 from cryptoquant.performance.report import Report, build_report, fills_frame, rejections_frame
 from cryptoquant.trading.engine import Command, Engine, Event
 from cryptoquant.trading.execution import Execution
-from cryptoquant.trading.order import Adjustment, Cancel, Fill, Order, Rejection
+from cryptoquant.trading.order import Adjustment, Cancel, Cancellation, Fill, Order, Rejection
 from cryptoquant.trading.risk import RiskLimits
 
 ITSELF = "itself-"
 """How the id of a command begins that the trader gave itself, because of a silence or of its end."""
 EVENTS = ("slice", "fill", "rejection", "cancellation", "adjustment", "command", "price", "timer")
+WISHES = ("order", "cancel")
+OF_A_PROFILE = ("order", "cancel", "fill", "rejection", "cancellation", "adjustment", "signals")
+OF_A_SYMBOL = (Order, Cancel, Fill, Rejection, Cancellation, Adjustment)
 Wish = Order | Cancel
 
 
@@ -105,21 +109,54 @@ class Replay:
         return not self.difference
 
     def take(self, entry: Entry) -> None:
-        """Take a row that concerns this profile."""
-        if entry.kind in ("order", "cancel"):
-            self.journalled.append(entry.fact())  # type: ignore[arg-type]
+        """Take a row that concerns this profile.
+
+        Raises
+        ------
+        JournalError
+            The row is damaged.
+        """
+        with reading(entry):
+            found = self._read(entry)
+        if entry.kind in WISHES:
+            self.journalled.append(found)
         elif entry.kind == "signals":
-            for signal in entry.signals():
+            for signal in found:
                 self.signals.append(signal)
                 self.engine.on(signal)
         elif entry.kind == "warm":
-            passed = [slice_from_list(row, self.start.symbols) for row in entry.content()["slices"]]
-            self.engine.warm(passed)
-            self.seen = max(self.seen, passed[-1].time)
+            self.engine.warm(found)
+            self.seen = max(self.seen, found[-1].time)
         elif entry.kind == "halted":
-            self.engine.risk.halted = entry.content()["reason"]
+            self.engine.risk.halted = found
         elif entry.kind in EVENTS:
-            self._step(entry.fact())
+            self._step(found)
+
+    def _read(self, entry: Entry) -> Any:
+        """Return what a row holds, as the engine takes it; errors of Python where it does not fit the profile."""
+        if entry.kind == "signals":
+            return entry.signals()
+        if entry.kind == "halted":
+            return str(entry.content()["reason"])
+        if entry.kind == "warm":
+            passed = [slice_from_list(row, self.start.symbols) for row in entry.content()["slices"]]
+            if not passed:
+                raise ValueError("no slices")
+            return [self._fitting(market) for market in passed]
+        if entry.kind not in WISHES and entry.kind not in EVENTS:
+            return None
+        fact = entry.fact()
+        if isinstance(fact, Slice):
+            return self._fitting(fact)
+        if isinstance(fact, OF_A_SYMBOL) and fact.symbol not in self.start.symbols:
+            raise ValueError(f"{fact.symbol} is not of {', '.join(self.start.symbols)}")
+        return fact
+
+    def _fitting(self, market: Slice) -> Slice:
+        shape = len(self.start.symbols), len(FIELDS)
+        if market.symbols != self.start.symbols or market.values.shape != shape or not isinstance(market.time, int):
+            raise ValueError(f"a slice of {market.values.shape} values at {market.time!r}, not of {shape} at a time")
+        return market
 
     def change(self, content: Mapping[str, Any], strategies: Mapping[str, type[Any]]) -> None:
         """Take a change of the setup, or a removal."""
@@ -228,14 +265,24 @@ def replay_all(
 
 
 def read_on(found: dict[str, Replay], entry: Entry, strategies: Mapping[str, type[Any]] = STRATEGIES) -> None:
-    """Take the next row of a journal into what was found so far, by profile."""
+    """Take the next row of a journal into what was found so far, by profile.
+
+    Raises
+    ------
+    JournalError
+        The row is damaged.
+    """
     if entry.kind == "profile":
-        content = entry.content()
-        if content["action"] == "add":
-            found[entry.scope] = Replay.of(Start.from_dict(content, strategies))
-        else:
-            found[entry.scope].change(content, strategies)
+        with reading(entry):
+            content = entry.content()
+            if content["action"] == "add":
+                found[entry.scope] = Replay.of(Start.from_dict(content, strategies))
+            else:
+                found[entry.scope].change(content, strategies)
         return
+    if entry.kind in OF_A_PROFILE and found and entry.scope not in found:
+        said = f"found profile {entry.scope!r}, wanted one of {', '.join(found)}"
+        raise JournalError(f"row {entry.seq} ({entry.kind} {entry.id}) is damaged: {said}")
     for name, one in found.items():
         if not one.is_removed and entry.scope in ("", name, one.start.universe):
             one.take(entry)

@@ -1,0 +1,31 @@
+"""Damage: a row of a journal that decodes, and does not hold what a row of its kind holds."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cryptoquant.errors import JournalError
+from cryptoquant.live.journal import Entry
+
+SHOWN = 80
+SIGNS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+@contextmanager
+def reading(entry: Entry) -> Iterator[None]:
+    """Read a row; what fails for lack of a field, or by a field of another kind, is damage of the row.
+
+    No code of a strategy may run in it: what that raises is no damage.
+
+    Raises
+    ------
+    JournalError
+        The row is damaged: its place, what it holds and what was missed.
+    """
+    try:
+        yield
+    except SIGNS as error:
+        found, missed = repr(entry.body)[:SHOWN], f"{type(error).__name__}: {error}"
+        raise JournalError(
+            f"row {entry.seq} ({entry.kind} {entry.id}) is damaged: found {found}, wanted what such a row holds"
+            f" ({missed})"
+        ) from error
