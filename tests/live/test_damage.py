@@ -75,12 +75,12 @@ def test_a_row_that_lacks_what_it_should_hold_is_told_with_its_place(spoil, kind
     (seq, name), *_ = [(entry.seq, entry.id) for entry in read_journal(place) if entry.kind == kind]
     with pytest.raises(JournalError) as caught:
         replay_all(place)
-    assert str(caught.value).startswith(f"row {seq} ({kind} {name}) is damaged: found ")
+    assert str(caught.value).startswith(f"{place}: row {seq} ({kind} {name}) is damaged: found ")
     assert "wanted" in str(caught.value)
 
 
 def test_a_row_of_a_profile_that_was_never_set_up_is_told(spoil):
-    with pytest.raises(JournalError, match=r"row \d+ \(order .* found profile 'lost', wanted one of one"):
+    with pytest.raises(JournalError, match=r"row \d+ \(order .* found profile 'lost', wanted .* which are one"):
         replay_all(spoil("update facts set scope = 'lost' where kind = 'order'"))
 
 

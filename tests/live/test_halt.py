@@ -82,9 +82,13 @@ class Life:
 
 def opened_against_the_switch(entries):
     """Return the ids of orders that open while a halt or a pause of all is in force for their profile."""
-    shut, freed, found = set(), set(), []
+    shut, freed, present, found = set(), set(), set(), []
     for entry in entries:
         action = entry.fact().action if entry.kind == "command" else entry.kind
+        if entry.kind == "profile":
+            change = present.add if entry.content()["action"] == "add" else present.discard
+            change(entry.scope)
+            freed.discard(entry.scope)
         if action in ("halt", "halted", "pause", "close") and not entry.scope:
             shut.add("halt" if action.startswith("halt") else "pause")
             freed.clear()
@@ -94,6 +98,8 @@ def opened_against_the_switch(entries):
             shut.discard("pause")
         elif entry.kind == "order" and entry.fact().side == "buy" and shut and entry.scope not in freed:
             found.append(entry.id)
+        if present and present <= freed:  # let go one by one
+            shut.clear()
     return found
 
 
@@ -128,3 +134,18 @@ def test_a_profile_that_joins_under_a_halt_tells_so_and_trades_once_it_is_resume
         step(life.trader, 11)
         life.trader.stop()
     assert any(entry.kind == "order" and entry.scope == "p1" for entry in read_journal(tmp_path / "journal.sqlite"))
+
+
+def test_a_halt_of_all_is_over_when_each_is_resumed(tmp_path):
+    with Sandbox(11, PAIR, days=3, history=timedelta(days=2), lockstep=True) as venue:
+        life = Life(venue, tmp_path)
+        life.do("add")
+        life.trader.halt("panic")
+        halted = []
+        for name in ("p0", "p1"):
+            life.trader.operator.command("resume", name)
+            life.do("shadow")
+            halted.append(life.trader.status().profiles[life.profiles[-1].name].halted)
+            life.trader.operator.command("resume", life.profiles[-1].name)
+        life.trader.stop()
+    assert halted == ["panic", ""]

@@ -191,7 +191,7 @@ def test_pages_that_rotted_are_an_error_of_the_journal_for_who_opens_it(tmp_path
             Order("o", "two", "A/USD", "buy", 1.0, 1),
             "found profile 'two', wanted one that was set up before, which are main",
         ),
-        (Order("o", "main", "B/USD", "buy", 1.0, 1), "found symbol 'B/USD', wanted one of A/USD"),
+        (Order("o", "main", "B/USD", "buy", 1.0, 1), "B/USD is not of A/USD"),
         (Fill("e", "o", "two", "A/USD", "buy", 1.0, 1.0, 1, 1.0, 1.0, 1.0), "found profile 'two'"),
         (Fill("e", "o", "main", "A/USD", "buy", 1.0, 1.0, 1, 1.0, 1.0, 1.0), "'?o'?"),
     ],

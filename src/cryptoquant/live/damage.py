@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cryptoquant.errors import JournalError
 from cryptoquant.live.journal import Entry
 
 SHOWN = 80
@@ -24,8 +23,5 @@ def reading(entry: Entry) -> Iterator[None]:
     try:
         yield
     except SIGNS as error:
-        found, missed = repr(entry.body)[:SHOWN], f"{type(error).__name__}: {error}"
-        raise JournalError(
-            f"row {entry.seq} ({entry.kind} {entry.id}) is damaged: found {found}, wanted what such a row holds"
-            f" ({missed})"
-        ) from error
+        missed = f"what such a row holds ({type(error).__name__}: {error})"
+        raise entry.damaged(repr(entry.body)[:SHOWN], missed) from error

@@ -117,8 +117,10 @@ class Reading:
         for entry in entries:
             read_on(self.profiles, entry, self._strategies)
             fact = entry.fact() if entry.kind in ("order", "fill") else None
-            if isinstance(fact, Order | Fill):
-                self._check(entry, fact)
+            if isinstance(fact, Fill) and fact.order_id not in self._reference:
+                raise entry.damaged(
+                    f"a fill of order {fact.order_id!r}", "one of an order that was journalled before it"
+                )
             if isinstance(fact, Order):
                 book = self.profiles[fact.profile].engine.portfolio
                 self._reference.setdefault(fact.id, float(book.marks[book.index(fact.symbol)]))
@@ -129,17 +131,6 @@ class Reading:
                 self.notes.append(_note_of(entry))
             self.seq = entry.seq
         return len(entries)
-
-    def _check(self, entry: Entry, fact: Order | Fill) -> None:
-        """Refuse a row whose profile, symbol or order no row before it has told of."""
-        known = self.profiles.get(fact.profile)
-        if known is None:
-            told = ", ".join(self.profiles) or "none"
-            raise entry.damaged(f"profile {fact.profile!r}", f"one that was set up before, which are {told}")
-        if fact.symbol not in known.start.symbols:
-            raise entry.damaged(f"symbol {fact.symbol!r}", f"one of {', '.join(known.start.symbols)}")
-        if isinstance(fact, Fill) and fact.order_id not in self._reference:
-            raise entry.damaged(f"a fill of order {fact.order_id!r}", "one of an order that was journalled before it")
 
     def _compare(self, fill: Fill) -> None:
         """Take what a fill cost more than the price when its order was given."""

@@ -148,7 +148,8 @@ class Replay:
         fact = entry.fact()
         if isinstance(fact, Slice):
             return self._fitting(fact)
-        if isinstance(fact, OF_A_SYMBOL) and fact.symbol not in self.start.symbols:
+        own = ("", *self.start.symbols) if isinstance(fact, Adjustment) else self.start.symbols
+        if isinstance(fact, OF_A_SYMBOL) and fact.symbol not in own:
             raise ValueError(f"{fact.symbol} is not of {', '.join(self.start.symbols)}")
         return fact
 
@@ -280,9 +281,9 @@ def read_on(found: dict[str, Replay], entry: Entry, strategies: Mapping[str, typ
             else:
                 found[entry.scope].change(content, strategies)
         return
-    if entry.kind in OF_A_PROFILE and found and entry.scope not in found:
-        said = f"found profile {entry.scope!r}, wanted one of {', '.join(found)}"
-        raise JournalError(f"row {entry.seq} ({entry.kind} {entry.id}) is damaged: {said}")
+    if entry.kind in OF_A_PROFILE and entry.scope not in found:
+        told = ", ".join(found) or "none"
+        raise entry.damaged(f"profile {entry.scope!r}", f"one that was set up before, which are {told}")
     for name, one in found.items():
         if not one.is_removed and entry.scope in ("", name, one.start.universe):
             one.take(entry)
