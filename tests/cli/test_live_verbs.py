@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import math
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -308,10 +310,14 @@ def watched(home: Path) -> str:
     try:
         while screen.count(b"last notes") < 3:
             screen += os.read(ours, 65536)
-        process.send_signal(signal.SIGINT)
+        pressed = -math.inf
         with contextlib.suppress(OSError):  # the terminal has nobody on its other side any more
-            while read := os.read(ours, 65536):  # one that is full would stop who writes
-                screen += read
+            while process.poll() is None:
+                if time.monotonic() - pressed > 5.0:  # Python may lose an interrupt, as in a destructor
+                    process.send_signal(signal.SIGINT)
+                    pressed = time.monotonic()
+                if select.select([ours], [], [], 0.1)[0]:  # a terminal that is full would stop who writes
+                    screen += os.read(ours, 65536)
         assert process.wait(20) == 0
     finally:
         process.kill()

@@ -195,3 +195,14 @@ def test_at_its_end_the_way_to_the_venue_takes_cancels_and_exits_but_no_more_buy
     dispatcher.stop()
     assert sorted(venue.asked) == [("cancel", "buy"), ("send", "sell")]
     assert [str(answer.trouble) for answer in answers if answer.trouble] == ["not sent: trading has ended"]
+
+
+@pytest.mark.parametrize(("in_turn", "wanted"), [(False, ["b", "a", "c"]), (True, ["a", "b", "c"])])
+def test_exits_overtake_what_waits_but_where_time_stands_still_the_first_goes_first(in_turn, wanted):
+    venue = Recording()
+    dispatcher = Dispatcher([venue], lambda answer: None, in_turn=in_turn)
+    for name, side in (("a", "buy"), ("b", "sell"), ("c", "buy")):
+        dispatcher.ask("send", Order(name, "main", "BTC/USD", side, 1e9, 1), reduces=side == "sell")
+    dispatcher.start().settle(10.0)
+    dispatcher.stop()
+    assert [name for _, name in venue.asked] == wanted

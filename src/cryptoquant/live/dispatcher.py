@@ -16,7 +16,7 @@ from cryptoquant.trading.order import Order, Rejection
 
 Task = Literal["cancel", "send", "look", "compare", "end"]
 RANK: dict[Task, int] = {"cancel": 0, "send": 1, "look": 2, "compare": 3, "end": 9}
-REDUCING = 0
+URGENT = 0
 STOP_SECONDS, CHECK_SECONDS = 20.0, 1.0
 
 
@@ -78,12 +78,13 @@ class Venue(Protocol):
 
 
 class Job(NamedTuple):
-    """A request that waits: its rank, its place, and what is asked."""
+    """A request that waits: its rank, its place, what is asked, and whether an order reduces a position."""
 
     rank: int
     number: int
     task: Task
-    order: Order | None
+    order: Order | None = None
+    reduces: bool = False
 
 
 class Dispatcher:
@@ -98,6 +99,9 @@ class Dispatcher:
         Who speak to the venue, one in each thread and used by that thread only.
     answer
         Takes the answers, in those threads.
+    in_turn
+        Whether the first is done first, urgent or not: where time stands still meanwhile, and orders of one moment
+        shall reach the venue as the engine gave them.
 
     Attributes
     ----------
@@ -105,9 +109,9 @@ class Dispatcher:
         Called with each order right before the HTTP client gets it; for measuring.
     """
 
-    def __init__(self, brokers: Sequence[Venue], answer: Callable[[Answer], None]) -> None:
+    def __init__(self, brokers: Sequence[Venue], answer: Callable[[Answer], None], *, in_turn: bool = False) -> None:
         self.on_handed: Callable[[Order], None] = lambda order: None
-        self._answer = answer
+        self._answer, self._in_turn = answer, in_turn
         self._ready: list[Job] = []
         self._tokens: queue.SimpleQueue[None] = (
             queue.SimpleQueue()
@@ -135,8 +139,8 @@ class Dispatcher:
 
     def ask(self, task: Task, order: Order | None = None, *, reduces: bool = False) -> None:
         """Queue a request; an order that reduces a position goes before those that open one."""
-        rank = REDUCING if task == "send" and reduces else RANK[task]
-        job = Job(rank, next(self._count), task, order)
+        rank = URGENT if self._in_turn or reduces else RANK[task]
+        job = Job(rank, next(self._count), task, order, reduces)
         with self._changed:
             self._open += 1
             if order is not None:
@@ -189,7 +193,7 @@ class Dispatcher:
         self._is_ending = True
         with self._changed:
             for _ in self._threads:
-                self._put(Job(-1, next(self._count), "end", None))
+                self._put(Job(-1, next(self._count), "end"))
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout)
@@ -202,7 +206,7 @@ class Dispatcher:
             if job.task == "end":
                 return
             try:
-                if job.task == "send" and self._is_finishing and job.rank != REDUCING:
+                if job.task == "send" and self._is_finishing and not job.reduces:
                     raise TradingError("not sent: trading has ended")
                 found = self._done(broker, job.task, job.order)
             except CryptoquantError as error:

@@ -209,7 +209,7 @@ class Trader:
         )
         in_turn = isinstance(self.clock, SandboxClock) and self.clock.is_lockstep
         brokers = [AlpacaBroker(self.connection, venue, bucket) for _ in range(1 if in_turn else WAYS)]
-        floor.dispatcher = self._held(Dispatcher(brokers, self.feed.put), "stop")
+        floor.dispatcher = self._held(Dispatcher(brokers, self.feed.put, in_turn=in_turn), "stop")
         self._held(self.feed, "stop").start()
         self.inbox = self._held(Inbox(self.journal_path), "close")
         changes = Changes(floor, symbols, self._opening)
