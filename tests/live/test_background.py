@@ -125,12 +125,18 @@ def test_a_halt_that_waits_while_a_trader_opens_comes_before_its_orders_are_sent
         inbox.close()
 
 
-def test_a_stop_that_comes_while_it_opens_is_obeyed(quick, fast):
+def opening(quick, fast, way):
+    """Return a trader that opens slowly, in a thread."""
     fast.inject(Fault("http.latency", method="GET", path="/v2/account", seconds=1.0, count=1))
     trader = quick()
-    worker = threading.Thread(target=trader.start)
+    worker = threading.Thread(target=getattr(trader, way))
     worker.start()
     wait_for(lambda: trader.status().state == "opening")
+    return trader, worker
+
+
+def test_a_stop_that_comes_while_it_opens_is_obeyed(quick, fast):
+    trader, worker = opening(quick, fast, "start")
     assert trader.stop().state == "stopped"
     worker.join(SECONDS)
     time.sleep(0.1)
@@ -252,11 +258,7 @@ def test_a_halt_beside_start_and_stop_is_done_or_says_that_the_trader_has_ended(
 
 
 def test_a_halt_beside_an_opening_waits_for_it_and_is_done(quick, fast):
-    fast.inject(Fault("http.latency", method="GET", path="/v2/account", seconds=0.5, count=1))
-    trader = quick()
-    worker = threading.Thread(target=trader.open)
-    worker.start()
-    wait_for(lambda: trader.status().state == "opening")
+    trader, worker = opening(quick, fast, "open")
     trader.halt("before it trades")
     worker.join(SECONDS)
     assert trader.desk.engine.risk.halted == "before it trades"

@@ -1,6 +1,5 @@
 """Outages: what was missed is fetched or passed over, never traded late, and a journal reads the same afterwards."""
 
-import contextlib
 import os
 import signal
 import threading
@@ -31,7 +30,7 @@ from cryptoquant.live.replay import replay
 from cryptoquant.live.trader import Trader
 from cryptoquant.live.watch import Patience
 from cryptoquant.market.schema import Bar, bar_rows
-from cryptoquant.market.time import from_iso, iso
+from cryptoquant.market.time import iso
 from cryptoquant.trading.execution import Execution
 from cryptoquant.trading.strategy import MovingAverageCross
 from tests.market_makers import frame_of, gapping_panel
@@ -255,71 +254,6 @@ def test_a_stop_that_was_reached_while_the_trader_was_away_acts_when_it_is_back(
     found = [one for one in client.get("/orders", {"status": "all"}) if one["client_order_id"] == stop.id]
     assert [one["submitted_at"] for one in found] == [sent]
     assert replay(tmp_path / "j").is_equal
-
-
-@pytest.mark.parametrize("is_killed", [False, True])
-def test_in_lockstep_what_the_venue_failed_on_is_sent_again_before_time_moves(hire, sandbox, monkeypatch, is_killed):
-    class Crash(BaseException):
-        pass
-
-    trader = hire().open()
-    asked = trader.floor.dispatcher.ask
-
-    def fail(task, order=None, *, reduces=False):
-        if task == "send":
-            sandbox.inject(Fault("http.error", method="POST", path="/v2/orders", count=2))
-            monkeypatch.undo()
-            if is_killed:
-                raise Crash
-        asked(task, order, reduces=reduces)
-
-    monkeypatch.setattr(trader.floor.dispatcher, "ask", fail)
-    with contextlib.suppress(Crash):
-        trader.run(until=timedelta(hours=24))
-    if is_killed:
-        trader = hire()
-        trader.run(until=timedelta(hours=1))
-    first = min(trader.desk.orders.values(), key=lambda order: order.time)
-    told = trader.connection.trading().get("/orders:by_client_order_id", {"client_order_id": first.id})
-    assert from_iso(told["submitted_at"]) == first.time
-    assert [fault["fired"] for fault in sandbox.faults()] == [2]
-
-
-def test_what_the_venue_failed_on_is_asked_about_before_the_next_poll(hire, bundle, monkeypatch):
-    monkeypatch.setattr(shift, "POLL_EVERY_SECONDS", 3_600.0)
-    days = {"days": 15, "history": timedelta(days=10)}
-    fault = Fault("http.error", method="POST", path="/v2/orders", count=4)  # both orders of the first slice, twice
-    with Sandbox(11, bundle.symbols, speed=600.0, faults=[fault], **days) as venue:
-        trader = hire(connection=venue.alpaca()).start()
-        wait_for(lambda: trader.floor.lost)
-        lost = set(trader.floor.lost)
-        tickets = venue._exchange.tickets
-        wait_for(lambda: lost <= {ticket.request.client_order_id for ticket in list(tickets.values())})
-        trader.stop()
-
-
-def test_a_cancel_that_was_lost_on_the_way_is_asked_for_again(bundle, sandbox, tmp_path, monkeypatch):
-    lives = protected(bundle, limit_bps=100.0, life=timedelta(minutes=5))
-    trader = Trader(lives, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").open()
-    ask, lost = trader.floor.dispatcher.ask, []
-
-    def forgetful(task, order=None, *, reduces=False):
-        if task == "cancel":
-            lost.append(order.id)
-            trader.floor.unanswered.discard(order.id)
-        else:
-            ask(task, order, reduces=reduces)
-
-    monkeypatch.setattr(trader.floor.dispatcher, "ask", forgetful)
-    while not lost:
-        assert trader.state != "stopped"
-        trader.shift.run(trader.clock.now() + 60 * HOUR_NS // 60, lambda: "")
-    trader.stop()
-    second = Trader(lives, sandbox.alpaca(), Store(tmp_path / "s"), journal=tmp_path / "j").open()
-    second.run(until=timedelta(minutes=1))
-    states = {o["client_order_id"]: o["status"] for o in sandbox.alpaca().trading().get("/orders", {"status": "all"})}
-    assert states[lost[0]] == "canceled"
-    assert lost[0] not in second.desk.engine.in_flight
 
 
 def test_minutes_that_come_again_or_late_are_no_new_prices(hire, sandbox):

@@ -3,10 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cryptoquant.live.journal import Entry
-
-SHOWN = 80
-SIGNS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+from cryptoquant.live.journal import UNREADABLE, Entry
 
 
 @contextmanager
@@ -22,6 +19,5 @@ def reading(entry: Entry) -> Iterator[None]:
     """
     try:
         yield
-    except SIGNS as error:
-        missed = f"what such a row holds ({type(error).__name__}: {error})"
-        raise entry.damaged(repr(entry.body)[:SHOWN], missed) from error
+    except UNREADABLE as error:
+        raise entry.misfit(error) from error

@@ -113,9 +113,7 @@ class Dispatcher:
         self.on_handed: Callable[[Order], None] = lambda order: None
         self._answer, self._in_turn = answer, in_turn
         self._ready: list[Job] = []
-        self._tokens: queue.SimpleQueue[None] = (
-            queue.SimpleQueue()
-        )  # one for each that is ready: it wakes a thread fast
+        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()  # one for each job that is ready: wakes fast
         self._behind: dict[str, deque[Job]] = {}
         self._count = itertools.count()
         self._open = 0

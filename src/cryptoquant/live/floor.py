@@ -52,7 +52,7 @@ class Floor:
     audit
         The books against what the venue says.
     unanswered, lost
-        Ids of the orders about which the venue is asked at present, and of those about which it gave no answer.
+        Ids of the orders about which the venue is asked at present, and of those about which it gave none.
     met, told
         Up to when shadows and stops have seen minutes, by symbol, and the last time that was told (nanoseconds UTC): a
         price or a time is an event once, as the journal holds it.
@@ -396,8 +396,8 @@ class Floor:
 
     def look(self) -> None:
         """Ask the venue about every order that it should have, and compare the books."""
-        self._look_up(self.open_orders)
-        self._look_up(self.corrections.orders)
+        self.lost.clear()
+        self._look_up([*self.open_orders, *self.corrections.orders])
         self.audit.ask()
 
     def _look_up(self, orders: Iterable[Order]) -> None:

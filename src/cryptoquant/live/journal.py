@@ -89,14 +89,14 @@ class Entry:
         try:
             return decode(self.kind, self.body)
         except UNREADABLE as error:
-            raise self.damaged(_excerpt(self.body), f"what {self.kind!r} rows hold ({error})") from error
+            raise self.misfit(error) from error
 
     def signals(self) -> list[Signal]:
         """Return the signals of a row of kind ``signals``."""
         try:
             found: list[Signal] = SIGNALS.decode(self.body)
         except UNREADABLE as error:
-            raise self.damaged(_excerpt(self.body), f"signals ({error})") from error
+            raise self.misfit(error) from error
         return found
 
     def content(self) -> dict[str, Any]:
@@ -104,10 +104,15 @@ class Entry:
         try:
             content = json.loads(self.body)
         except UNREADABLE as error:
-            raise self.damaged(_excerpt(self.body), f"a JSON object ({error})") from error
+            raise self.misfit(error) from error
         if not isinstance(content, dict):
             raise self.damaged(_excerpt(self.body), "a JSON object")
         return content
+
+    def misfit(self, error: Exception) -> JournalError:
+        """Return the error for a body that was read as what its kind says, which raised ``error``."""
+        why = f"{type(error).__name__}: {error}"
+        return self.damaged(_excerpt(self.body), f"what {self.kind!r} rows hold ({why})")
 
     def damaged(self, found: str, wanted: str) -> JournalError:
         """Return the error that says of this row what was found in it, and what was wanted."""
@@ -184,8 +189,11 @@ class Journal:
         self, kind: str, identity: str, time: int, content: Mapping[str, Any], scope: str = "", *, durable: bool = True
     ) -> int:
         """Write a row that is no event; one of the same moment as another gets a number."""
-        row = (kind, scope, self.unused(identity), time, json.dumps(content, default=str).encode())
-        return self.write([row], durable=durable)
+        return self.write([self.row(kind, identity, time, content, scope)], durable=durable)
+
+    def row(self, kind: str, identity: str, time: int, content: Mapping[str, Any], scope: str = "") -> Row:
+        """Return the row that `note` writes."""
+        return kind, scope, self.unused(identity), time, json.dumps(content, default=str).encode()
 
     def unused(self, identity: str) -> str:
         """Return an id that no row has: ``identity``, or with the first number behind it that is free.

@@ -1,6 +1,5 @@
 """The opening: from a journal, the venue and the store to desks that may trade, or to a halt with its reason."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -304,8 +303,8 @@ class Opening:
         In one transaction: once the setup is in the journal, the next start would let the profile trade.
         """
         name, engine = start.profile, start.engine()
-        content = json.dumps({"action": "add", **start.to_dict()}, default=str).encode()
-        rows = [("profile", name, self.journal.unused(f"profile:{name}:{self.now}"), self.now, content)]
+        content = {"action": "add", **start.to_dict()}
+        rows = [self.journal.row("profile", f"profile:{name}:{self.now}", self.now, content, name)]
         latches = latched(self.journal.entries())
         for action, reason in latches.items():
             identity = self.journal.unused(f"command:{action}-{name}-{self.now}").removeprefix("command:")
